@@ -1,0 +1,45 @@
+# How this project makes targets: warnings, hardening, sanitizers and aliases in one place.
+
+set(LONGWAVE_WARNINGS
+    -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
+    -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers)
+set(LONGWAVE_WARNINGS_CLANG -Wthread-safety)
+
+add_library(longwave_flags INTERFACE)
+target_include_directories(longwave_flags INTERFACE "${CMAKE_SOURCE_DIR}")
+target_compile_options(longwave_flags INTERFACE
+  ${LONGWAVE_WARNINGS}
+  $<$<CXX_COMPILER_ID:Clang>:${LONGWAVE_WARNINGS_CLANG}>
+  $<$<BOOL:${LONGWAVE_WERROR}>:-Werror>)
+if(LONGWAVE_SANITIZE)
+  target_compile_options(longwave_flags INTERFACE
+    -fsanitize=${LONGWAVE_SANITIZE} -fno-omit-frame-pointer -g1)
+  target_link_options(longwave_flags INTERFACE -fsanitize=${LONGWAVE_SANITIZE})
+else()
+  target_compile_options(longwave_flags INTERFACE
+    -fstack-protector-strong $<$<CONFIG:Release>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2>)
+  target_link_options(longwave_flags INTERFACE -Wl,-z,relro,-z,now)
+endif()
+
+# longwave_library(<name> SOURCES ... [PUBLIC ...] [PRIVATE ...]): static library longwave_<name>
+# with alias longwave::<name>.
+function(longwave_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(longwave_${name} STATIC ${ARG_SOURCES})
+  add_library(longwave::${name} ALIAS longwave_${name})
+  target_link_libraries(longwave_${name}
+    PUBLIC longwave_flags ${ARG_PUBLIC}
+    PRIVATE ${ARG_PRIVATE})
+endfunction()
+
+# longwave_test(<name> SOURCES ... LIBRARIES ... [LABELS ...]): a GoogleTest program, one ctest entry.
+function(longwave_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gmock_main)
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()

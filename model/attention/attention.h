@@ -1,0 +1,73 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_ATTENTION_H_
+#define LONGWAVE_MODEL_ATTENTION_ATTENTION_H_
+
+#include <ATen/core/TensorBase.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/api/encoder.h"
+#include "model/weights/model_config.h"
+#include "model/weights/model_folder.h"
+
+// Internal to model/: the one header of the attention core that the encoder includes.
+namespace longwave {
+
+// The attention of one layer over one sequence, cut into phases of independent pieces. Phases run
+// in order; the pieces of a phase may run in any order and on several threads at once. Results do
+// not depend on either.
+class AttentionPass {
+ public:
+  virtual ~AttentionPass() = default;
+  virtual int phases() const = 0;
+  virtual int64_t Pieces(int phase) const = 0;
+  // Floating-point operations of one piece of the phase, for cutting slices. A constant of the
+  // shape.
+  virtual double PieceFlops(int phase) const = 0;
+  // Throws what LibTorch throws.
+  virtual void Run(int phase, int64_t piece) = 0;
+  // After the last phase: OK, or why this sequence has no result (DEGENERATE_DENOMINATOR).
+  virtual absl::Status status() const = 0;
+  // Memory beyond q, k, v and out, in bytes.
+  virtual int64_t ResidentBytes() const = 0;
+};
+
+// What a pass costs: a function of shape, weights and route alone.
+struct AttentionCost {
+  double flops = 0;
+  int64_t bytes = 0;  // beyond q, k, v and out
+  double largest_piece_flops = 0;
+};
+
+// The attention of one layer: projection W, relative weights c with their structure, planner.
+// Immutable; shared by all jobs. Symbols and equations: model/README.md.
+class Attention {
+ public:
+  virtual ~Attention() = default;
+
+  // The route that AUTO takes for a sequence of n tokens: a pure function of weights, n, device
+  // class and build.
+  virtual Route Plan(int64_t n) const = 0;
+  // FAILED_PRECONDITION if the route is not exact for this layer's bias and features, or not sane
+  // at this length.
+  virtual absl::Status Check(int64_t n, Route route) const = 0;
+  virtual AttentionCost Cost(int64_t n, Route route) const = 0;
+  // q, k, v, out: [n, heads, head_dim] fp32 on one device, any strides with the last one 1. q and k
+  // are raw projections: normalisation, features and weights are the pass's. `out` may be the
+  // memory of q (each piece writes only rows whose q no later piece reads). `route` is not kAuto
+  // and passed Check. Tensors are kept until the pass ends.
+  virtual std::unique_ptr<AttentionPass> Begin(Route route, at::TensorBase q, at::TensorBase k,
+                                               at::TensorBase v, at::TensorBase out) const = 0;
+};
+
+// `layer` in [0, config.num_layers). Device: "cpu", "cuda:0", ...
+absl::StatusOr<std::unique_ptr<const Attention>> CreateAttention(const ModelConfig& config,
+                                                                 const WeightMap& weights,
+                                                                 int layer,
+                                                                 const std::string& device);
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_MODEL_ATTENTION_ATTENTION_H_

@@ -1,0 +1,74 @@
+#ifndef LONGWAVE_MODEL_WEIGHTS_MODEL_CONFIG_H_
+#define LONGWAVE_MODEL_WEIGHTS_MODEL_CONFIG_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace longwave {
+
+enum class Activation { kGelu, kGeluTanh, kRelu, kSwiglu };
+enum class NormPosition { kPre, kPost };
+enum class PositionKind { kNone, kLearned, kSinusoidal };
+// phi. kPrf: arXiv 2106.12566 Eq. 5; kTrf: Eq. 4 (signed); kSphere: kPrf with rows of norm sqrt(d);
+// kElu: elu(x) + 1, no projection; kSoftmax: exact softmax attention with the same bias.
+enum class FeatureKind { kPrf, kTrf, kSphere, kElu, kSoftmax };
+enum class BiasKind { kNone, kTable, kClipped, kT5, kAlibi };
+// What happens at offsets beyond a free table.
+enum class BeyondTable { kRefuse, kClip };
+
+// The relative bias b(j - i), per head. Stored shapes in weight_table.h.
+struct BiasConfig {
+  BiasKind kind = BiasKind::kNone;
+  bool shared_layers = true;   // one bias for all layers, or one per layer
+  int64_t max_distance = 128;  // kClipped: |offset| is clipped to it; kT5: the last bucket's start
+  int64_t num_buckets = 32;    // kT5, both directions together (causal: one direction)
+  int64_t table_length = 0;    // kTable: longest n; the table has 2n - 1 offsets
+  BeyondTable beyond = BeyondTable::kRefuse;  // kTable
+};
+
+struct AttentionConfig {
+  FeatureKind features = FeatureKind::kPrf;
+  int64_t num_features = 64;  // rows of the projection; kTrf yields twice as many features
+  uint64_t feature_seed = 0;  // provenance only: the projection is stored, never redrawn
+  // true: x^ = scale * x / |x|. false: x^ = x * d^(-1/4), stabilised by maxima (kPrf, kSphere).
+  bool qk_norm = true;
+  double scale = 1.0;
+  bool causal = false;
+  BiasConfig bias;
+};
+
+// config.json, validated. Keys are Hugging Face's where they exist.
+struct ModelConfig {
+  int64_t hidden_size = 0;
+  int64_t num_layers = 0;
+  int64_t num_heads = 0;
+  int64_t head_dim = 0;  // hidden_size / num_heads unless given
+  int64_t intermediate_size = 0;
+  int64_t vocab_size = 0;
+  int64_t max_tokens = 0;  // max_position_embeddings
+  Activation activation = Activation::kGelu;
+  NormPosition norm_position = NormPosition::kPre;
+  bool use_bias = true;         // biases in the linear layers and norms
+  bool embedding_norm = false;  // a norm right after the embeddings
+  double layer_norm_eps = 1e-5;
+  PositionKind positions = PositionKind::kNone;
+  int64_t position_table_length = 0;  // kLearned
+  AttentionConfig attention;
+  std::vector<int64_t> matryoshka_dims;
+
+  // Features per head: num_features, twice that for kTrf, head_dim for kElu.
+  int64_t features_per_head() const;
+  bool signed_features() const { return attention.features == FeatureKind::kTrf; }
+};
+
+// Parses and validates. INVALID_ARGUMENT lists every problem at once, one a line, each naming the
+// key, the value and what is accepted. Unknown keys and values are problems.
+absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view json);
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_MODEL_WEIGHTS_MODEL_CONFIG_H_
