@@ -42,21 +42,30 @@ struct GaugeSample {
   double expected_wait_seconds = 0;
   bool ready = false;
   bool draining = false;
+  int64_t log_dropped = 0;  // Logger::dropped()
 };
 
 struct MetricsOptions {
-  std::string address = "127.0.0.1:9090";  // port 0: any free one
+  // Numeric address; port 0: any free one. Loopback unless asked otherwise: whoever can scrape can
+  // read model names and load.
+  std::string address = "127.0.0.1:9090";
+
+  // Names the flag to change.
   absl::Status Validate() const;
 };
 
-// Every metric of the service: this file and its .cc own all names. Thread-safe.
+// Every metric of the service; metric_catalogue.h owns all names. Labels come from closed sets: a
+// value that is not in its set counts under the set's last one, so no caller can create series.
+// Thread-safe; recording never blocks on a scrape for longer than one metric is read.
 class ServiceMetrics {
  public:
-  // Starts the HTTP endpoint /metrics.
+  // Starts the HTTP endpoint /metrics. Its threads inherit the caller's signal mask.
   static absl::StatusOr<std::unique_ptr<ServiceMetrics>> Create(const MetricsOptions& options);
   virtual ~ServiceMetrics() = default;
 
   virtual int port() const = 0;
+  // Called at every scrape. When this returns, the sampler set before is not running and will not
+  // be called again: set nullptr before what it reads is destroyed.
   virtual void SetSampler(std::function<GaugeSample()> sampler) = 0;
   virtual void RequestStarted(RpcMethod method) = 0;
   virtual void RequestEnded(const RequestRecord& record) = 0;
@@ -65,11 +74,16 @@ class ServiceMetrics {
   virtual void StreamStalled(double seconds) = 0;
   virtual void Batch(int sequences, int64_t tokens, double fill_ratio) = 0;
   virtual void Slice(double seconds) = 0;
+  // Tokens computed for a batch, and rows computed for nobody beside them.
   virtual void Padding(int64_t real_tokens, int64_t padded_tokens) = 0;
   virtual void CostPrediction(double predicted_seconds, double actual_seconds) = 0;
-  virtual void CpuFallback(absl::string_view reason) = 0;
+  virtual void CpuFallback(
+      absl::string_view reason) = 0;  // "no_driver", "no_device", "init_failed"
+  // A result that is not a number outside a request (warm-up, goldens); those of requests are
+  // counted by RequestEnded from the reason.
   virtual void NonFinite() = 0;
   virtual void FftGuard(absl::string_view precision) = 0;  // "fp32", "fp64", "tiles"
+  // "open", "read", "convert", "certify", "goldens", "warmup".
   virtual void ModelLoad(absl::string_view phase, double seconds) = 0;
   // Labels of longwave_model_info and longwave_build_info.
   virtual void SetInfo(std::vector<std::pair<std::string, std::string>> model,

@@ -1,0 +1,54 @@
+#include "server/observability/sampled_gauges.h"
+
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <utility>
+#include <vector>
+
+#include "server/observability/metric_catalogue.h"
+#include "server/observability/metric_family.h"
+
+namespace longwave {
+namespace {
+
+class SampledGauges final : public prometheus::Collectable {
+ public:
+  explicit SampledGauges(const Sampler* sampler) : sampler_(sampler) {}
+
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    const GaugeSample sample = sampler_->Sample();
+    return {
+        GaugeFamily(catalogue::kQueueRequests, sample.queued_requests),
+        GaugeFamily(catalogue::kQueueTokens, sample.queued_tokens),
+        GaugeFamily(catalogue::kRunningRequests, sample.running_requests),
+        GaugeFamily(catalogue::kPausedJobs, sample.paused_jobs),
+        GaugeFamily(catalogue::kResidentBytes, sample.resident_bytes),
+        GaugeFamily(catalogue::kExpectedWait, sample.expected_wait_seconds),
+        GaugeFamily(catalogue::kReady, sample.ready ? 1 : 0),
+        GaugeFamily(catalogue::kDraining, sample.draining ? 1 : 0),
+        CounterFamily(catalogue::kLogDropped, sample.log_dropped),
+    };
+  }
+
+ private:
+  const Sampler* const sampler_;
+};
+
+}  // namespace
+
+void Sampler::Set(std::function<GaugeSample()> sample) {
+  MutexLock lock(&mutex_);
+  sample_ = std::move(sample);
+}
+
+GaugeSample Sampler::Sample() const {
+  MutexLock lock(&mutex_);
+  return sample_ ? sample_() : GaugeSample{};
+}
+
+std::shared_ptr<prometheus::Collectable> MakeSampledGauges(const Sampler* sampler) {
+  return std::make_shared<SampledGauges>(sampler);
+}
+
+}  // namespace longwave
