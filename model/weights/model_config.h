@@ -10,8 +10,12 @@
 
 namespace longwave {
 
+// kGelu: x Phi(x), exact; kGeluTanh: its tanh approximation; kSwiglu: down(silu(gate x) * (up x)).
 enum class Activation { kGelu, kGeluTanh, kRelu, kSwiglu };
+// Of attention and FFN alike. kPre: x + f(norm(x)), and a final norm; kPost: norm(x + f(x)).
 enum class NormPosition { kPre, kPost };
+// What is added to the token embeddings, before the embedding norm. kSinusoidal, at position p of
+// D channels: sin(p / 10000^(c / D)) for even c, cos(p / 10000^((c - 1) / D)) for odd c.
 enum class PositionKind { kNone, kLearned, kSinusoidal };
 // phi. kPrf: arXiv 2106.12566 Eq. 5; kTrf: Eq. 4 (signed); kSphere: kPrf with rows of norm sqrt(d);
 // kElu: elu(x) + 1, no projection; kSoftmax: exact softmax attention with the same bias.
@@ -32,7 +36,8 @@ struct BiasConfig {
 
 struct AttentionConfig {
   FeatureKind features = FeatureKind::kPrf;
-  int64_t num_features = 64;  // rows of the projection; kTrf yields twice as many features
+  // Rows of the projection (kTrf yields twice as many features); kElu, kSoftmax: 0, unused.
+  int64_t num_features = 64;
   uint64_t feature_seed = 0;  // provenance only: the projection is stored, never redrawn
   // true: x^ = scale * x / |x|. false: x^ = x * d^(-1/4), stabilised by maxima (kPrf, kSphere).
   bool qk_norm = true;
@@ -53,14 +58,14 @@ struct ModelConfig {
   Activation activation = Activation::kGelu;
   NormPosition norm_position = NormPosition::kPre;
   bool use_bias = true;         // biases in the linear layers and norms
-  bool embedding_norm = false;  // a norm right after the embeddings
+  bool embedding_norm = false;  // a norm right after token + position
   double layer_norm_eps = 1e-5;
   PositionKind positions = PositionKind::kNone;
   int64_t position_table_length = 0;  // kLearned
   AttentionConfig attention;
   std::vector<int64_t> matryoshka_dims;
 
-  // Features per head: num_features, twice that for kTrf, head_dim for kElu.
+  // Features per head: num_features, twice that for kTrf, head_dim for kElu, 0 for kSoftmax.
   int64_t features_per_head() const;
   bool signed_features() const { return attention.features == FeatureKind::kTrf; }
 };
