@@ -1,0 +1,412 @@
+#include "server/observability/service_metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "server/observability/metric_catalogue.h"
+#include "tests/unit/observability/scrape.h"
+
+namespace longwave {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+// A fresh instance that lives until the program ends: the HTTP library takes two seconds to stop.
+ServiceMetrics* StartMetrics() {
+  static auto* const kStarted = new std::vector<std::unique_ptr<ServiceMetrics>>();
+  auto metrics = ServiceMetrics::Create({.address = "127.0.0.1:0"});
+  EXPECT_TRUE(metrics.ok()) << metrics.status();
+  kStarted->push_back(*std::move(metrics));
+  return kStarted->back().get();
+}
+
+// A request that ended OK with stages of known lengths.
+RequestRecord OkRecord(RpcMethod method, int64_t tokens) {
+  RequestRecord record;
+  record.method = method;
+  record.admitted = true;
+  record.tokens = tokens;
+  record.longest_sequence = tokens;
+  record.route = "chunkwise";
+  record.stages.receive = FromSeconds(0.5);
+  record.stages.validate = FromSeconds(0.25);
+  record.stages.queue = FromSeconds(1);
+  record.stages.compute = FromSeconds(2);
+  record.stages.serialise = FromSeconds(0.125);
+  record.stages.other = FromSeconds(0.125);
+  record.stages.total = FromSeconds(4);
+  return record;
+}
+
+RequestRecord FailedRecord(ErrorReason reason, bool admitted) {
+  RequestRecord record;
+  record.code = ErrorReasonCode(reason);
+  record.reason = reason;
+  record.admitted = admitted;
+  record.stages.total = FromSeconds(0.001);
+  return record;
+}
+
+// Calls everything with every value of every closed set.
+void RecordEverything(ServiceMetrics& metrics) {
+  for (int m = 0; m <= static_cast<int>(RpcMethod::kListModels); ++m) {
+    const auto method = static_cast<RpcMethod>(m);
+    metrics.RequestStarted(method);
+    for (const char* priority : {"interactive", "batch"}) {
+      for (const char* route : {"auto", "direct", "tiles", "chunkwise", "fft", "interpolation"}) {
+        for (int64_t tokens = 1; tokens <= 1 << 20; tokens *= 2) {
+          RequestRecord record = OkRecord(method, tokens);
+          record.priority = priority;
+          record.route = route;
+          metrics.RequestEnded(record);
+        }
+      }
+      for (const ErrorReason reason : AllErrorReasons()) {
+        for (const bool admitted : {false, true}) {
+          RequestRecord record = FailedRecord(reason, admitted);
+          record.method = method;
+          record.priority = priority;
+          metrics.RequestEnded(record);
+        }
+      }
+    }
+  }
+  for (int64_t tokens = 1; tokens <= 1 << 20; tokens *= 2) metrics.FirstChunk(tokens, 0.1);
+  for (const char* label : {"fp32", "fp64", "tiles", "no_driver", "no_device", "open", "warmup"}) {
+    metrics.FftGuard(label);
+    metrics.CpuFallback(label);
+    metrics.ModelLoad(label, 1);
+  }
+  metrics.StreamChunk(1);
+  metrics.StreamStalled(1);
+  metrics.Batch(1, 1, 1);
+  metrics.Slice(0.01);
+  metrics.Padding(1, 1);
+  metrics.CostPrediction(1, 1);
+  metrics.NonFinite();
+}
+
+TEST(ServiceMetricsTest, EveryMetricHasHelpTypeAndAKnownPrefix) {
+  ServiceMetrics* const metrics = StartMetrics();
+  metrics->SetInfo({{"model", "default"}}, {{"version", "1"}});
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  EXPECT_EQ(scrape.malformed, "");
+  EXPECT_GT(scrape.series.size(), 100);
+  for (const auto& [series, value] : scrape.series) {
+    const std::string metric = MetricOf(scrape, series);
+    EXPECT_THAT(metric, ::testing::AnyOf(StartsWith("longwave_"), StartsWith("process_"),
+                                         StartsWith("exposer_")));
+    EXPECT_TRUE(scrape.help.contains(metric) && !scrape.help.at(metric).empty()) << series;
+    EXPECT_TRUE(scrape.type.contains(metric)) << series;
+    if (scrape.type.at(metric) == "counter") {
+      EXPECT_TRUE(metric.ends_with("_total")) << metric;
+    }
+  }
+}
+
+TEST(ServiceMetricsTest, EveryRequestSeriesIsThereAtZeroBeforeTheFirstRequest) {
+  ServiceMetrics* const metrics = StartMetrics();
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  for (const auto& [series, value] : scrape.series) {
+    if (!series.starts_with("longwave_")) continue;
+    EXPECT_EQ(value, 0) << series;
+  }
+  EXPECT_EQ(scrape.Value("longwave_requests_total{code=\"INTERNAL\",method=\"EncodeStream\"}"), 0);
+  EXPECT_EQ(scrape.Value("longwave_requests_invalid_total{reason=\"TOKEN_OUT_OF_RANGE\"}"), 0);
+  EXPECT_EQ(scrape.Value("longwave_admission_total"
+                         "{decision=\"shed\",priority=\"batch\",reason=\"QUEUE_FULL\"}"),
+            0);
+}
+
+TEST(ServiceMetricsTest, SeriesNeverExceedTheBudgetAndDoNotGrowWithUse) {
+  ServiceMetrics* const metrics = StartMetrics();
+  metrics->SetInfo({{"model", "default"}}, {{"version", "1"}});
+  const size_t before = ScrapeMetrics(metrics->port()).series.size();
+  EXPECT_LT(before, catalogue::kSeriesBudget);
+  RecordEverything(*metrics);
+  EXPECT_EQ(ScrapeMetrics(metrics->port()).series.size(), before);
+}
+
+TEST(ServiceMetricsTest, HostileLabelValuesCreateNoSeries) {
+  ServiceMetrics* const metrics = StartMetrics();
+  const Scrape before = ScrapeMetrics(metrics->port());
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 100'000; ++i) {
+    const std::string name = "x\n\"}{" + std::to_string(random());
+    RequestRecord record = OkRecord(RpcMethod::kEncode, 10);
+    record.priority = name;
+    record.route = name;
+    record.code = i % 2 == 0 ? absl::StatusCode::kOk : absl::StatusCode::kDataLoss;
+    metrics->RequestEnded(record);
+    metrics->CpuFallback(name);
+    metrics->FftGuard(name);
+    metrics->ModelLoad(name, 1);
+  }
+  const Scrape after = ScrapeMetrics(metrics->port());
+  EXPECT_EQ(after.malformed, "");
+  ASSERT_EQ(after.series.size(), before.series.size());
+  EXPECT_EQ(after.Value("longwave_route_total{route=\"none\"}"), 50'000);
+  EXPECT_EQ(after.Value("longwave_cpu_fallback_total{reason=\"other\"}"), 100'000);
+  EXPECT_EQ(after.Value("longwave_requests_total{code=\"UNKNOWN\",method=\"Encode\"}"), 50'000);
+}
+
+TEST(ServiceMetricsTest, SuccessfulRequestIsSeenInEveryHistogramOnce) {
+  ServiceMetrics* const metrics = StartMetrics();
+  metrics->RequestStarted(RpcMethod::kEncode);
+  metrics->RequestEnded(OkRecord(RpcMethod::kEncode, 4096));
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  const std::string labels = "{code=\"ok\",len_class=\"le4k\",priority=\"interactive\"";
+  const std::string duration = "longwave_request_duration_seconds";
+  EXPECT_EQ(scrape.Value(duration + "_count" + labels + "}"), 1);
+  EXPECT_EQ(scrape.Value(duration + "_sum" + labels + "}"), 4);
+  EXPECT_EQ(scrape.Value(duration + "_bucket" + labels + ",le=\"5\"}"), 1);
+  EXPECT_EQ(scrape.Value(duration + "_bucket" + labels + ",le=\"2.5\"}"), 0);
+  const std::string part = "{len_class=\"le4k\",priority=\"interactive\"}";
+  EXPECT_EQ(scrape.Value("longwave_request_queue_seconds_sum" + part), 1);
+  EXPECT_EQ(scrape.Value("longwave_request_compute_seconds_sum" + part), 2);
+  EXPECT_EQ(scrape.Value("longwave_requests_started_total{method=\"Encode\"}"), 1);
+  EXPECT_EQ(scrape.Value("longwave_requests_total{code=\"OK\",method=\"Encode\"}"), 1);
+  EXPECT_EQ(scrape.Value("longwave_request_tokens_sum"), 4096);
+  EXPECT_EQ(scrape.Value("longwave_route_total{route=\"chunkwise\"}"), 1);
+  EXPECT_EQ(
+      scrape.Value("longwave_seconds_per_megatoken_sum{len_class=\"le4k\",route=\"chunkwise\"}"),
+      2e6 / 4096);
+}
+
+TEST(ServiceMetricsTest, StagesAddUpToTheDuration) {
+  ServiceMetrics* const metrics = StartMetrics();
+  metrics->RequestEnded(OkRecord(RpcMethod::kEncodeStream, 100));
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  double stages = 0;
+  for (const char* stage : {"receive", "validate", "queue", "compute", "serialise", "other"}) {
+    stages +=
+        scrape.Value("longwave_stage_duration_seconds_sum{stage=\"" + std::string(stage) + "\"}");
+  }
+  EXPECT_EQ(stages, scrape.Value("longwave_request_duration_seconds_sum"
+                                 "{code=\"ok\",len_class=\"le1k\",priority=\"interactive\"}"));
+}
+
+// How many failures each family has counted.
+struct FailureCounts {
+  double invalid = 0;
+  double admission = 0;
+  double device = 0;
+  double cancelled = 0;
+  double durations = 0;
+};
+
+FailureCounts CountFailures(int port) {
+  const Scrape scrape = ScrapeMetrics(port);
+  FailureCounts counts;
+  for (const auto& [series, value] : scrape.series) {
+    const std::string metric = MetricOf(scrape, series);
+    if (metric == catalogue::kInvalid.name) counts.invalid += value;
+    if (metric == catalogue::kAdmission.name) counts.admission += value;
+    if (metric == catalogue::kDeviceErrors.name) counts.device += value;
+    if (metric == catalogue::kCancelled.name) counts.cancelled += value;
+    if (series.starts_with("longwave_request_duration_seconds_count")) counts.durations += value;
+  }
+  return counts;
+}
+
+TEST(ServiceMetricsTest, EachReasonIsCountedWhereItBelongs) {
+  ServiceMetrics* const metrics = StartMetrics();
+  FailureCounts before = CountFailures(metrics->port());
+  for (const ErrorReason reason : AllErrorReasons()) {
+    SCOPED_TRACE(std::string(ErrorReasonName(reason)));
+    metrics->RequestEnded(FailedRecord(reason, /*admitted=*/false));
+    const FailureCounts after = CountFailures(metrics->port());
+    const double invalid = after.invalid - before.invalid;
+    const double shed = after.admission - before.admission;
+    const double device = after.device - before.device;
+    const double cancelled = after.cancelled - before.cancelled;
+    EXPECT_EQ(invalid, catalogue::IsInvalid(reason) ? 1 : 0);
+    EXPECT_EQ(shed, catalogue::IsShed(reason) ? 1 : 0);
+    EXPECT_EQ(cancelled, reason == ErrorReason::kCancelled ? 1 : 0);
+    EXPECT_EQ(after.durations - before.durations, 1);
+    // Every failure has one place, but for broken rules of our own and slow readers, which the
+    // status code and the stall counter show.
+    const bool elsewhere = reason == ErrorReason::kInternal || reason == ErrorReason::kSlowReader;
+    EXPECT_EQ(invalid + shed + device + cancelled, elsewhere ? 0 : 1);
+    before = after;
+  }
+}
+
+TEST(ServiceMetricsTest, AdmittedRequestThatExpiresIsNotCountedAsShed) {
+  ServiceMetrics* const metrics = StartMetrics();
+  metrics->RequestEnded(FailedRecord(ErrorReason::kDeadlineExpired, /*admitted=*/true));
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  const std::string shed =
+      "longwave_admission_total{decision=\"shed\",priority=\"interactive\","
+      "reason=\"DEADLINE_EXPIRED\"}";
+  EXPECT_EQ(scrape.Value(shed), 0);
+  EXPECT_EQ(scrape.Value("longwave_admission_total"
+                         "{decision=\"accept\",priority=\"interactive\",reason=\"NONE\"}"),
+            1);
+}
+
+TEST(ServiceMetricsTest, LookUpsAreNotMeasuredAsWork) {
+  ServiceMetrics* const metrics = StartMetrics();
+  RequestRecord record = OkRecord(RpcMethod::kGetModel, 0);
+  metrics->RequestEnded(record);
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  EXPECT_EQ(scrape.Value("longwave_requests_total{code=\"OK\",method=\"GetModel\"}"), 1);
+  EXPECT_EQ(scrape.Value("longwave_request_tokens_count"), 0);
+  EXPECT_EQ(scrape.Value("longwave_route_total{route=\"chunkwise\"}"), 0);
+}
+
+TEST(ServiceMetricsTest, WhatIsNotANumberNeverPoisonsASum) {
+  ServiceMetrics* const metrics = StartMetrics();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const double bad : {nan, infinity, -infinity, -1.0}) {
+    metrics->Slice(bad);
+    metrics->FirstChunk(10, bad);
+    metrics->StreamStalled(bad);
+    metrics->CostPrediction(bad, 1);
+    metrics->CostPrediction(1, bad);
+    metrics->Batch(1, 1, bad);
+    metrics->ModelLoad("open", bad);
+  }
+  metrics->StreamChunk(-5);
+  metrics->Padding(-1, -1);
+  for (const auto& [series, value] : ScrapeMetrics(metrics->port()).series) {
+    if (!series.starts_with("longwave_")) continue;
+    EXPECT_TRUE(std::isfinite(value) && value >= 0) << series;
+  }
+}
+
+TEST(ServiceMetricsTest, GaugesAreReadAtEachScrapeAndNotAfterTheSamplerIsTaken) {
+  ServiceMetrics* const metrics = StartMetrics();
+  EXPECT_EQ(ScrapeMetrics(metrics->port()).Value("longwave_ready"), 0);
+  GaugeSample sample{.queued_requests = 1,
+                     .queued_tokens = 2,
+                     .running_requests = 3,
+                     .paused_jobs = 4,
+                     .resident_bytes = 5,
+                     .expected_wait_seconds = 6.5,
+                     .ready = true,
+                     .draining = true,
+                     .log_dropped = 7};
+  int calls = 0;
+  metrics->SetSampler([&] {
+    ++calls;
+    return sample;
+  });
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(scrape.Value("longwave_queue_requests"), 1);
+  EXPECT_EQ(scrape.Value("longwave_queue_tokens"), 2);
+  EXPECT_EQ(scrape.Value("longwave_running_requests"), 3);
+  EXPECT_EQ(scrape.Value("longwave_paused_jobs"), 4);
+  EXPECT_EQ(scrape.Value("longwave_resident_bytes"), 5);
+  EXPECT_EQ(scrape.Value("longwave_expected_wait_seconds"), 6.5);
+  EXPECT_EQ(scrape.Value("longwave_ready"), 1);
+  EXPECT_EQ(scrape.Value("longwave_draining"), 1);
+  EXPECT_EQ(scrape.Value("longwave_log_dropped_total"), 7);
+  sample.ready = false;
+  EXPECT_EQ(ScrapeMetrics(metrics->port()).Value("longwave_ready"), 0);
+  metrics->SetSampler(nullptr);
+  EXPECT_EQ(ScrapeMetrics(metrics->port()).Value("longwave_queue_tokens"), 0);
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(ServiceMetricsTest, ProcessMetricsDescribeThisProcess) {
+  ServiceMetrics* const metrics = StartMetrics();
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  EXPECT_GT(scrape.Value("process_resident_memory_bytes"), 1 << 20);
+  EXPECT_GT(scrape.Value("process_virtual_memory_bytes"),
+            scrape.Value("process_resident_memory_bytes"));
+  EXPECT_GE(scrape.Value("process_open_fds"), 3);
+  EXPECT_GE(scrape.Value("process_max_fds"), scrape.Value("process_open_fds"));
+  EXPECT_GE(scrape.Value("process_threads"), 2);
+  EXPECT_GE(scrape.Value("process_cpu_seconds_total"), 0);
+  const double age =
+      static_cast<double>(time(nullptr)) - scrape.Value("process_start_time_seconds");
+  EXPECT_GE(age, -2);  // the boot time is rounded to a second
+  EXPECT_LT(age, 3600);
+}
+
+TEST(ServiceMetricsTest, InfoIsReplacedAndCannotBreakTheFormat) {
+  ServiceMetrics* const metrics = StartMetrics();
+  metrics->SetInfo({{"model", "replaced"}}, {{"version", "1"}});
+  metrics->SetInfo({{"model", "a\"b\\c\nd\xff"}}, {{"version", "2"}});
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  EXPECT_EQ(scrape.malformed, "");
+  EXPECT_EQ(scrape.text.find("replaced"), std::string::npos);
+  EXPECT_EQ(scrape.Value("longwave_model_info{model=\"a\\\"b\\\\c\\nd\xEF\xBF\xBD\"}"), 1);
+  EXPECT_EQ(scrape.Value("longwave_build_info{version=\"2\"}"), 1);
+}
+
+TEST(ServiceMetricsTest, CountsAreExactUnderConcurrentUse) {
+  ServiceMetrics* const metrics = StartMetrics();
+  constexpr int kThreads = 4;
+  constexpr int kEach = 2000;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&metrics] {
+      for (int i = 0; i < kEach; ++i) metrics->RequestEnded(OkRecord(RpcMethod::kEncode, 100));
+    });
+  }
+  for (int i = 0; i < 5; ++i) ScrapeMetrics(metrics->port());
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(ScrapeMetrics(metrics->port())
+                .Value("longwave_requests_total{code=\"OK\",method=\"Encode\"}"),
+            kThreads * kEach);
+}
+
+TEST(ServiceMetricsTest, PromtoolAcceptsTheScrape) {
+  if (std::system("command -v promtool >/dev/null") != 0) {
+    GTEST_SKIP() << "promtool is not installed (deploy/setup.sh --test)";
+  }
+  ServiceMetrics* const metrics = StartMetrics();
+  metrics->SetInfo({{"model", "default"}}, {{"version", "1"}});
+  RecordEverything(*metrics);
+  const std::string text = ScrapeMetrics(metrics->port()).text;
+  FILE* const promtool = popen("promtool check metrics 2>&1", "w");
+  ASSERT_NE(promtool, nullptr);
+  EXPECT_EQ(fwrite(text.data(), 1, text.size(), promtool), text.size());
+  const int status = pclose(promtool);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(MetricsOptionsTest, AcceptsNumericAddressesOnly) {
+  for (const char* good : {"127.0.0.1:0", "0.0.0.0:9090", "[::1]:65535", "[::]:1"}) {
+    EXPECT_TRUE(MetricsOptions{.address = good}.Validate().ok()) << good;
+  }
+  for (const char* bad :
+       {"", ":9090", "9090", "localhost:9090", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1",
+        "127.0.0.1:9090s", "127.0.0.1:1,0.0.0.0:2", "::1:9090", "[::1:9090", "127.0.0.1 :1"}) {
+    const absl::Status status = MetricsOptions{.address = bad}.Validate();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad;
+    EXPECT_THAT(std::string(status.message()), StartsWith("--metrics_address:")) << bad;
+  }
+}
+
+TEST(ServiceMetricsTest, PortInUseIsAnErrorAndAFreedPortIsNot) {
+  auto first = ServiceMetrics::Create({.address = "127.0.0.1:0"});
+  ASSERT_TRUE(first.ok());
+  const MetricsOptions same_port{.address = "127.0.0.1:" + std::to_string((*first)->port())};
+  const auto second = ServiceMetrics::Create(same_port);
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("--metrics_address"));
+  first->reset();
+  const auto third = ServiceMetrics::Create(same_port);
+  EXPECT_TRUE(third.ok()) << third.status();
+}
+
+}  // namespace
+}  // namespace longwave
