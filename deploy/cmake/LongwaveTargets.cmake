@@ -13,7 +13,7 @@ target_compile_options(longwave_flags INTERFACE
   $<$<BOOL:${LONGWAVE_WERROR}>:-Werror>)
 if(LONGWAVE_SANITIZE)
   target_compile_options(longwave_flags INTERFACE
-    -fsanitize=${LONGWAVE_SANITIZE} -fno-omit-frame-pointer -g1)
+    -fsanitize=${LONGWAVE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   target_link_options(longwave_flags INTERFACE -fsanitize=${LONGWAVE_SANITIZE})
 else()
   target_compile_options(longwave_flags INTERFACE

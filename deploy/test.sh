@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Sets up, builds and runs every check; the closing lines are ctest's summary of the release build.
+set -euo pipefail
+program=test
+# shellcheck source=deploy/stages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
+
+usage() {
+  cat <<'USAGE'
+usage: deploy/test.sh [--jobs N] [--skip-sanitizers] [--help]
+
+In this order: set-up, lint of the API, build (release), Clang's thread-safety
+analysis, tests under AddressSanitizer + UndefinedBehaviorSanitizer, tests under
+ThreadSanitizer, all tests (release). Stops at the first stage that fails.
+Logs: build/test-logs/.
+
+  --jobs N            compile and test jobs (default: cores, less if memory is short)
+  --skip-sanitizers   leave out Clang's analysis and the sanitizers
+USAGE
+}
+
+jobs=""
+sanitizers=1
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --jobs) jobs="${2:?test: --jobs needs a number}"; shift 2 ;;
+    --skip-sanitizers) sanitizers=0; shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "test: unknown option '$1' (--help lists the options)" >&2; exit 2 ;;
+  esac
+done
+jobs="${jobs:-$(default_jobs)}"
+logs="$root/build/test-logs"
+cd "$root"
+
+# build <preset> <cmake arguments...>
+build() {
+  local preset="$1"
+  shift
+  cmake --preset "$preset" "$@" && cmake --build --preset "$preset" --parallel "$jobs"
+}
+
+# run_tests <preset>
+run_tests() {
+  ctest --test-dir "build/$1" --parallel "$jobs" --output-on-failure --no-tests=error \
+    --output-junit "$logs/$1.xml"
+}
+
+sanitized() { build "$1" && run_tests "$1"; }
+
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
+
+stage "set-up" bash deploy/setup.sh --test
+stage "lint of the API" buf lint
+stage "build, release" build release
+if [ "$sanitizers" = 1 ]; then
+  stage "build, clang thread-safety analysis" build clang -DLONGWAVE_BUILD_TESTS=OFF
+  stage "address and undefined-behaviour sanitizers" sanitized ubsan
+  stage "thread sanitizer" sanitized tsan
+fi
+say "seconds of each stage:"
+print_stages
+say "all tests, release:"
+run_tests release
