@@ -43,7 +43,7 @@ pip_packages=("cmake==4.4.4" "ninja==1.13.2" "numpy==2.4.6" "googleapis-common-p
 # wheel needs these two small CUDA libraries at load time and nothing else of CUDA.
 torch_packages=("torch==2.11.0" "nvidia-cuda-runtime==13.0.96" "nvidia-cuda-cupti==13.0.85")
 if [ "$with_test" = 1 ]; then
-  apt_packages+=(clang-19 libclang-rt-19-dev prometheus curl)
+  apt_packages+=(clang-19 libclang-rt-19-dev clang-format-19 prometheus curl)
   pip_packages+=("grpcio==1.85.1" "grpcio-tools==1.85.1" "grpcio-health-checking==1.85.1"
     "grpcio-reflection==1.85.1" "pytest==9.2.0" "buf-bin==1.75.0")
 fi

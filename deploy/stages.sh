@@ -1,5 +1,6 @@
 # Sourced by test.sh and demo.sh: named stages with their seconds, logs kept, failures shown.
-# shellcheck shell=bash
+# The script that sources this sets `program` (its name) before, `logs` (a folder) after.
+# shellcheck shell=bash disable=SC2154
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export PATH="$root/.venv/bin:$PATH"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Sets up, builds and runs every check; the closing lines are ctest's summary of the release build.
 set -euo pipefail
-program=test
-# shellcheck source=deploy/stages.sh
+program="test"
+# shellcheck source=stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
 
 usage() {

@@ -252,8 +252,7 @@ absl::Status MetricsOptions::Validate() const { return CheckAddress(address); }
 
 absl::StatusOr<std::unique_ptr<ServiceMetrics>> ServiceMetrics::Create(
     const MetricsOptions& options) {
-  const absl::Status valid = options.Validate();
-  if (!valid.ok()) return valid;
+  if (absl::Status valid = options.Validate(); !valid.ok()) return valid;
   try {
     return std::make_unique<PrometheusMetrics>(options.address);
   } catch (const std::exception&) {
