@@ -38,7 +38,7 @@ struct EncodeRequestData {
 
   // Ids as they travelled: bytes (a view of the received message, which outlives this) or a list.
   absl::string_view ids_bytes;
-  int id_width = 0;
+  int id_width = 0;  // raw IdWidth
   std::vector<uint32_t> lengths;
   std::vector<uint32_t> ids_list;
   // Optional inputs: present or not is all that v1 needs to know to refuse them.
@@ -70,6 +70,9 @@ struct ValidatedSequence {
   std::vector<int32_t> token_ids;
   OutputSpec output;
   int64_t tokens_in = 0;
+  // Of those, the ones that are kept: [first_kept, first_kept + tokens_used).
+  int64_t first_kept = 0;
+  int64_t tokens_used = 0;
   bool truncated = false;
 };
 
@@ -82,7 +85,7 @@ struct ValidatedRequest {
   std::string request_id;
   int64_t row_dim = 0;  // values per output row
   int64_t total_rows = 0;
-  int64_t total_tokens = 0;
+  int64_t total_tokens = 0;  // used ones
 };
 
 }  // namespace longwave

@@ -14,7 +14,7 @@ struct RequestLimits {
   int64_t max_sequences = 1024;
   int64_t max_request_tokens = 1 << 20;     // all sequences of a unary request together
   int64_t max_unary_reply_bytes = 3 << 20;  // payload; above it: EncodeStream
-  int64_t max_spans = 65536;
+  int64_t max_spans = 65536;                // spans, row ranges or row indices
   int64_t max_request_id_bytes = 128;
   bool allow_route_override = false;
 
@@ -23,14 +23,17 @@ struct RequestLimits {
 };
 
 // Checks a request against a model and the limits, before anything is allocated for it beyond its
-// ids. Errors name field, value and limit (reliability catalogue: reasons in model/base/error.h).
+// ids. Errors name field, value and limit; their reasons are those of model/base/error.h.
+//
+// Spans and rows name positions in the sequence as it was sent; they must lie in the part that
+// truncation keeps. All ids are checked, also those that are cut off.
 absl::StatusOr<ValidatedRequest> ValidateEncodeRequest(const EncodeRequestData& request,
                                                        const Encoder& encoder,
                                                        const RequestLimits& limits);
 
 // As above for a stream's Open, whose ids come later: `sequences[s].token_ids` stay empty and are
-// filled by DecodeIds once they have all arrived. The reply's size is not limited; the limit on
-// tokens is the model's.
+// filled by DecodeIds once they have all arrived. The reply's size is not limited; the tokens that
+// are used are limited by the model's longest sequence, those that are sent by four times that.
 absl::StatusOr<ValidatedRequest> ValidateStreamOpen(const EncodeRequestData& request,
                                                     const Encoder& encoder,
                                                     const RequestLimits& limits);
