@@ -181,12 +181,16 @@ std::optional<std::string> JsonFields::ChoiceName(absl::string_view key) {
   return value->get<std::string>();
 }
 
-std::vector<int64_t> JsonFields::Integers(absl::string_view key, int64_t low, int64_t high) {
-  const std::string accepted = absl::StrCat("an array of integers in [", low, ", ", high, "]");
-  const Json* value = Take(key, /*required=*/false, accepted);
+std::vector<int64_t> JsonFields::Integers(absl::string_view key, int64_t low, int64_t high,
+                                          size_t min_count) {
+  const std::string count = min_count > 0 ? absl::StrCat("at least ", min_count, " ") : "";
+  const std::string accepted =
+      absl::StrCat("an array of ", count, "integers in [", low, ", ", high, "]");
+  const Json* value = Take(key, /*required=*/min_count > 0, accepted);
   if (value == nullptr) return {};
   const auto in_range = [&](const Json& item) { return IsIntegerIn(item, low, high); };
-  if (!value->is_array() || !std::all_of(value->begin(), value->end(), in_range)) {
+  if (!value->is_array() || value->size() < min_count ||
+      !std::all_of(value->begin(), value->end(), in_range)) {
     Refuse(key, accepted);
     return {};
   }

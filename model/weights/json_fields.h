@@ -63,8 +63,9 @@ class JsonFields {
     if (Has(key) || !fallback.has_value()) Refuse(key, accepted);
     return fallback.value_or(Value{});
   }
-  // An array of integers in [low, high]; absent: empty.
-  std::vector<int64_t> Integers(absl::string_view key, int64_t low, int64_t high);
+  // An array of at least `min_count` integers in [low, high]. Optional if min_count is 0.
+  std::vector<int64_t> Integers(absl::string_view key, int64_t low, int64_t high,
+                                size_t min_count = 0);
   // A nested object; absent: an empty one (its own fields then say what is missing).
   JsonFields Object(absl::string_view key);
   // An array; absent: empty, with a problem if it is required.

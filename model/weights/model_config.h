@@ -27,10 +27,11 @@ enum class BeyondTable { kRefuse, kClip };
 // The relative bias b(j - i), per head. Stored shapes in weight_table.h.
 struct BiasConfig {
   BiasKind kind = BiasKind::kNone;
-  bool shared_layers = true;   // one bias for all layers, or one per layer
-  int64_t max_distance = 128;  // kClipped: |offset| is clipped to it; kT5: the last bucket's start
-  int64_t num_buckets = 32;    // kT5, both directions together (causal: one direction)
-  int64_t table_length = 0;    // kTable: longest n; the table has 2n - 1 offsets
+  bool shared_layers = true;  // one bias for all layers, or one per layer
+  int64_t max_distance =
+      128;                   // kClipped: |offset| is clipped to it; kT5: all beyond share a bucket
+  int64_t num_buckets = 32;  // kT5, both directions together (causal: one direction)
+  int64_t table_length = 0;  // kTable: longest n; the table has 2n - 1 offsets
   BeyondTable beyond = BeyondTable::kRefuse;  // kTable
 };
 
