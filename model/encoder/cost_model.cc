@@ -1,0 +1,112 @@
+#include "model/encoder/cost_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/encoder/layered_job.h"
+#include "model/encoder/sequence_output.h"
+
+namespace longwave {
+namespace {
+
+constexpr int64_t kBlockBytes = 1 << 20;
+// As LayeredJob sends: blocks of 1 MiB, 8 MiB a Step.
+constexpr double kStepBytes = 8 * kBlockBytes;
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+CostModel::CostModel(const Transformer* transformer, int threads)
+    : transformer_(*transformer), threads_(threads) {}
+
+Route CostModel::LayerRoute(int layer, int64_t tokens, Route route) const {
+  return route == Route::kAuto ? transformer_.attention(layer).Plan(tokens) : route;
+}
+
+double CostModel::RouteRate(Route route) const {
+  const double measured = rates_.route_flops[static_cast<size_t>(route)];
+  return measured > 0 ? measured : rates_.dense_flops / RouteFlopWeight(route);
+}
+
+double CostModel::DenseFlops(int64_t tokens) const {
+  double per_row = kElementFlops * static_cast<double>(transformer_.config().hidden_size);
+  for (int layer = 0; layer < transformer_.layers(); ++layer) {
+    per_row +=
+        transformer_.layer(layer).QkvFlopsPerRow() + transformer_.layer(layer).FinishFlopsPerRow();
+  }
+  return per_row * static_cast<double>(RoundUp(tokens, transformer_.tile_rows()));
+}
+
+double CostModel::AttentionFlops(int64_t tokens, Route route) const {
+  double flops = 0;
+  for (int layer = 0; layer < transformer_.layers(); ++layer) {
+    const Route chosen = LayerRoute(layer, tokens, route);
+    flops += transformer_.attention(layer).Cost(tokens, chosen).flops;
+  }
+  return flops;
+}
+
+double CostModel::LargestPieceSeconds(int64_t tokens, Route route) const {
+  double seconds = 0;
+  for (int layer = 0; layer < transformer_.layers(); ++layer) {
+    const Route chosen = LayerRoute(layer, tokens, route);
+    // A piece runs on one thread; rates are those of all of them.
+    seconds =
+        std::max(seconds, transformer_.attention(layer).Cost(tokens, chosen).largest_piece_flops /
+                              RouteRate(chosen) * threads_);
+  }
+  return seconds;
+}
+
+CostPrediction CostModel::Predict(int64_t tokens, const OutputSpec& output, Route route) const {
+  // Whole rounds: with two threads three tiles take as long as four.
+  const double dense = DenseFlops(RoundUp(tokens, transformer_.tile_rows() * threads_));
+  double weighted = DenseFlops(tokens);
+  double seconds = rates_.job_seconds + dense / rates_.dense_flops;
+  LayerRoutes routes;
+  for (int layer = 0; layer < transformer_.layers(); ++layer) {
+    routes.push_back(LayerRoute(layer, tokens, route));
+    const double flops = transformer_.attention(layer).Cost(tokens, routes.back()).flops;
+    seconds += flops / RouteRate(routes.back());
+    weighted += flops * RouteFlopWeight(routes.back());
+  }
+  const double sent = SentBytes(tokens, output);
+  seconds += kElementFlops * sent / sizeof(float) / rates_.dense_flops;
+  return CostPrediction{.seconds = seconds,
+                        .peak_bytes = PeakBytes(tokens, output, routes),
+                        .slices = static_cast<int64_t>(std::ceil(weighted / kSliceFlops) +
+                                                       std::ceil(sent / kStepBytes)),
+                        .route = MainRoute(routes)};
+}
+
+double CostModel::SentBytes(int64_t tokens, const OutputSpec& output) const {
+  const int64_t kept =
+      output.truncate_dim > 0 ? output.truncate_dim : transformer_.config().hidden_size;
+  const int64_t vectors = std::max<int64_t>(1, output.layers.size());
+  return static_cast<double>(output.RowCount(tokens) * kept * vectors) * sizeof(float);
+}
+
+// The larger of two moments: attention at work, and rows being sent, when q, k and v are gone.
+int64_t CostModel::PeakBytes(int64_t tokens, const OutputSpec& output,
+                             const LayerRoutes& routes) const {
+  const ModelConfig& config = transformer_.config();
+  const int64_t rows = RoundUp(tokens, transformer_.tile_rows());
+  const int64_t ints_per_row = transformer_.embedding().needs_positions() ? 2 : 1;
+  int64_t attention = 0;
+  for (int layer = 0; layer < transformer_.layers(); ++layer) {
+    attention =
+        std::max(attention, transformer_.attention(layer).Cost(tokens, routes[layer]).bytes);
+  }
+  const int64_t qkv = rows * 3 * transformer_.heads_width() * sizeof(float);
+  const int64_t sending = std::min<int64_t>(kBlockBytes, SentBytes(tokens, output));
+  return rows * static_cast<int64_t>(config.hidden_size * sizeof(float) +
+                                     ints_per_row * sizeof(int32_t)) +
+         SequenceOutput::PredictBytes(output, tokens, config.hidden_size,
+                                      static_cast<int>(config.num_layers)) +
+         std::max(qkv + attention, sending);
+}
+
+}  // namespace longwave

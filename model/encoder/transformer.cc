@@ -1,0 +1,170 @@
+#include "model/encoder/transformer.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace longwave {
+namespace {
+
+// A copy of a stored tensor on the device. Precondition: the map has it (LoadModelFolder checked).
+at::Tensor ToDevice(const WeightMap& weights, const std::string& name, c10::Device device) {
+  const WeightTensor& stored = weights.at(name);
+  at::Tensor tensor = at::empty(stored.shape, at::kFloat);
+  std::copy(stored.values.begin(), stored.values.end(), tensor.data_ptr<float>());
+  return tensor.to(device);
+}
+
+at::Tensor OptionalToDevice(const WeightMap& weights, const std::string& name, c10::Device device) {
+  return weights.contains(name) ? ToDevice(weights, name, device) : at::Tensor();
+}
+
+LayerNorm MakeNorm(const ModelConfig& config, const WeightMap& weights, const std::string& name,
+                   c10::Device device) {
+  return LayerNorm(ToDevice(weights, name + ".weight", device),
+                   OptionalToDevice(weights, name + ".bias", device), config.layer_norm_eps);
+}
+
+// Several linear layers of one input as one: their outputs side by side.
+Linear MakeLinear(const WeightMap& weights, const std::vector<std::string>& names,
+                  c10::Device device, int64_t tile_rows) {
+  std::vector<at::Tensor> parts;
+  std::vector<at::Tensor> biases;
+  for (const std::string& name : names) {
+    parts.push_back(ToDevice(weights, name + ".weight", device));
+    const at::Tensor bias = OptionalToDevice(weights, name + ".bias", device);
+    if (bias.defined()) biases.push_back(bias);
+  }
+  return Linear(at::cat(parts), biases.empty() ? at::Tensor() : at::cat(biases), tile_rows);
+}
+
+}  // namespace
+
+LayerNorm::LayerNorm(at::Tensor weight, at::Tensor bias, double eps)
+    : weight_(std::move(weight)), bias_(std::move(bias)), eps_(eps) {}
+
+at::Tensor LayerNorm::Apply(const at::Tensor& x) const {
+  const std::optional<at::Tensor> bias =
+      bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt;
+  return at::layer_norm(x, weight_.sizes(), weight_, bias, eps_, /*cudnn_enable=*/false);
+}
+
+Embedding::Embedding(const ModelConfig& config, const WeightMap& weights, c10::Device device)
+    : positions_(config.positions),
+      tokens_(ToDevice(weights, "embeddings.token.weight", device)),
+      has_norm_(config.embedding_norm) {
+  if (positions_ == PositionKind::kLearned) {
+    table_ = ToDevice(weights, "embeddings.position.weight", device);
+  }
+  if (positions_ == PositionKind::kSinusoidal) {
+    const at::Tensor channel = at::arange(0, config.hidden_size, 2, at::TensorOptions(at::kDouble));
+    frequencies_ =
+        at::exp(channel * (-std::log(10000.0) / config.hidden_size)).unsqueeze(0).to(device);
+  }
+  if (has_norm_) norm_ = MakeNorm(config, weights, "embeddings.norm", device);
+}
+
+void Embedding::Apply(const at::Tensor& ids, const at::Tensor& positions, at::Tensor x) const {
+  at::index_select_out(x, tokens_, 0, ids);
+  if (positions_ == PositionKind::kLearned) x.add_(at::index_select(table_, 0, positions));
+  if (positions_ == PositionKind::kSinusoidal) AddSinusoids(positions, x);
+  if (has_norm_) x.copy_(norm_.Apply(x));
+}
+
+// In double: an angle may be as large as the longest sequence, 2^20, of which fp32 keeps only four
+// bits after the point.
+void Embedding::AddSinusoids(const at::Tensor& positions, at::Tensor& x) const {
+  const at::Tensor angles = positions.to(at::kDouble).unsqueeze(1) * frequencies_;
+  const at::Tensor pairs = at::stack({at::sin(angles), at::cos(angles)}, /*dim=*/2);
+  x.add_(pairs.view({x.size(0), x.size(1)}).to(at::kFloat));
+}
+
+TransformerLayer::TransformerLayer(const ModelConfig& config, const WeightMap& weights, int layer,
+                                   c10::Device device, int64_t tile_rows)
+    : pre_norm_(config.norm_position == NormPosition::kPre), activation_(config.activation) {
+  const std::string name = absl::StrCat("layers.", layer, ".");
+  const std::string attention = name + "attention.";
+  attention_norm_ = MakeNorm(config, weights, name + "attention_norm", device);
+  ffn_norm_ = MakeNorm(config, weights, name + "ffn_norm", device);
+  qkv_ = MakeLinear(weights, {attention + "query", attention + "key", attention + "value"}, device,
+                    tile_rows);
+  output_ = MakeLinear(weights, {attention + "output"}, device, tile_rows);
+  std::vector<std::string> up = {name + "ffn.up"};
+  if (activation_ == Activation::kSwiglu) up.insert(up.begin(), name + "ffn.gate");
+  up_ = MakeLinear(weights, up, device, tile_rows);
+  down_ = MakeLinear(weights, {name + "ffn.down"}, device, tile_rows);
+}
+
+void TransformerLayer::ProjectQkv(const at::Tensor& x, at::Tensor qkv) const {
+  qkv.copy_(qkv_.Apply(pre_norm_ ? attention_norm_.Apply(x) : x, PostOp::kNone));
+}
+
+void TransformerLayer::Finish(const at::Tensor& attended, at::Tensor x) const {
+  x.add_(output_.Apply(attended, PostOp::kNone));
+  if (pre_norm_) {
+    x.add_(FeedForward(ffn_norm_.Apply(x)));
+    return;
+  }
+  at::Tensor normed = attention_norm_.Apply(x);
+  normed.add_(FeedForward(normed));
+  x.copy_(ffn_norm_.Apply(normed));
+}
+
+at::Tensor TransformerLayer::FeedForward(const at::Tensor& x) const {
+  switch (activation_) {
+    case Activation::kGelu:
+      return down_.Apply(up_.Apply(x, PostOp::kGelu), PostOp::kNone);
+    case Activation::kGeluTanh:
+      return down_.Apply(up_.Apply(x, PostOp::kGeluTanh), PostOp::kNone);
+    case Activation::kRelu:
+      return down_.Apply(up_.Apply(x, PostOp::kRelu), PostOp::kNone);
+    case Activation::kSwiglu:
+      break;
+  }
+  const at::Tensor gate_up = up_.Apply(x, PostOp::kNone);
+  const int64_t width = up_.outputs() / 2;
+  // Contiguous copies: on a strided view the row's end would be an element-wise loop's tail.
+  at::Tensor gate = gate_up.narrow(1, 0, width).contiguous();
+  at::silu_(gate);
+  gate.mul_(gate_up.narrow(1, width, width).contiguous());
+  return down_.Apply(gate, PostOp::kNone);
+}
+
+double TransformerLayer::QkvFlopsPerRow() const { return qkv_.FlopsPerRow(); }
+
+double TransformerLayer::FinishFlopsPerRow() const {
+  return output_.FlopsPerRow() + up_.FlopsPerRow() + down_.FlopsPerRow();
+}
+
+Transformer::Transformer(const ModelFolder& folder, c10::Device device)
+    : config_(folder.config),
+      device_(device),
+      tile_rows_(device.is_cuda() ? kCudaTileRows : kCpuTileRows),
+      embedding_(config_, folder.weights, device),
+      has_final_norm_(config_.norm_position == NormPosition::kPre) {
+  for (int layer = 0; layer < config_.num_layers; ++layer) {
+    layers_.emplace_back(config_, folder.weights, layer, device, tile_rows_);
+  }
+  if (has_final_norm_) final_norm_ = MakeNorm(config_, folder.weights, "final_norm", device);
+}
+
+absl::StatusOr<std::unique_ptr<const Transformer>> Transformer::Create(
+    const ModelFolder& folder, c10::Device device, const std::string& device_name) {
+  auto transformer = std::unique_ptr<Transformer>(new Transformer(folder, device));
+  for (int layer = 0; layer < folder.config.num_layers; ++layer) {
+    auto attention = CreateAttention(folder.config, folder.weights, layer, device_name);
+    if (!attention.ok()) return attention.status();
+    transformer->attentions_.push_back(*std::move(attention));
+  }
+  return transformer;
+}
+
+void Transformer::ApplyFinalNorm(at::Tensor x) const {
+  if (has_final_norm_) x.copy_(final_norm_.Apply(x));
+}
+
+}  // namespace longwave
