@@ -1,27 +1,19 @@
 #include "model/encoder/fingerprint.h"
 
 #include <ATen/Version.h>
-#include <openssl/evp.h>
 #include <torch/version.h>
 
 #include <algorithm>
 #include <bit>
 #include <tuple>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/encoder/linear.h"
+#include "model/weights/file.h"
 
 namespace longwave {
 namespace {
-
-std::string Sha256Hex(const std::string& text) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr);
-  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), size));
-}
 
 // The first length in (begin, end] that is planned as `end` is. Precondition: the plan changes once
 // between them.
