@@ -1,0 +1,54 @@
+"""Rules on the text of the sources that no compiler checks."""
+
+import pathlib
+import re
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+FOLDERS = ("client", "deploy", "model", "proto", "server", "tests")
+CODE = {".cc", ".cu", ".cuh", ".h", ".proto", ".py", ".sh", ".cmake", ".txt"}
+# Spelled apart, so that this file does not break its own rule.
+UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX|HA" r"CK)\b")
+
+
+def files(suffixes):
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in suffixes and path.is_file():
+                yield path, path.read_text(encoding="utf-8")
+
+
+def expected_guard(path):
+    name = path.relative_to(ROOT).as_posix()
+    return "LONGWAVE_" + re.sub(r"[^A-Za-z0-9]", "_", name).upper() + "_"
+
+
+class SourceRules(unittest.TestCase):
+    def test_headers_are_guarded_by_their_path(self):
+        for path, text in files({".h", ".cuh"}):
+            guard = expected_guard(path)
+            self.assertRegex(text, rf"#ifndef {guard}\n#define {guard}\n", path)
+            self.assertTrue(text.rstrip().endswith(f"#endif  // {guard}"), path)
+
+    def test_nothing_is_left_unfinished(self):
+        for path, text in files(CODE):
+            found = UNFINISHED.search(text)
+            self.assertIsNone(found, f"{path}: {found and found.group()}")
+
+    def test_no_using_namespace_outside_tests(self):
+        for path, text in files({".h", ".cc"}):
+            if "tests" not in path.relative_to(ROOT).parts:
+                self.assertIsNone(re.search(r"^\s*using namespace", text, re.MULTILINE), path)
+
+    def test_cmake_does_not_set_flags_for_whole_folders(self):
+        forbidden = re.compile(
+            r"\b(add_compile_options|add_definitions|include_directories|link_libraries|"
+            r"set\s*\(\s*CMAKE_CXX_FLAGS)\b"
+        )
+        for path, text in files({".cmake", ".txt"}):
+            found = re.search(rf"(?m)^\s*(?!target_){forbidden.pattern}", text)
+            self.assertIsNone(found, f"{path}: {found and found.group()}")
+
+
+if __name__ == "__main__":
+    unittest.main()
