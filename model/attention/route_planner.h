@@ -1,0 +1,71 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_ROUTE_PLANNER_H_
+#define LONGWAVE_MODEL_ATTENTION_ROUTE_PLANNER_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "model/api/encoder.h"
+#include "model/attention/toeplitz_weights.h"
+#include "model/weights/model_config.h"
+
+namespace longwave {
+
+// What a route is chosen by. Nothing here is measured at run time: two replicas, or one restarted,
+// take the same route and give the same bits.
+enum class DeviceClass { kCpu, kCuda };
+
+// The shape of one layer's attention.
+struct AttentionShape {
+  int64_t heads = 0;
+  int64_t head_dim = 0;
+  int64_t features = 0;  // of phi; head_dim for kSoftmax
+  FeatureKind kind = FeatureKind::kPrf;
+  DeviceClass device = DeviceClass::kCpu;
+
+  // phi is positive and the weights are its products with c: what the routes faster than tiles
+  // rest on.
+  bool positive() const { return kind != FeatureKind::kTrf && kind != FeatureKind::kSoftmax; }
+};
+
+// Arithmetic of a route for one head at length n.
+enum class Precision {
+  kFp32,
+  kFp64,
+  kTiles,  // FFT only: no transform is good enough, the head is computed in tiles
+};
+
+// Tokens in a block: the rows of a tile and the stride of the chunkwise states. 128 keeps the
+// states of 1 000 000 tokens at 4 heads of 64 x 65 below 0.6 GiB a direction, is the default
+// distance of T5 buckets, so that the band is one block to each side, and fills the matrix units:
+// products of 128 rows ran at the rate of large ones (115 GFLOP/s a core, AVX-512), of 64 at 0.97
+// of it.
+inline constexpr int64_t kBlockTokens = 128;
+
+// Longest sequence for which a caller may ask for a quadratic route.
+inline constexpr int64_t kMaxQuadraticTokens = 16384;
+
+// What fp32 transforms may cost: relative error 2^-24 * (largest / smallest row sum of C) <= 1e-6,
+// and what fp64 ones may: 2^-53 * ratio <= 1e-6.
+Precision FftPrecision(double row_sum_ratio);
+
+// Arithmetic of tiles and chunkwise states, from ToeplitzWeights::Spread(): fp32 unless whole rows
+// of c could fall out of its range.
+Precision TilePrecision(double spread);
+// Spread up to which fp64 tiles are safe; a layer beyond is refused at load.
+inline constexpr double kMaxSpread = 600;
+
+// Neighbouring blocks on each side that the band reaches into.
+int64_t BandBlocks(const ToeplitzWeights& weights);
+
+// The route that AUTO takes. Precondition: 1 <= n <= weights.max_tokens().
+Route PlanRoute(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n);
+
+// Whether a caller may have `route`: FAILED_PRECONDITION ROUTE_NOT_EXACT with the reason if it is
+// not exact for these weights, or quadratic above kMaxQuadraticTokens; SEQUENCE_TOO_LONG beyond the
+// weights. kAuto: always OK within the weights.
+absl::Status CheckRoute(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n,
+                        Route route);
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_MODEL_ATTENTION_ROUTE_PLANNER_H_
