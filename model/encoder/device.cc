@@ -72,7 +72,7 @@ absl::StatusOr<SelectedDevice> SelectDevice(absl::string_view flag) {
   return BadDevice(flag, "accepted: auto, cpu, cuda, cuda:<index>");
 }
 
-std::string DeviceClass(const SelectedDevice& device) {
+std::string DeviceClassText(const SelectedDevice& device) {
   if (device.device.is_cuda()) return absl::StrCat("cuda ", CudaDeviceClass(device.device));
   return absl::StrCat("cpu ", CpuVendor(), " ", CpuFeatures(),
                       " l1d=", sysconf(_SC_LEVEL1_DCACHE_SIZE),

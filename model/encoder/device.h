@@ -25,7 +25,7 @@ absl::StatusOr<SelectedDevice> SelectDevice(absl::string_view flag);
 
 // What decides the bits of an operation on this device beside the source: for a CPU its vendor,
 // instruction sets and cache sizes (oneDNN and MKL choose kernels and block sizes by them).
-std::string DeviceClass(const SelectedDevice& device);
+std::string DeviceClassText(const SelectedDevice& device);
 
 // The number of usable CUDA devices, or why there are none.
 absl::StatusOr<int> CountCudaDevices();

@@ -62,7 +62,7 @@ std::string Fingerprint(const std::string& weights_digest, const Transformer& tr
                         const SelectedDevice& device, const std::string& compute_dtype) {
   std::string text = absl::StrCat(
       "weights ", weights_digest, "\nconfig ", ConfigText(transformer.config()), "\nlongwave ",
-      LONGWAVE_VERSION, "\nlibtorch ", TORCH_VERSION, "\ndevice ", DeviceClass(device),
+      LONGWAVE_VERSION, "\nlibtorch ", TORCH_VERSION, "\ndevice ", DeviceClassText(device),
       "\nkernels ", device.device.is_cuda() ? "cublas" : CpuLinearKernels(), "\ndtype ",
       compute_dtype, "\ntile_rows ", transformer.tile_rows());
   for (int layer = 0; layer < transformer.layers(); ++layer) {
