@@ -41,8 +41,17 @@ struct AttentionCost {
   double largest_piece_flops = 0;
 };
 
+// What the precision guard of the FFT route took since the layer was made: heads of passes, by the
+// arithmetic that was good enough. Tiles: no transform was, and the head was computed in tiles.
+struct AttentionCounters {
+  int64_t fft_fp32 = 0;
+  int64_t fft_fp64 = 0;
+  int64_t fft_tiles = 0;
+};
+
 // The attention of one layer: projection W, relative weights c with their structure, planner.
-// Immutable; shared by all jobs. Symbols and equations: model/README.md.
+// Immutable but for its counters; shared by all jobs, which it outlives. Thread-safe. Symbols and
+// equations: README.md in this folder.
 class Attention {
  public:
   virtual ~Attention() = default;
@@ -54,6 +63,7 @@ class Attention {
   // at this length.
   virtual absl::Status Check(int64_t n, Route route) const = 0;
   virtual AttentionCost Cost(int64_t n, Route route) const = 0;
+  virtual AttentionCounters Counters() const = 0;
   // q, k, v, out: [n, heads, head_dim] fp32 on one device, any strides with the last one 1. q and k
   // are raw projections: normalisation, features and weights are the pass's. `out` may be the
   // memory of q (each piece writes only rows whose q no later piece reads). `route` is not kAuto

@@ -13,20 +13,6 @@ namespace {
 // times the prediction, so outputs keep five digits.
 constexpr double kMaxFftError = 1e-6;
 
-// What the transform of one token in one (feature, column) channel costs, forward and back with the
-// products around it, in units of one floating-point operation of a tile's matrix products.
-// CPU: 10 ns fp32 and 25 ns fp64 (MKL, batches of 4 to 16 channels, n = 4 k to 256 k) against
-// 115 GFLOP/s (one AVX-512 core). Cards: from byte counts (68 to 100 bytes a channel at 80 % of the
-// memory's rate against fp32 matrix products through memory); not measured.
-struct TransformCost {
-  double fp32;
-  double fp64;
-};
-TransformCost CostOfTransform(DeviceClass device) {
-  if (device == DeviceClass::kCuda) return {.fp32 = 500, .fp64 = 1000};
-  return {.fp32 = 1100, .fp64 = 2800};
-}
-
 double QuadraticCost(const AttentionShape& shape, double keys) {
   return 2 * keys * static_cast<double>(shape.features + shape.head_dim);
 }
@@ -37,41 +23,38 @@ double ChunkwiseCost(const AttentionShape& shape, const ToeplitzWeights& weights
   return QuadraticCost(shape, std::min<double>(window, n)) + states;
 }
 
+Precision HeadPrecision(const AttentionShape& shape, const ToeplitzWeights& weights, int head,
+                        int64_t n) {
+  return FftPrecision(weights.RowSumRatio(head, n), shape.normalised);
+}
+
 double FftCost(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n) {
-  const TransformCost cost = CostOfTransform(shape.device);
   const double channels = static_cast<double>(shape.features * (shape.head_dim + 1));
   double total = 0;
   for (int h = 0; h < weights.heads(); ++h) {
-    switch (FftPrecision(weights.RowSumRatio(h, n))) {
-      case Precision::kFp32:
-        total += cost.fp32 * channels;
-        break;
-      case Precision::kFp64:
-        total += cost.fp64 * channels;
-        break;
-      case Precision::kTiles:
-        total += QuadraticCost(shape, n);
-        break;
-    }
+    const Precision precision = HeadPrecision(shape, weights, h, n);
+    total += precision == Precision::kTiles ? QuadraticCost(shape, n)
+                                            : TransformFlops(shape.device, precision) * channels;
   }
   return total / weights.heads();
 }
 
 // Below this the transforms cannot win whatever the precision, and the row sums need not be formed.
 bool FftMayWin(const AttentionShape& shape, double other_cost) {
-  return CostOfTransform(shape.device).fp32 * shape.features * (shape.head_dim + 1) < other_cost;
+  const double channels = static_cast<double>(shape.features * (shape.head_dim + 1));
+  return TransformFlops(shape.device, Precision::kFp32) * channels < other_cost;
 }
 
-bool AllHeadsInTiles(const ToeplitzWeights& weights, int64_t n) {
+bool AllHeadsInTiles(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n) {
   for (int h = 0; h < weights.heads(); ++h) {
-    if (FftPrecision(weights.RowSumRatio(h, n)) != Precision::kTiles) return false;
+    if (HeadPrecision(shape, weights, h, n) != Precision::kTiles) return false;
   }
   return true;
 }
 
-bool AnyHeadInTiles(const ToeplitzWeights& weights, int64_t n) {
+bool AnyHeadInTiles(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n) {
   for (int h = 0; h < weights.heads(); ++h) {
-    if (FftPrecision(weights.RowSumRatio(h, n)) == Precision::kTiles) return true;
+    if (HeadPrecision(shape, weights, h, n) == Precision::kTiles) return true;
   }
   return false;
 }
@@ -90,10 +73,19 @@ absl::Status TooQuadratic(Route route, int64_t n) {
 
 }  // namespace
 
-Precision FftPrecision(double row_sum_ratio) {
-  if (0x1p-24 * row_sum_ratio <= kMaxFftError) return Precision::kFp32;
+Precision FftPrecision(double row_sum_ratio, bool normalised) {
+  if (normalised && 0x1p-24 * row_sum_ratio <= kMaxFftError) return Precision::kFp32;
   if (0x1p-53 * row_sum_ratio <= kMaxFftError) return Precision::kFp64;
   return Precision::kTiles;
+}
+
+// CPU: 10 ns fp32 and 25 ns fp64 (MKL, batches of 4 to 16 channels, n = 4 k to 256 k) against
+// 115 GFLOP/s (one AVX-512 core). Cards: from byte counts (68 to 100 bytes a channel at 80 % of the
+// memory's rate against fp32 matrix products through memory); not measured.
+double TransformFlops(DeviceClass device, Precision precision) {
+  const bool wide = precision == Precision::kFp64;
+  if (device == DeviceClass::kCuda) return wide ? 1000 : 500;
+  return wide ? 2800 : 1100;
 }
 
 Precision TilePrecision(double spread) {
@@ -113,7 +105,7 @@ Route PlanRoute(const AttentionShape& shape, const ToeplitzWeights& weights, int
   const Route best = weights.structured() ? Route::kChunkwise : Route::kTiles;
   const double cost =
       weights.structured() ? ChunkwiseCost(shape, weights, n) : QuadraticCost(shape, n);
-  if (!FftMayWin(shape, cost) || AllHeadsInTiles(weights, n)) return best;
+  if (!FftMayWin(shape, cost) || AllHeadsInTiles(shape, weights, n)) return best;
   return FftCost(shape, weights, n) < cost ? Route::kFft : best;
 }
 
@@ -137,7 +129,8 @@ absl::Status CheckRoute(const AttentionShape& shape, const ToeplitzWeights& weig
       return absl::OkStatus();
     case Route::kFft:
       if (!shape.positive()) return NotExact(route, "the features are not positive");
-      if (n > kMaxQuadraticTokens && AnyHeadInTiles(weights, n)) return TooQuadratic(route, n);
+      if (n > kMaxQuadraticTokens && AnyHeadInTiles(shape, weights, n))
+        return TooQuadratic(route, n);
       return absl::OkStatus();
     case Route::kInterpolation:
       return NotExact(route, "this build has no certificate for it");

@@ -20,6 +20,7 @@ struct AttentionShape {
   int64_t head_dim = 0;
   int64_t features = 0;  // of phi; head_dim for kSoftmax
   FeatureKind kind = FeatureKind::kPrf;
+  bool normalised = true;  // qk_norm
   DeviceClass device = DeviceClass::kCpu;
 
   // phi is positive and the weights are its products with c: what the routes faster than tiles
@@ -44,9 +45,14 @@ inline constexpr int64_t kBlockTokens = 128;
 // Longest sequence for which a caller may ask for a quadratic route.
 inline constexpr int64_t kMaxQuadraticTokens = 16384;
 
-// What fp32 transforms may cost: relative error 2^-24 * (largest / smallest row sum of C) <= 1e-6,
-// and what fp64 ones may: 2^-53 * ratio <= 1e-6.
-Precision FftPrecision(double row_sum_ratio);
+// The guard of the FFT route, from the largest over the smallest row sum of C: fp32 if
+// 2^-24 ratio <= 1e-6, else fp64 if 2^-53 ratio <= 1e-6, else tiles. Without qk_norm the features
+// of different keys differ by factors that no row sum of C tells of, and fp32 is not taken.
+Precision FftPrecision(double row_sum_ratio, bool normalised);
+
+// What the transforms of one token in one (feature, column) channel cost, forward and back with the
+// products around them, in floating-point operations of a tile's matrix products.
+double TransformFlops(DeviceClass device, Precision precision);
 
 // Arithmetic of tiles and chunkwise states, from ToeplitzWeights::Spread(): fp32 unless whole rows
 // of c could fall out of its range.

@@ -61,15 +61,19 @@ void ZeroPadding(at::Tensor& rows, RowRange range) {
   rows.narrow(1, range.count, range.padded - range.count).zero_();
 }
 
-void ScatterReversed(const at::Tensor& z, const std::vector<int64_t>& heads, RowRange range,
-                     const at::Tensor& target) {
-  const at::Tensor rows = z.narrow(1, range.padded - range.count, range.count).flip(1);
+void ScatterRows(const at::Tensor& z, const std::vector<int64_t>& heads, RowRange range,
+                 const at::Tensor& target) {
   at::Tensor place = target.narrow(0, range.begin, range.count);
   if (static_cast<int64_t>(heads.size()) == target.size(1)) {
-    place.copy_(rows.transpose(0, 1));
+    place.copy_(z.transpose(0, 1));
     return;
   }
-  for (size_t h = 0; h < heads.size(); ++h) place.select(1, heads[h]).copy_(rows.select(0, h));
+  for (size_t h = 0; h < heads.size(); ++h) place.select(1, heads[h]).copy_(z.select(0, h));
+}
+
+void ScatterReversed(const at::Tensor& z, const std::vector<int64_t>& heads, RowRange range,
+                     const at::Tensor& target) {
+  ScatterRows(z.narrow(1, range.padded - range.count, range.count).flip(1), heads, range, target);
 }
 
 }  // namespace longwave

@@ -35,6 +35,9 @@ at::Tensor GatherValues(const at::Tensor& source, const std::vector<int64_t>& he
                         at::ScalarType type);
 // Sets the rows of phi(k) beyond the range to zero.
 void ZeroPadding(at::Tensor& rows, RowRange range);
+// Writes z, [heads, count, head_dim], to the range's rows.
+void ScatterRows(const at::Tensor& z, const std::vector<int64_t>& heads, RowRange range,
+                 const at::Tensor& target);
 // Writes z, [heads, padded, head_dim] in reversed order, to the range's rows.
 void ScatterReversed(const at::Tensor& z, const std::vector<int64_t>& heads, RowRange range,
                      const at::Tensor& target);

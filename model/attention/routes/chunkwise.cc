@@ -54,7 +54,8 @@ Layout MakeLayout(const AttentionShape& shape, const ToeplitzWeights& weights, i
   layout.block_flops = static_cast<double>(shape.heads) *
                        (tiles + features + static_cast<double>(layout.sides()) * 2.0 * kB * m * d1);
   layout.blocks_per_piece =
-      std::clamp<int64_t>(static_cast<int64_t>(kPieceFlops / layout.block_flops), 1, 64);
+      std::clamp<int64_t>(static_cast<int64_t>(kPieceFlops / layout.block_flops), 1,
+                          std::min<int64_t>(64, layout.blocks));
 
   layout.columns = shape.features * (shape.head_dim + 1);
   // A piece of a scan reads and writes about 16 MiB of states.
