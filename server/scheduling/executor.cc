@@ -1,0 +1,209 @@
+#include "server/scheduling/executor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/base/error.h"
+#include "server/scheduling/status_copy.h"
+
+namespace longwave {
+
+Executor::Executor(const SchedulerOptions& options, RequestBook* book, Encoder* encoder,
+                   const Clock* clock, SchedulerObserver* observer)
+    : options_(options),
+      book_(*book),
+      encoder_(*encoder),
+      clock_(*clock),
+      observer_(observer),
+      max_stall_(FromSeconds(options.max_stall_seconds)) {}
+
+bool Executor::RunOnce() {
+  ReadMail();
+  CheckHealth();
+  EndDoomed(clock_.Now());
+  Sweep();
+  const StartRoom room = RoomFor(Held(), options_);
+  const std::vector<Option> options = Options(room);
+  if (options.empty()) {
+    Publish(/*stepping=*/false);
+    return false;
+  }
+  std::vector<SliceCandidate> candidates;
+  candidates.reserve(options.size());
+  for (const Option& option : options) candidates.push_back(option.candidate);
+  const JobSelector::Choice choice = selector_.Choose(candidates);
+  const Option& chosen = options[choice.index];
+  RunningJob* const job = chosen.job != nullptr ? chosen.job : StartJob(chosen.number, room);
+  if (job != nullptr) RunSlice(*job, choice.aged);
+  Sweep();
+  Publish(/*stepping=*/false);
+  return true;
+}
+
+void Executor::ReadMail() {
+  const RequestBook::Mail mail = book_.TakeMail();
+  if (mail.abandon) {
+    EndEverything(MakeError(ErrorReason::kDraining, "the server is shutting down"));
+  }
+  for (const auto& [ticket, reason] : mail.cancels) {
+    EndWhere([&](const Sequence& sequence) {
+      return sequence.ticket == ticket ? CopyStatus(reason) : absl::OkStatus();
+    });
+  }
+  for (const auto& job : jobs_) {
+    for (const RequestBook::Ticket ticket : mail.ready) {
+      if (job->HasTicket(ticket)) job->Unblock();
+    }
+  }
+}
+
+void Executor::CheckHealth() {
+  absl::Status health = encoder_.Health();
+  if (health.ok()) return;
+  EndEverything(health.code() == absl::StatusCode::kUnavailable
+                    ? std::move(health)
+                    : MakeError(ErrorReason::kDeviceLost, health.message()));
+}
+
+void Executor::EndEverything(const absl::Status& reason) {
+  EndWhere([&](const Sequence& sequence) {
+    book_.Withdraw(sequence.ticket);
+    return CopyStatus(reason);
+  });
+  book_.EndQueue(reason);
+}
+
+void Executor::EndDoomed(Instant now) {
+  book_.EndExpired(now);
+  for (const auto& job : jobs_) {
+    if (job->NextDeadline() <= now) {
+      job->EndWhere([&](const Sequence& sequence) {
+        if (sequence.key.deadline > now) return absl::OkStatus();
+        book_.Withdraw(sequence.ticket);
+        return MakeError(ErrorReason::kDeadlineExpired, "the deadline passed while computing");
+      });
+    }
+    EndStalled(*job, now);
+  }
+}
+
+void Executor::EndStalled(RunningJob& job, Instant now) {
+  if (!job.blocked() || now - job.stalled_since() < max_stall_) return;
+  job.EndWhere([&](const Sequence& sequence) {
+    book_.Withdraw(sequence.ticket);
+    return MakeError({.reason = ErrorReason::kSlowReader,
+                      .limit = absl::StrCat(options_.max_stall_seconds, " s")},
+                     "the reader took no rows for too long");
+  });
+}
+
+void Executor::EndWhere(absl::FunctionRef<absl::Status(const Sequence&)> reason_for) {
+  for (const auto& job : jobs_) job->EndWhere(reason_for);
+}
+
+HeldJobs Executor::Held() const {
+  HeldJobs held;
+  for (const auto& job : jobs_) {
+    ++held.jobs;
+    held.bytes += job->peak_bytes();
+    if (job->alone()) {
+      held.long_bytes += job->peak_bytes();
+    } else {
+      ++held.batches;
+    }
+  }
+  return held;
+}
+
+std::vector<Executor::Option> Executor::Options(const StartRoom& room) {
+  std::vector<Option> options;
+  for (const auto& job : jobs_) {
+    if (job->blocked()) continue;
+    options.push_back({.candidate = job->candidate(), .job = job.get()});
+    options.back().candidate.waited = slices_ - job->last_slice;
+  }
+  for (const RequestBook::Head& head : book_.StartableHeads(room)) {
+    options.push_back({.candidate = head.candidate, .number = head.number});
+  }
+  return options;
+}
+
+RunningJob* Executor::StartJob(uint64_t number, const StartRoom& room) {
+  Sequences members = book_.TakeBatch(number, room, clock_.Now());
+  if (members.empty()) return nullptr;  // cancelled a moment ago
+  jobs_.push_back(std::make_unique<RunningJob>(std::move(members), &clock_));
+  RunningJob& job = *jobs_.back();
+  if (observer_ != nullptr) observer_->OnBatch(job.sequences(), job.tokens());
+  if (absl::Status status = job.Begin(encoder_); !status.ok()) {
+    OnError(job, std::move(status));
+    return nullptr;
+  }
+  return &job;
+}
+
+void Executor::RunSlice(RunningJob& job, bool aged) {
+  Publish(/*stepping=*/true);
+  const double before = job.spent_seconds();
+  absl::StatusOr<EncodeJob::State> state = job.Step();
+  job.last_slice = ++slices_;
+  if (observer_ != nullptr) observer_->OnSlice(job.spent_seconds() - before);
+  const double served = job.predicted_seconds() * job.last_progress();
+  selector_.Ran(job.priority(), served, aged);
+  book_.Serve(job.priority(), served);
+  if (!state.ok()) {
+    OnError(job, std::move(state).status());
+  } else if (*state == EncodeJob::State::kDone) {
+    OnDone(job);
+  }
+}
+
+void Executor::OnError(RunningJob& job, absl::Status status) {
+  const bool out_of_memory = GetErrorDetails(status).reason == ErrorReason::kOutOfMemory;
+  if (out_of_memory && job.sequences() > 1) {
+    Sequences members = job.TakeActive();
+    for (auto& member : members) member->alone = true;
+    book_.Requeue(std::move(members));
+    return;
+  }
+  if (!encoder_.Health().ok()) return CheckHealth();
+  job.EndWhere([&](const Sequence& sequence) {
+    book_.Withdraw(sequence.ticket);
+    return CopyStatus(status);
+  });
+}
+
+void Executor::OnDone(RunningJob& job) {
+  if (observer_ != nullptr && job.whole() && !job.HasActive()) {
+    observer_->OnJobEnd(job.tokens(), job.predicted_seconds(), job.spent_seconds());
+  }
+  job.EndWhere([](const Sequence& sequence) {
+    return MakeError(ErrorReason::kInternal, "the encoder ended the job without a result");
+  });
+}
+
+void Executor::Sweep() {
+  Sequences ended;
+  for (const auto& job : jobs_) {
+    for (auto& sequence : job->TakeEnded()) ended.push_back(std::move(sequence));
+  }
+  std::erase_if(jobs_, [](const auto& job) { return !job->HasActive(); });
+  book_.Close(ended);
+}
+
+void Executor::Publish(bool stepping) {
+  RequestBook::ExecutorState state;
+  state.paused_jobs = static_cast<int64_t>(jobs_.size()) - (stepping ? 1 : 0);
+  state.slices = slices_;
+  for (const auto& job : jobs_) {
+    state.resident_bytes += job->ResidentBytes();
+    state.running_seconds += job->left_seconds();
+    state.next_event = std::min(state.next_event, job->NextDeadline());
+    if (job->blocked()) {
+      state.next_event = std::min(state.next_event, job->stalled_since() + max_stall_);
+    }
+  }
+  book_.Publish(state);
+}
+
+}  // namespace longwave

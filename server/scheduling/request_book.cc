@@ -1,0 +1,308 @@
+#include "server/scheduling/request_book.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "model/base/error.h"
+#include "server/scheduling/status_copy.h"
+
+namespace longwave {
+namespace {
+
+constexpr Nanoseconds kShortestRetry = std::chrono::milliseconds(1);
+constexpr Nanoseconds kLongestWait = std::chrono::hours(1);  // the sum with "now" stays in range
+
+WaitingShape ShapeOf(const Sequence& sequence) {
+  return {.tokens = sequence.tokens,
+          .predicted = sequence.predicted,
+          .peak_bytes = sequence.peak_bytes,
+          .alone = sequence.alone};
+}
+
+absl::Status DrainingError() {
+  return MakeError(ErrorReason::kDraining, "the server is shutting down");
+}
+
+}  // namespace
+
+RequestBook::RequestBook(const SchedulerOptions& options) : options_(options) {}
+
+absl::StatusOr<RequestBook::Ticket> RequestBook::Admit(Sequences sequences, Priority priority,
+                                                       Instant deadline) {
+  double seconds = 0;
+  for (const auto& sequence : sequences) seconds += ToSeconds(sequence->predicted);
+
+  MutexLock lock(&mutex_);
+  if (draining_) return DrainingError();
+  if (absl::Status status = CheckRoom(sequences); !status.ok()) return status;
+  const Ticket ticket = next_number_;
+  OpenRequest& request = open_[ticket];
+  request = {.priority = priority,
+             .tag = clock_of(priority).Arrive(seconds),
+             .sequences = sequences.size()};
+  for (auto& sequence : sequences) {
+    sequence->ticket = ticket;
+    sequence->priority = priority;
+    sequence->key = {.finish = request.tag, .deadline = deadline, .number = next_number_++};
+    sequence->arrival_slice = executor_.slices;
+    queue_.Push(std::move(sequence));
+  }
+  Wake();
+  return ticket;
+}
+
+absl::Status RequestBook::CheckRoom(const Sequences& sequences) const {
+  const auto count = static_cast<int64_t>(sequences.size());
+  int64_t tokens = 0;
+  for (const auto& sequence : sequences) tokens += sequence->tokens;
+  const bool too_many = queue_.sequences() + count > options_.max_queue_sequences;
+  if (!too_many && queue_.tokens() + tokens <= options_.max_queue_tokens) return absl::OkStatus();
+  ErrorDetails details{.reason = ErrorReason::kQueueFull};
+  details.limit = too_many ? absl::StrCat(options_.max_queue_sequences, " sequences")
+                           : absl::StrCat(options_.max_queue_tokens, " tokens");
+  // What an empty queue would not take either is not worth another try.
+  if (count <= options_.max_queue_sequences && tokens <= options_.max_queue_tokens) {
+    details.retry_after = std::max(kShortestRetry, PredictedWait());
+  }
+  return MakeError(std::move(details), "the queue has no room for the request");
+}
+
+Nanoseconds RequestBook::PredictedWait() const {
+  return queue_.predicted() + FromSeconds(executor_.running_seconds);
+}
+
+void RequestBook::Cancel(Ticket ticket, const absl::Status& reason) {
+  Sequences waiting;
+  {
+    MutexLock lock(&mutex_);
+    const auto request = open_.find(ticket);
+    if (request == open_.end()) return;
+    WithdrawLocked(ticket);
+    waiting = queue_.TakeTicket(ticket);
+    if (waiting.size() < request->second.sequences) {
+      mail_.cancels.emplace_back(ticket, CopyStatus(reason));
+      Wake();
+    }
+  }
+  EndAll(std::move(waiting), reason);
+}
+
+void RequestBook::OnSinkReady(Ticket ticket) {
+  MutexLock lock(&mutex_);
+  if (!open_.contains(ticket)) return;
+  mail_.ready.insert(ticket);
+  Wake();
+}
+
+SchedulerView RequestBook::View() const {
+  MutexLock lock(&mutex_);
+  return {.queued_sequences = queue_.sequences(),
+          .queued_tokens = queue_.tokens(),
+          .running_sequences = static_cast<int64_t>(taken_.size()),
+          .paused_jobs = executor_.paused_jobs,
+          .resident_bytes = executor_.resident_bytes,
+          .queued_seconds = ToSeconds(queue_.predicted()),
+          .running_seconds = executor_.running_seconds};
+}
+
+void RequestBook::BeginDrain() {
+  MutexLock lock(&mutex_);
+  draining_ = true;
+}
+
+bool RequestBook::AwaitIdle(Instant deadline) {
+  Sequences waiting;
+  std::vector<Taken> running;
+  {
+    MutexLock lock(&mutex_);
+    bool in_time = true;
+    while (!open_.empty() && in_time) {
+      if (deadline == kNever) {
+        idle_.Wait(&mutex_);
+      } else {
+        in_time = idle_.WaitUntil(&mutex_, deadline);
+      }
+    }
+    if (open_.empty()) return true;
+    waiting = queue_.TakeAll();
+    for (const auto& [number, taken] : taken_) running.push_back(taken);
+    // The executor drops the jobs at its next slice. Their consumers are told here and now, since
+    // a device that hangs would keep it from ever coming to that.
+    mail_.abandon = true;
+    Wake();
+  }
+  EndAll(std::move(waiting), DrainingError());
+  for (const Taken& taken : running) taken.gate->End(DrainingError(), taken.times);
+  return false;
+}
+
+RequestBook::Mail RequestBook::TakeMail() {
+  Mail mail;
+  std::vector<std::pair<Sequences, const absl::Status*>> requeued;
+  {
+    MutexLock lock(&mutex_);
+    mail = std::exchange(mail_, {});
+    awake_ = false;
+    // A job that failed between Cancel and now has put its members back into the queue.
+    for (const auto& [ticket, reason] : mail.cancels) {
+      requeued.emplace_back(queue_.TakeTicket(ticket), &reason);
+    }
+  }
+  for (auto& [sequences, reason] : requeued) EndAll(std::move(sequences), *reason);
+  return mail;
+}
+
+void RequestBook::EndExpired(Instant now) {
+  Sequences expired;
+  {
+    MutexLock lock(&mutex_);
+    expired = queue_.TakeExpired(now);
+    for (const auto& sequence : expired) WithdrawLocked(sequence->ticket);
+  }
+  EndAll(std::move(expired),
+         MakeError(ErrorReason::kDeadlineExpired, "the deadline passed in the queue"));
+}
+
+void RequestBook::EndQueue(const absl::Status& reason) {
+  Sequences waiting;
+  {
+    MutexLock lock(&mutex_);
+    waiting = queue_.TakeAll();
+    for (const auto& sequence : waiting) WithdrawLocked(sequence->ticket);
+  }
+  EndAll(std::move(waiting), reason);
+}
+
+void RequestBook::EndAll(Sequences sequences, const absl::Status& reason) {
+  for (const auto& sequence : sequences) sequence->gate->End(CopyStatus(reason), sequence->times);
+  Close(sequences);
+}
+
+std::vector<RequestBook::Head> RequestBook::StartableHeads(const StartRoom& room) const {
+  std::vector<Head> heads;
+  MutexLock lock(&mutex_);
+  const auto add = [&](const Sequence& sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    heads.push_back({.candidate = {.priority = sequence.priority,
+                                   .key = sequence.key,
+                                   .slice_seconds = ToSeconds(sequence.predicted) /
+                                                    static_cast<double>(sequence.slices),
+                                   .started = false,
+                                   .waited = executor_.slices - sequence.arrival_slice},
+                     .number = sequence.key.number});
+  };
+  for (const Priority priority : {Priority::kInteractive, Priority::kBatch}) {
+    BatchFormer former(options_, room);
+    for (const auto& [key, sequence] : queue_.in_order(priority)) {
+      if (former.Consider(ShapeOf(*sequence)) != BatchFormer::Verdict::kTake) continue;
+      add(*sequence);
+      break;
+    }
+  }
+  const Sequence* const oldest = queue_.Oldest();
+  if (oldest == nullptr) return heads;
+  if (BatchFormer(options_, room).Consider(ShapeOf(*oldest)) == BatchFormer::Verdict::kTake) {
+    add(*oldest);
+  }
+  return heads;
+}
+
+Sequences RequestBook::TakeBatch(uint64_t number, const StartRoom& room, Instant now) {
+  MutexLock lock(&mutex_);
+  const Sequence* const first = queue_.Find(number);
+  if (first == nullptr) return {};
+  BatchFormer former(options_, room);
+  if (former.Consider(ShapeOf(*first)) != BatchFormer::Verdict::kTake) return {};
+  std::vector<uint64_t> numbers = {number};
+  for (const auto& [key, sequence] : queue_.in_order(first->priority)) {
+    if (key.number == number) continue;
+    const BatchFormer::Verdict verdict = former.Consider(ShapeOf(*sequence));
+    if (verdict == BatchFormer::Verdict::kFull) break;
+    if (verdict == BatchFormer::Verdict::kTake) numbers.push_back(key.number);
+  }
+  Sequences batch;
+  for (const uint64_t member : numbers) {
+    batch.push_back(queue_.Take(member));
+    SequenceTimes& times = batch.back()->times;
+    if (times.popped == Instant{}) times.popped = now;
+    taken_[member] = {.gate = batch.back()->gate, .times = times};
+  }
+  return batch;
+}
+
+void RequestBook::Requeue(Sequences sequences) {
+  MutexLock lock(&mutex_);
+  for (auto& sequence : sequences) {
+    taken_.erase(sequence->key.number);
+    queue_.Push(std::move(sequence));
+  }
+  awake_ = true;
+}
+
+void RequestBook::Close(const Sequences& sequences) {
+  if (sequences.empty()) return;
+  MutexLock lock(&mutex_);
+  for (const auto& sequence : sequences) {
+    taken_.erase(sequence->key.number);
+    const auto request = open_.find(sequence->ticket);
+    if (--request->second.sequences == 0) open_.erase(request);
+  }
+  if (open_.empty()) idle_.NotifyAll();
+}
+
+void RequestBook::Withdraw(Ticket ticket) {
+  MutexLock lock(&mutex_);
+  WithdrawLocked(ticket);
+}
+
+void RequestBook::WithdrawLocked(Ticket ticket) {
+  const auto request = open_.find(ticket);
+  if (request == open_.end() || request->second.withdrawn) return;
+  request->second.withdrawn = true;
+  clock_of(request->second.priority).Withdraw(request->second.tag);
+}
+
+void RequestBook::Serve(Priority priority, double seconds) {
+  MutexLock lock(&mutex_);
+  clock_of(priority).Serve(seconds);
+}
+
+void RequestBook::Publish(const ExecutorState& state) {
+  MutexLock lock(&mutex_);
+  executor_ = state;
+  executor_.next_event = std::min(state.next_event, queue_.NextDeadline());
+}
+
+void RequestBook::AwaitWork(const Clock& clock) {
+  MutexLock lock(&mutex_);
+  while (!awake_ && !stopped_) {
+    const Instant event = executor_.next_event;
+    if (event == kNever) {
+      work_.Wait(&mutex_);
+      continue;
+    }
+    // The event is of the injected clock, the wait of the steady one.
+    const Nanoseconds left = event - clock.Now();
+    if (left <= Nanoseconds(0)) return;
+    const Instant end = std::chrono::steady_clock::now() + std::min(left, kLongestWait);
+    if (!work_.WaitUntil(&mutex_, end)) return;
+  }
+}
+
+void RequestBook::Stop() {
+  MutexLock lock(&mutex_);
+  stopped_ = true;
+  Wake();
+}
+
+bool RequestBook::stopped() const {
+  MutexLock lock(&mutex_);
+  return stopped_;
+}
+
+void RequestBook::Wake() {
+  awake_ = true;
+  work_.NotifyAll();
+}
+
+}  // namespace longwave

@@ -1,0 +1,158 @@
+#include "server/scheduling/running_job.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace longwave {
+
+RunningJob::RunningJob(Sequences members, const Clock* clock)
+    : clock_(*clock),
+      members_(std::move(members)),
+      active_(static_cast<int>(members_.size())),
+      priority_(members_.front()->priority),
+      alone_(members_.front()->alone),
+      key_(members_.front()->key) {
+  for (const auto& member : members_) {
+    key_ = std::min(key_, member->key);
+    tokens_ += member->tokens;
+    peak_bytes_ += member->peak_bytes;
+    slices_ += member->slices;
+    predicted_seconds_ += ToSeconds(member->predicted);
+  }
+  for (auto& member : members_) {
+    member->times.batch_tokens = tokens_;
+    member->times.batch_sequences = sequences();
+  }
+}
+
+RunningJob::~RunningJob() = default;
+
+absl::Status RunningJob::Begin(Encoder& encoder) {
+  EncoderBatch batch;
+  std::vector<OutputSpec> outputs;
+  outputs.reserve(members_.size());
+  for (auto& member : members_) {
+    batch.Add(member->token_ids, member->route);
+    outputs.push_back(member->output);
+    // One that rides alone is not tried again: its ids are not needed any more.
+    if (alone_) member->token_ids = {};
+  }
+  absl::StatusOr<std::unique_ptr<EncodeJob>> job =
+      encoder.Begin(std::move(batch), std::move(outputs), this);
+  if (!job.ok()) return std::move(job).status();
+  job_ = *std::move(job);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EncodeJob::State> RunningJob::Step() {
+  const Instant start = clock_.Now();
+  for (auto& member : members_) {
+    if (member != nullptr && member->times.first_step == Instant{}) {
+      member->times.first_step = start;
+    }
+  }
+  took_rows_ = false;
+  absl::StatusOr<EncodeJob::State> state = job_->Step();
+  spent_seconds_ += ToSeconds(clock_.Now() - start);
+  last_progress_ = 0;
+  if (!state.ok()) {
+    job_ = nullptr;
+    return state;
+  }
+  const double progress = std::clamp(job_->Progress(), progress_, 1.0);
+  last_progress_ = progress - std::exchange(progress_, progress);
+  NoteBlocked(*state == EncodeJob::State::kBlocked);
+  for (auto& member : members_) {
+    if (member != nullptr && member->streamed) member->gate->OnProgress(progress_);
+  }
+  if (*state == EncodeJob::State::kDone) job_ = nullptr;
+  return state;
+}
+
+void RunningJob::NoteBlocked(bool blocked) {
+  blocked_ = blocked;
+  if (!blocked) {
+    stalled_since_ = kNever;
+  } else if (took_rows_ || stalled_since_ == kNever) {
+    stalled_since_ = clock_.Now();
+  }
+}
+
+void RunningJob::EndWhere(absl::FunctionRef<absl::Status(const Sequence&)> reason_for) {
+  for (int s = 0; s < sequences(); ++s) {
+    if (members_[s] == nullptr) continue;
+    absl::Status reason = reason_for(*members_[s]);
+    if (reason.ok()) continue;
+    whole_ = false;
+    if (job_ != nullptr) job_->Drop(s);
+    End(s, std::move(reason));
+  }
+}
+
+Sequences RunningJob::TakeActive() {
+  Sequences active;
+  for (auto& member : members_) {
+    if (member != nullptr) active.push_back(std::move(member));
+  }
+  active_ = 0;
+  whole_ = false;
+  return active;
+}
+
+Sequences RunningJob::TakeEnded() { return std::exchange(ended_, {}); }
+
+bool RunningJob::HasTicket(Scheduler::Ticket ticket) const {
+  return std::any_of(members_.begin(), members_.end(), [ticket](const auto& member) {
+    return member != nullptr && member->ticket == ticket;
+  });
+}
+
+Instant RunningJob::NextDeadline() const {
+  Instant next = kNever;
+  for (const auto& member : members_) {
+    if (member != nullptr) next = std::min(next, member->key.deadline);
+  }
+  return next;
+}
+
+SliceCandidate RunningJob::candidate() const {
+  return {.priority = priority_,
+          .key = key_,
+          .slice_seconds = predicted_seconds_ / static_cast<double>(slices_)};
+}
+
+RowSink::Answer RunningJob::Offer(int sequence, int64_t first_row, RowBlock rows) {
+  const auto& member = members_[sequence];
+  if (member == nullptr) return Answer::kTaken;
+  const int64_t skip = std::clamp(member->rows_taken - first_row, int64_t{0}, rows.rows);
+  rows.values.remove_prefix(skip * rows.dim);
+  rows.rows -= skip;
+  if (rows.rows == 0) return Answer::kTaken;
+  const Answer answer = member->gate->OnRows(first_row + skip, rows);
+  if (answer == Answer::kTaken) {
+    member->rows_taken = first_row + skip + rows.rows;
+    took_rows_ = true;
+  }
+  return answer;
+}
+
+void RunningJob::Finish(int sequence, const SequenceReport& report) {
+  if (members_[sequence] == nullptr) return;
+  members_[sequence]->times.last_row = clock_.Now();
+  End(sequence, report);
+}
+
+void RunningJob::Fail(int sequence, absl::Status status) {
+  if (members_[sequence] == nullptr) return;
+  whole_ = false;
+  End(sequence, std::move(status));
+}
+
+void RunningJob::End(int sequence, absl::StatusOr<SequenceReport> result) {
+  std::unique_ptr<Sequence> member = std::move(members_[sequence]);
+  --active_;
+  member->gate->End(std::move(result), member->times);
+  ended_.push_back(std::move(member));
+}
+
+}  // namespace longwave

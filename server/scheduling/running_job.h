@@ -1,0 +1,100 @@
+#ifndef LONGWAVE_SERVER_SCHEDULING_RUNNING_JOB_H_
+#define LONGWAVE_SERVER_SCHEDULING_RUNNING_JOB_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/api/encoder.h"
+#include "model/base/clock.h"
+#include "server/scheduling/job_selector.h"
+#include "server/scheduling/sequence.h"
+
+namespace longwave {
+
+// A batch that is being computed: the encoder's job and the sequences that ride in it. Used by the
+// executor's thread only. Destroying it frees the encoder's job; members that have not ended must
+// have been taken or ended before.
+class RunningJob final : private RowSink {
+ public:
+  // Precondition: members of one class, at least one.
+  RunningJob(Sequences members, const Clock* clock);
+  ~RunningJob() override;
+  RunningJob(const RunningJob&) = delete;
+  RunningJob& operator=(const RunningJob&) = delete;
+
+  // Starts the encoder's job.
+  absl::Status Begin(Encoder& encoder);
+  // Runs one slice. After an error or kDone the members that have not ended get no result.
+  absl::StatusOr<EncodeJob::State> Step();
+
+  // Ends the members that `reason_for` gives a reason for (not OK).
+  void EndWhere(absl::FunctionRef<absl::Status(const Sequence&)> reason_for);
+  // The members that have not ended, to be computed again.
+  Sequences TakeActive();
+  // The members that have ended since the last call.
+  Sequences TakeEnded();
+
+  bool HasTicket(Scheduler::Ticket ticket) const;
+  bool HasActive() const { return active_ > 0; }
+  // Every member was computed to its end.
+  bool whole() const { return whole_; }
+  bool alone() const { return alone_; }
+  int sequences() const { return static_cast<int>(members_.size()); }
+  int64_t tokens() const { return tokens_; }
+  int64_t peak_bytes() const { return peak_bytes_; }
+  Priority priority() const { return priority_; }
+  double predicted_seconds() const { return predicted_seconds_; }
+  double spent_seconds() const { return spent_seconds_; }
+  // Predicted seconds of what is left.
+  double left_seconds() const { return predicted_seconds_ * (1 - progress_); }
+  // Share of the work done by the last Step.
+  double last_progress() const { return last_progress_; }
+  int64_t ResidentBytes() const { return job_ == nullptr ? 0 : job_->ResidentBytes(); }
+  // The earliest of the active members' deadlines.
+  Instant NextDeadline() const;
+  // `waited` is left to the caller.
+  SliceCandidate candidate() const;
+
+  // Blocked: the sink refused and has not said that it is ready.
+  bool blocked() const { return blocked_; }
+  void Unblock() { blocked_ = false; }
+  // Since when the sink has taken nothing; kNever if it did not refuse last.
+  Instant stalled_since() const { return stalled_since_; }
+
+  int64_t last_slice = 0;  // the executor's count of slices when this ran last
+
+ private:
+  Answer Offer(int sequence, int64_t first_row, RowBlock rows) override;
+  void Finish(int sequence, const SequenceReport& report) override;
+  void Fail(int sequence, absl::Status status) override;
+
+  void End(int sequence, absl::StatusOr<SequenceReport> result);
+  void NoteBlocked(bool blocked);
+
+  const Clock& clock_;
+  Sequences members_;  // null: ended or taken
+  Sequences ended_;
+  int active_ = 0;
+  const Priority priority_;
+  const bool alone_;
+  OrderKey key_;  // the least of the members'
+  int64_t tokens_ = 0;
+  int64_t peak_bytes_ = 0;
+  int64_t slices_ = 0;
+  double predicted_seconds_ = 0;
+  double spent_seconds_ = 0;
+  double progress_ = 0;
+  double last_progress_ = 0;
+  bool whole_ = true;
+  bool blocked_ = false;
+  bool took_rows_ = false;  // in this Step
+  Instant stalled_since_ = kNever;
+  std::unique_ptr<EncodeJob> job_;  // last: it calls the sink while it lives
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_SCHEDULING_RUNNING_JOB_H_

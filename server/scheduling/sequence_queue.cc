@@ -1,0 +1,64 @@
+#include "server/scheduling/sequence_queue.h"
+
+namespace longwave {
+
+void SequenceQueue::Push(std::unique_ptr<Sequence> sequence) {
+  tokens_ += sequence->tokens;
+  predicted_ += sequence->predicted;
+  const OrderKey key = sequence->key;
+  by_number_[key.number] = sequence.get();
+  by_deadline_[{key.deadline, key.number}] = sequence.get();
+  order_[Index(sequence->priority)][key] = std::move(sequence);
+}
+
+std::unique_ptr<Sequence> SequenceQueue::Take(uint64_t number) {
+  const auto entry = by_number_.find(number);
+  if (entry == by_number_.end()) return nullptr;
+  const Sequence& found = *entry->second;
+  by_number_.erase(entry);
+  by_deadline_.erase({found.key.deadline, number});
+  tokens_ -= found.tokens;
+  predicted_ -= found.predicted;
+  auto node = order_[Index(found.priority)].extract(found.key);
+  return std::move(node.mapped());
+}
+
+Sequences SequenceQueue::TakeTicket(Scheduler::Ticket ticket) {
+  // The sequences of a request are numbered one after the other, from its ticket on.
+  Sequences taken;
+  for (auto entry = by_number_.lower_bound(ticket);
+       entry != by_number_.end() && entry->second->ticket == ticket;
+       entry = by_number_.lower_bound(ticket)) {
+    taken.push_back(Take(entry->first));
+  }
+  return taken;
+}
+
+Sequences SequenceQueue::TakeExpired(Instant now) {
+  Sequences taken;
+  while (!by_deadline_.empty() && by_deadline_.begin()->first.first <= now) {
+    taken.push_back(Take(by_deadline_.begin()->first.second));
+  }
+  return taken;
+}
+
+Sequences SequenceQueue::TakeAll() {
+  Sequences taken;
+  while (!by_number_.empty()) taken.push_back(Take(by_number_.begin()->first));
+  return taken;
+}
+
+const Sequence* SequenceQueue::Oldest() const {
+  return by_number_.empty() ? nullptr : by_number_.begin()->second;
+}
+
+const Sequence* SequenceQueue::Find(uint64_t number) const {
+  const auto entry = by_number_.find(number);
+  return entry == by_number_.end() ? nullptr : entry->second;
+}
+
+Instant SequenceQueue::NextDeadline() const {
+  return by_deadline_.empty() ? kNever : by_deadline_.begin()->first.first;
+}
+
+}  // namespace longwave

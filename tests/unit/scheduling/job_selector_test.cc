@@ -1,0 +1,138 @@
+#include "server/scheduling/job_selector.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace longwave {
+namespace {
+
+constexpr Priority kInteractive = Priority::kInteractive;
+constexpr Priority kBatch = Priority::kBatch;
+
+SliceCandidate Of(Priority priority, double finish, uint64_t number = 0, int64_t waited = 0) {
+  return {.priority = priority,
+          .key = {.finish = finish, .number = number},
+          .slice_seconds = 0.02,
+          .waited = waited};
+}
+
+TEST(JobSelectorTest, TheLeastKeyOfAClassIsServed) {
+  JobSelector selector;
+  EXPECT_EQ(selector.Choose({Of(kInteractive, 5)}).index, 0);
+  EXPECT_EQ(selector.Choose({Of(kInteractive, 5), Of(kInteractive, 3), Of(kInteractive, 4)}).index,
+            1);
+}
+
+TEST(JobSelectorTest, TiesGoByDeadlineThenArrival) {
+  JobSelector selector;
+  SliceCandidate late = Of(kInteractive, 1, 1);
+  SliceCandidate soon = Of(kInteractive, 1, 2);
+  late.key.deadline = Instant(Nanoseconds(20));
+  soon.key.deadline = Instant(Nanoseconds(10));
+  EXPECT_EQ(selector.Choose({late, soon}).index, 1);
+  soon.key.deadline = late.key.deadline;
+  EXPECT_EQ(selector.Choose({late, soon}).index, 0);
+  EXPECT_EQ(selector.Choose({soon, late}).index, 1);
+}
+
+TEST(JobSelectorTest, TheOrderOfTheCandidatesDoesNotMatter) {
+  JobSelector selector;
+  selector.Ran(kInteractive, 0.1, false);
+  SliceCandidate heavy = Of(kInteractive, 1, 1);
+  heavy.slice_seconds = 10;
+  const std::vector<SliceCandidate> candidates = {heavy, Of(kBatch, 0, 2), Of(kInteractive, 2, 3)};
+  std::vector<int> order = {0, 1, 2};
+  const uint64_t chosen = candidates[selector.Choose(candidates).index].key.number;
+  do {
+    std::vector<SliceCandidate> shuffled;
+    for (const int i : order) shuffled.push_back(candidates[i]);
+    EXPECT_EQ(shuffled[selector.Choose(shuffled).index].key.number, chosen);
+  } while (std::next_permutation(order.begin(), order.end()));
+}
+
+// Runs `slices` slices of whichever class is chosen; both always have one ready.
+std::pair<int, int> Share(JobSelector& selector, int slices) {
+  std::pair<int, int> count;
+  for (int i = 0; i < slices; ++i) {
+    const std::vector<SliceCandidate> both = {Of(kInteractive, 0, 1), Of(kBatch, 0, 2)};
+    const size_t chosen = selector.Choose(both).index;
+    selector.Ran(both[chosen].priority, 0.02, false);
+    ++(chosen == 0 ? count.first : count.second);
+  }
+  return count;
+}
+
+TEST(JobSelectorTest, ClassesShareNineToOne) {
+  JobSelector selector;
+  const auto [interactive, batch] = Share(selector, 1000);
+  EXPECT_NEAR(interactive, 900, 1);
+  EXPECT_NEAR(batch, 100, 1);
+}
+
+TEST(JobSelectorTest, AClassThatWasIdleHasNoCredit) {
+  for (const Priority busy : {kBatch, kInteractive}) {
+    JobSelector selector;
+    Share(selector, 50);
+    for (int i = 0; i < 1000; ++i) {
+      selector.Choose({Of(busy, 0)});
+      selector.Ran(busy, 0.02, false);
+    }
+    const auto [interactive, batch] = Share(selector, 100);
+    EXPECT_NEAR(interactive, 90, 1);
+    EXPECT_NEAR(batch, 10, 1);
+  }
+}
+
+TEST(JobSelectorTest, AnInteractiveSliceComesBeforeABatchSlice) {
+  JobSelector selector;
+  for (int i = 0; i < 5; ++i) {
+    selector.Choose({Of(kBatch, 0, 1)});
+    selector.Ran(kBatch, 0.02, false);
+  }
+  EXPECT_EQ(selector.Choose({Of(kBatch, 0, 1), Of(kInteractive, 100, 2)}).index, 1);
+}
+
+TEST(JobSelectorTest, APausedJobGoesOnAfterNineSlicesOfOthers) {
+  JobSelector selector;
+  int64_t waited = 0;
+  std::vector<int> resumed;
+  for (int slice = 0; slice < 40; ++slice) {
+    const std::vector<SliceCandidate> two = {Of(kInteractive, 1, 2),
+                                             Of(kInteractive, 99, 1, waited)};
+    const JobSelector::Choice choice = selector.Choose(two);
+    selector.Ran(kInteractive, 0.02, choice.aged);
+    EXPECT_EQ(choice.aged, choice.index == 1);
+    if (choice.index == 1) resumed.push_back(slice);
+    waited = choice.index == 1 ? 0 : waited + 1;
+  }
+  EXPECT_EQ(resumed, (std::vector<int>{9, 19, 29, 39}));
+}
+
+TEST(JobSelectorTest, OfSeveralThatWaitTheLongestWaitingGoesFirst) {
+  JobSelector selector;
+  for (int i = 0; i < 9; ++i) selector.Ran(kInteractive, 0.02, false);
+  const std::vector<SliceCandidate> three = {Of(kInteractive, 1, 5), Of(kBatch, 9, 4, 20),
+                                             Of(kBatch, 8, 3, 21)};
+  EXPECT_EQ(selector.Choose(three).index, 2);
+  const std::vector<SliceCandidate> equal = {Of(kInteractive, 1, 5), Of(kBatch, 9, 4, 20),
+                                             Of(kBatch, 8, 3, 20)};
+  EXPECT_EQ(selector.Choose(equal).index, 2);
+  const std::vector<SliceCandidate> fresh = {Of(kInteractive, 1, 5), Of(kBatch, 9, 4, 8)};
+  EXPECT_EQ(selector.Choose(fresh).index, 0);
+}
+
+TEST(JobSelectorTest, AStartedJobThatWaitsGoesBeforeASequenceThatDoes) {
+  JobSelector selector;
+  for (int i = 0; i < 9; ++i) selector.Ran(kInteractive, 0.02, false);
+  SliceCandidate queued = Of(kInteractive, 7, 3, 50);
+  queued.started = false;
+  const SliceCandidate running = Of(kInteractive, 1, 5);
+  EXPECT_EQ(selector.Choose({running, queued, Of(kBatch, 9, 4, 9)}).index, 2);
+  EXPECT_EQ(selector.Choose({running, queued, Of(kBatch, 9, 4, 8)}).index, 1);
+}
+
+}  // namespace
+}  // namespace longwave

@@ -1,0 +1,127 @@
+#include "server/scheduling/sequence_queue.h"
+
+#include <random>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace longwave {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+Instant At(int64_t nanoseconds) { return Instant(Nanoseconds(nanoseconds)); }
+
+std::unique_ptr<Sequence> Make(uint64_t number, uint64_t ticket, double finish,
+                               Instant deadline = kNever,
+                               Priority priority = Priority::kInteractive) {
+  auto sequence = std::make_unique<Sequence>();
+  sequence->ticket = ticket;
+  sequence->priority = priority;
+  sequence->key = {.finish = finish, .deadline = deadline, .number = number};
+  sequence->tokens = static_cast<int64_t>(10 * number);
+  sequence->predicted = Nanoseconds(number);
+  return sequence;
+}
+
+std::vector<uint64_t> Numbers(const Sequences& sequences) {
+  std::vector<uint64_t> numbers;
+  for (const auto& sequence : sequences) numbers.push_back(sequence->key.number);
+  return numbers;
+}
+
+std::vector<uint64_t> Order(const SequenceQueue& queue, Priority priority) {
+  std::vector<uint64_t> numbers;
+  for (const auto& [key, sequence] : queue.in_order(priority)) numbers.push_back(key.number);
+  return numbers;
+}
+
+TEST(SequenceQueueTest, EachClassIsInTheOrderOfItsKeys) {
+  SequenceQueue queue;
+  queue.Push(Make(1, 1, 3.0));
+  queue.Push(Make(2, 2, 1.0, At(9)));
+  queue.Push(Make(3, 3, 1.0, At(5)));
+  queue.Push(Make(4, 4, 1.0, At(5)));
+  queue.Push(Make(5, 5, 0.5, kNever, Priority::kBatch));
+  EXPECT_THAT(Order(queue, Priority::kInteractive), ElementsAre(3, 4, 2, 1));
+  EXPECT_THAT(Order(queue, Priority::kBatch), ElementsAre(5));
+  EXPECT_EQ(queue.Oldest()->key.number, 1);
+  EXPECT_EQ(queue.NextDeadline(), At(5));
+}
+
+TEST(SequenceQueueTest, ATicketsSequencesLeaveTogether) {
+  SequenceQueue queue;
+  for (uint64_t number = 1; number <= 6; ++number) {
+    queue.Push(Make(number, number < 3 ? 1 : number < 6 ? 3 : 6, 1.0));
+  }
+  queue.Take(4);
+  EXPECT_THAT(Numbers(queue.TakeTicket(3)), ElementsAre(3, 5));
+  EXPECT_THAT(Numbers(queue.TakeTicket(3)), IsEmpty());
+  EXPECT_THAT(Order(queue, Priority::kInteractive), ElementsAre(1, 2, 6));
+}
+
+TEST(SequenceQueueTest, ExpiredIsWhatHasItsDeadlineNowOrBefore) {
+  SequenceQueue queue;
+  queue.Push(Make(1, 1, 1.0, At(30)));
+  queue.Push(Make(2, 2, 1.0, At(10)));
+  queue.Push(Make(3, 3, 1.0));
+  EXPECT_THAT(Numbers(queue.TakeExpired(At(9))), IsEmpty());
+  EXPECT_THAT(Numbers(queue.TakeExpired(At(10))), ElementsAre(2));
+  EXPECT_THAT(Numbers(queue.TakeExpired(At(1000))), ElementsAre(1));
+  EXPECT_EQ(queue.NextDeadline(), kNever);
+  EXPECT_EQ(queue.sequences(), 1);
+}
+
+TEST(SequenceQueueTest, WhatIsNotThereIsNotTaken) {
+  SequenceQueue queue;
+  EXPECT_EQ(queue.Take(1), nullptr);
+  EXPECT_EQ(queue.Find(1), nullptr);
+  EXPECT_EQ(queue.Oldest(), nullptr);
+  queue.Push(Make(1, 1, 1.0));
+  EXPECT_NE(queue.Take(1), nullptr);
+  EXPECT_EQ(queue.Take(1), nullptr);
+}
+
+TEST(SequenceQueueTest, CountsReturnToZeroByWhateverWayItEmpties) {
+  std::mt19937 random(7);
+  SequenceQueue queue;
+  uint64_t next = 1;
+  for (int round = 0; round < 2000; ++round) {
+    int64_t tokens = 0;
+    for (uint64_t number = 1; number < next; ++number) {
+      if (queue.Find(number) != nullptr) tokens += static_cast<int64_t>(10 * number);
+    }
+    ASSERT_EQ(queue.tokens(), tokens);
+    switch (random() % 6) {
+      case 0:
+      case 1:
+      case 2:
+        queue.Push(Make(next, next, random() % 5, random() % 2 == 0 ? kNever : At(random() % 100),
+                        random() % 2 == 0 ? Priority::kBatch : Priority::kInteractive));
+        ++next;
+        break;
+      case 3:
+        queue.Take(1 + random() % next);
+        break;
+      case 4:
+        queue.TakeTicket(1 + random() % next);
+        break;
+      case 5:
+        queue.TakeExpired(At(random() % 20));
+        break;
+    }
+    if (next > 60) {
+      queue.TakeAll();
+      ASSERT_EQ(queue.sequences(), 0);
+      ASSERT_EQ(queue.tokens(), 0);
+      ASSERT_EQ(queue.predicted(), Nanoseconds(0));
+      ASSERT_EQ(queue.NextDeadline(), kNever);
+      ASSERT_TRUE(queue.in_order(Priority::kBatch).empty());
+      next = 1;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace longwave
