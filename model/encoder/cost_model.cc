@@ -64,22 +64,24 @@ double CostModel::LargestPieceSeconds(int64_t tokens, Route route) const {
 CostPrediction CostModel::Predict(int64_t tokens, const OutputSpec& output, Route route) const {
   // Whole rounds: with two threads three tiles take as long as four.
   const double dense = DenseFlops(RoundUp(tokens, transformer_.tile_rows() * threads_));
-  double weighted = DenseFlops(tokens);
+  double slices = DenseFlops(tokens) / kSliceFlops;
   double seconds = rates_.job_seconds + dense / rates_.dense_flops;
   LayerRoutes routes;
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
     routes.push_back(LayerRoute(layer, tokens, route));
-    const double flops = transformer_.attention(layer).Cost(tokens, routes.back()).flops;
-    seconds += flops / RouteRate(routes.back());
-    weighted += flops * RouteFlopWeight(routes.back());
+    const AttentionCost cost = transformer_.attention(layer).Cost(tokens, routes.back());
+    seconds += cost.flops / RouteRate(routes.back());
+    const double weight = RouteFlopWeight(routes.back());
+    // A piece that is longer than a slice's share is a slice of its own.
+    slices += cost.flops * weight / std::max(kSliceFlops, cost.largest_piece_flops * weight);
   }
   const double sent = SentBytes(tokens, output);
   seconds += kElementFlops * sent / sizeof(float) / rates_.dense_flops;
-  return CostPrediction{.seconds = seconds,
-                        .peak_bytes = PeakBytes(tokens, output, routes),
-                        .slices = static_cast<int64_t>(std::ceil(weighted / kSliceFlops) +
-                                                       std::ceil(sent / kStepBytes)),
-                        .route = MainRoute(routes)};
+  return CostPrediction{
+      .seconds = seconds,
+      .peak_bytes = PeakBytes(tokens, output, routes),
+      .slices = static_cast<int64_t>(std::ceil(slices) + std::ceil(sent / kStepBytes)),
+      .route = MainRoute(routes)};
 }
 
 double CostModel::SentBytes(int64_t tokens, const OutputSpec& output) const {

@@ -160,11 +160,24 @@ void LayeredJob::Allocate() {
   qkv_ = at::empty({rows, 3 * transformer_.heads_width()}, floats);
 }
 
+// Piece i is tile i. Tiles that lie within one sequence are that sequence's, so that they cost
+// nothing once it is dropped; those that it shares are nobody's.
 void LayeredJob::EnterTiles(Stage stage, double flops_per_row) {
   stage_ = stage;
   pieces_ = PieceList();
-  pieces_.AddGroup(/*owner=*/-1, tiles_,
-                   flops_per_row * static_cast<double>(transformer_.tile_rows()));
+  const int64_t height = transformer_.tile_rows();
+  const double cost = flops_per_row * static_cast<double>(height);
+  int64_t tile = 0;
+  for (int s = 0; s < static_cast<int>(sequences_.size()); ++s) {
+    const TokenRange rows = sequences_[s].rows;
+    const int64_t first_own = (rows.begin + height - 1) / height;
+    const int64_t end_own = rows.end / height;
+    if (first_own >= end_own) continue;
+    pieces_.AddGroup(/*owner=*/-1, first_own - tile, cost);
+    pieces_.AddGroup(s, end_own - first_own, sequences_[s].ended ? 0 : cost);
+    tile = end_own;
+  }
+  pieces_.AddGroup(/*owner=*/-1, tiles_ - tile, cost);
 }
 
 void LayeredJob::EnterFold() {
@@ -238,10 +251,9 @@ void LayeredJob::RunPieces(PieceList::Range range) {
 }
 
 void LayeredJob::RunPiece(int64_t number) {
+  if (stage_ != Stage::kAttention && stage_ != Stage::kFold) return RunTile(number);
   const PieceList::Piece piece = pieces_.At(number);
-  const int owner = pieces_.owner(piece.group);
-  if (owner < 0) return RunTile(piece.index);
-  Sequence& sequence = sequences_[owner];
+  Sequence& sequence = sequences_[pieces_.owner(piece.group)];
   if (sequence.ended) return;
   if (stage_ == Stage::kAttention) return sequence.pass->Run(phase_, piece.index);
   const TokenRange tokens = sequence.output.BlockRows(piece.index);
@@ -339,6 +351,7 @@ void LayeredJob::Drop(int sequence) {
 void LayeredJob::End(int sequence) {
   sequences_[sequence].ended = true;
   sequences_[sequence].pass.reset();
+  sequences_[sequence].output.Release();
   pieces_.GiveUp(sequence);
   --live_;
 }
@@ -349,6 +362,8 @@ EncodeJob::State LayeredJob::Done() {
   ids_.reset();
   positions_.reset();
   emitted_rows_.reset();
+  batch_.token_ids = {};
+  position_of_row_ = {};
   flops_done_ = flops_total_;
   return EncodeJob::State::kDone;
 }

@@ -198,6 +198,12 @@ absl::Status SequenceOutput::Gather(int64_t first, absl::Span<const float* const
   return AllFinite(out) ? absl::OkStatus() : NonFinite();
 }
 
+void SequenceOutput::Release() {
+  blocks_ = {};
+  partials_ = {};
+  values_ = {};
+}
+
 int64_t SequenceOutput::ResidentBytes() const {
   return static_cast<int64_t>(partials_.size() * sizeof(double) + values_.size() * sizeof(float) +
                               blocks_.size() * sizeof(Block));

@@ -45,6 +45,8 @@ class SequenceOutput {
   absl::Status Gather(int64_t first, absl::Span<const float* const> last_rows,
                       absl::Span<float> out) const;
 
+  // Frees what was folded. Only ResidentBytes may be called afterwards.
+  void Release();
   int64_t ResidentBytes() const;
   // What ResidentBytes would be.
   static int64_t PredictBytes(const OutputSpec& spec, int64_t tokens, int64_t hidden,

@@ -1,0 +1,275 @@
+// What a job promises at its seams: slices, a sink that refuses, sequences that are dropped or
+// fail, memory.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <limits>
+#include <numeric>
+
+#include "model/base/error.h"
+#include "tests/unit/encoder/encode.h"
+
+namespace longwave {
+namespace {
+
+const OutputSpec kMean{.pooling = Pooling::kMean};
+const OutputSpec kAllRows{.pooling = Pooling::kRows};
+
+std::unique_ptr<EncodeJob> Begin(Encoder& encoder, const std::vector<int64_t>& lengths,
+                                 const OutputSpec& output, RowSink& sink) {
+  EncoderBatch batch;
+  for (size_t s = 0; s < lengths.size(); ++s) {
+    batch.Add(RandomTokens(lengths[s], encoder.Info().vocab_size, static_cast<uint32_t>(s)));
+  }
+  auto job =
+      encoder.Begin(std::move(batch), std::vector<OutputSpec>(lengths.size(), output), &sink);
+  EXPECT_TRUE(job.ok()) << job.status();
+  return *std::move(job);
+}
+
+std::vector<float> Alone(Encoder& encoder, int64_t length, uint32_t seed,
+                         const OutputSpec& output) {
+  return EncodeOne(encoder, RandomTokens(length, encoder.Info().vocab_size, seed), output);
+}
+
+int CountSteps(EncodeJob& job) {
+  int steps = 0;
+  absl::StatusOr<EncodeJob::State> state = EncodeJob::State::kMore;
+  while (state.ok() && *state != EncodeJob::State::kDone && steps < 100'000) {
+    state = job.Step();
+    ++steps;
+  }
+  EXPECT_TRUE(state.ok()) << state.status();
+  return steps;
+}
+
+class EncodeJobTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { encoder_ = MakeEncoder(RandomModel(SmallConfig(), 1)).release(); }
+  static void TearDownTestSuite() { delete encoder_; }
+  static TransformerEncoder& encoder() { return *encoder_; }
+
+ private:
+  static TransformerEncoder* encoder_;
+};
+TransformerEncoder* EncodeJobTest::encoder_ = nullptr;
+
+TEST_F(EncodeJobTest, ALongSequenceTakesManySlicesAndProgressNeverFalls) {
+  CollectingSink sink;
+  const auto job = Begin(encoder(), {60'000}, kMean, sink);
+  double progress = job->Progress();
+  int steps = 0;
+  for (EncodeJob::State state = EncodeJob::State::kMore; state != EncodeJob::State::kDone;
+       ++steps) {
+    const auto next = job->Step();
+    ASSERT_TRUE(next.ok()) << next.status();
+    state = *next;
+    EXPECT_GE(job->Progress(), progress);
+    EXPECT_LE(job->Progress(), 1.0);
+    progress = job->Progress();
+  }
+  EXPECT_GT(steps, 5);
+  EXPECT_EQ(progress, 1.0);
+  const int64_t predicted = encoder().Predict(60'000, kMean, Route::kAuto).slices;
+  EXPECT_NEAR(steps, predicted, 0.3 * static_cast<double>(predicted));
+}
+
+TEST_F(EncodeJobTest, TheCutIntoSlicesIsTheSameInEveryRun) {
+  CollectingSink first_sink;
+  CollectingSink second_sink;
+  const std::vector<int64_t> lengths = {20'000, 5, 700};
+  EXPECT_EQ(CountSteps(*Begin(encoder(), lengths, kMean, first_sink)),
+            CountSteps(*Begin(encoder(), lengths, kMean, second_sink)));
+}
+
+TEST_F(EncodeJobTest, AShortSequenceTakesAtMostOneStepALayer) {
+  CollectingSink sink;
+  EXPECT_LE(CountSteps(*Begin(encoder(), {100}, kMean, sink)), encoder().Info().layers);
+  EXPECT_EQ(sink.result(0).rows, 1);
+}
+
+TEST_F(EncodeJobTest, RefusedRowsAreOfferedAgainUntilTheyAreTaken) {
+  const std::vector<float> expected = Alone(encoder(), 20'000, 0, kAllRows);
+  CollectingSink sink;
+  const auto job = Begin(encoder(), {20'000}, kAllRows, sink);
+  int blocked = 0;
+  for (EncodeJob::State state = EncodeJob::State::kMore; state != EncodeJob::State::kDone;) {
+    // Every second offer is refused.
+    sink.Refuse(state == EncodeJob::State::kBlocked ? 0 : 1);
+    const auto next = job->Step();
+    ASSERT_TRUE(next.ok()) << next.status();
+    state = *next;
+    if (state == EncodeJob::State::kBlocked) ++blocked;
+  }
+  EXPECT_GE(blocked, 1);
+  EXPECT_EQ(sink.result(0).rows, 20'000);
+  EXPECT_EQ(sink.result(0).values, expected);
+}
+
+TEST_F(EncodeJobTest, ABlockedJobStaysBlockedWhileTheSinkRefuses) {
+  CollectingSink sink;
+  const auto job = Begin(encoder(), {300}, kAllRows, sink);
+  sink.Refuse(3);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(*RunJob(*job), EncodeJob::State::kBlocked);
+  EXPECT_FALSE(sink.result(0).end.has_value());
+  EXPECT_EQ(*job->Step(), EncodeJob::State::kDone);
+  EXPECT_EQ(sink.result(0).rows, 300);
+}
+
+TEST_F(EncodeJobTest, ADroppedSequenceGetsNoCallAndItsMatesTheirBits) {
+  const std::vector<int64_t> lengths = {300, 20'000, 64, 5000};
+  // Before the first step, then after more and more of them.
+  for (const int steps_before : {0, 1, 2, 4, 6}) {
+    CollectingSink sink;
+    const auto job = Begin(encoder(), lengths, kMean, sink);
+    for (int i = 0; i < steps_before; ++i) ASSERT_EQ(*job->Step(), EncodeJob::State::kMore);
+    job->Drop(1);
+    job->Drop(1);  // of no consequence
+    ASSERT_EQ(*RunJob(*job), EncodeJob::State::kDone);
+    EXPECT_EQ(sink.result(1).rows, 0);
+    EXPECT_FALSE(sink.result(1).end.has_value());
+    for (const int s : {0, 2, 3}) {
+      EXPECT_EQ(sink.result(s).values,
+                Alone(encoder(), lengths[s], static_cast<uint32_t>(s), kMean));
+    }
+  }
+}
+
+TEST_F(EncodeJobTest, ADroppedSequenceCostsNoFurtherWork) {
+  CollectingSink sink;
+  const int alone = CountSteps(*Begin(encoder(), {300}, kMean, sink));
+  CollectingSink dropping_sink;
+  const auto job = Begin(encoder(), {300, 60'000}, kMean, dropping_sink);
+  job->Drop(1);
+  EXPECT_LE(CountSteps(*job), alone + 1);
+}
+
+TEST_F(EncodeJobTest, AJobWhoseSequencesAreAllDroppedIsDone) {
+  CollectingSink sink;
+  const auto job = Begin(encoder(), {20'000, 30}, kAllRows, sink);
+  EXPECT_EQ(*job->Step(), EncodeJob::State::kMore);
+  job->Drop(0);
+  job->Drop(1);
+  EXPECT_EQ(*job->Step(), EncodeJob::State::kDone);
+  EXPECT_LT(job->ResidentBytes(), 1 << 20);
+}
+
+TEST_F(EncodeJobTest, DroppingABlockedSequenceFreesTheNext) {
+  CollectingSink sink;
+  const auto job = Begin(encoder(), {300, 40}, kAllRows, sink);
+  sink.Refuse(1);
+  EXPECT_EQ(*RunJob(*job), EncodeJob::State::kBlocked);
+  job->Drop(0);
+  EXPECT_EQ(*job->Step(), EncodeJob::State::kDone);
+  EXPECT_EQ(sink.result(0).rows, 0);
+  EXPECT_EQ(sink.result(1).values, Alone(encoder(), 40, 1, kAllRows));
+}
+
+TEST_F(EncodeJobTest, AJobMayBeDestroyedAtAnyPoint) {
+  for (int steps = 0; steps < 8; ++steps) {
+    CollectingSink sink;
+    const auto job = Begin(encoder(), {20'000, 300}, kMean, sink);
+    for (int i = 0; i < steps; ++i) ASSERT_TRUE(job->Step().ok());
+  }
+}
+
+// Token 0 has an embedding that overflows in the first norm.
+ModelFolder ModelWithAnOverflowingToken() {
+  ModelFolder folder = RandomModel(SmallConfig(), 2);
+  std::vector<float>& embeddings = folder.weights.at("embeddings.token.weight").values;
+  std::fill_n(embeddings.begin(), folder.config.hidden_size, std::numeric_limits<float>::max());
+  return folder;
+}
+
+TEST(EncodeJob, ASequenceThatOverflowsFailsAlone) {
+  const auto encoder = MakeEncoder(ModelWithAnOverflowingToken());
+  for (const OutputSpec& output : {kMean, kAllRows, OutputSpec{.pooling = Pooling::kMax}}) {
+    EncoderBatch batch;
+    std::vector<std::vector<int32_t>> sequences;
+    for (uint32_t s = 0; s < 5; ++s) {
+      sequences.push_back(RandomTokens(30 + 40 * s, 96, s));
+      for (int32_t& token : sequences.back()) ++token;  // never 0
+    }
+    sequences[2][17] = 0;
+    for (const auto& tokens : sequences) batch.Add(tokens);
+    CollectingSink sink;
+    auto job = encoder->Begin(batch, std::vector<OutputSpec>(5, output), &sink);
+    ASSERT_TRUE(job.ok()) << job.status();
+    ASSERT_EQ(*RunJob(**job), EncodeJob::State::kDone);
+    ASSERT_TRUE(sink.result(2).end.has_value());
+    EXPECT_EQ(GetErrorDetails(*sink.result(2).end).reason, ErrorReason::kNonFinite);
+    for (const int s : {0, 1, 3, 4}) {
+      EXPECT_TRUE(sink.result(s).end.has_value() && sink.result(s).end->ok());
+      EXPECT_EQ(sink.result(s).values, EncodeOne(*encoder, sequences[s], output)) << s;
+    }
+  }
+}
+
+TEST_F(EncodeJobTest, MemoryIsWhatPredictSaid) {
+  std::vector<OutputSpec> outputs = {kMean, kAllRows};
+  outputs.push_back({.pooling = Pooling::kRows, .layers = {0, 1, 3}});
+  outputs.push_back({.pooling = Pooling::kMean, .layers = {2, 3}, .truncate_dim = 16});
+  for (const OutputSpec& output : outputs) {
+    for (const int64_t tokens : {20'000, 50'001}) {
+      CollectingSink sink;
+      const auto job = Begin(encoder(), {tokens}, output, sink);
+      int64_t peak = 0;
+      for (EncodeJob::State state = EncodeJob::State::kMore; state != EncodeJob::State::kDone;) {
+        state = *job->Step();
+        peak = std::max(peak, job->ResidentBytes());
+      }
+      const double predicted =
+          static_cast<double>(encoder().Predict(tokens, output, Route::kAuto).peak_bytes);
+      EXPECT_NEAR(static_cast<double>(peak), predicted, 0.2 * predicted) << tokens;
+      EXPECT_LT(job->ResidentBytes(), peak / 10) << "what is left when the job is done";
+    }
+  }
+}
+
+int64_t ResidentBytesOfProcess() {
+  long pages = 0;
+  long resident = 0;
+  std::FILE* const file = std::fopen("/proc/self/statm", "r");
+  EXPECT_EQ(std::fscanf(file, "%ld %ld", &pages, &resident), 2);
+  std::fclose(file);
+  return resident * 4096;
+}
+
+TEST_F(EncodeJobTest, TheProcessGrowsByWhatTheJobSays) {
+  CollectingSink sink;
+  CountSteps(*Begin(encoder(), {100}, kMean, sink));
+  CollectingSink long_sink;
+  const auto job = Begin(encoder(), {400'000}, kMean, long_sink);
+  const int64_t before = ResidentBytesOfProcess();
+  int64_t grown = 0;
+  int64_t said = 0;
+  for (EncodeJob::State state = EncodeJob::State::kMore; state != EncodeJob::State::kDone;) {
+    state = *job->Step();
+    grown = std::max(grown, ResidentBytesOfProcess() - before);
+    said = std::max(said, job->ResidentBytes());
+  }
+  // The workers' scratch comes on top of the buffers: a few MiB each.
+  EXPECT_NEAR(static_cast<double>(grown), static_cast<double>(said),
+              0.2 * static_cast<double>(said));
+}
+
+TEST_F(EncodeJobTest, OutOfMemoryEndsTheJobAndNothingElse) {
+  CollectingSink sink;
+  const auto job = Begin(encoder(), {1'000'000}, kMean, sink);
+  rlimit old_limit;
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &old_limit), 0);
+  rlimit tight = old_limit;
+  tight.rlim_cur = rlim_t{1} << 20;  // less than the process has: no mapping is granted any more
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+  const auto state = job->Step();
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &old_limit), 0);
+  ASSERT_FALSE(state.ok());
+  EXPECT_EQ(state.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(GetErrorDetails(state.status()).reason, ErrorReason::kOutOfMemory);
+  EXPECT_TRUE(encoder().Health().ok());
+  EXPECT_EQ(Alone(encoder(), 100, 1, kMean).size(), 48u);
+}
+
+}  // namespace
+}  // namespace longwave

@@ -1,0 +1,208 @@
+#include "model/encoder/transformer_encoder.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "model/base/error.h"
+#include "tests/unit/encoder/encode.h"
+
+namespace longwave {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::Not;
+
+const OutputSpec kMean{.pooling = Pooling::kMean};
+
+TEST(TransformerEncoder, InfoTellsWhatTheModelIs) {
+  ModelFolder folder = RandomModel(SmallConfig(), 1);
+  folder.serving.name = "small";
+  folder.serving.version = "7";
+  folder.serving.tokenizer_kind = "byte";
+  folder.serving.default_pooling = Pooling::kLast;
+  folder.serving.default_normalize = true;
+  folder.config.matryoshka_dims = {16, 32};
+  const auto encoder = MakeEncoder(folder);
+  const EncoderInfo& info = encoder->Info();
+  EXPECT_EQ(info.model, "small");
+  EXPECT_EQ(info.version, "7");
+  EXPECT_EQ(info.dim, 48);
+  EXPECT_EQ(info.layers, 3);
+  EXPECT_EQ(info.vocab_size, 97);
+  EXPECT_EQ(info.max_tokens, 1 << 20);
+  EXPECT_EQ(info.input_kinds, std::vector<std::string>{"token_ids"});
+  EXPECT_EQ(info.default_pooling, Pooling::kLast);
+  EXPECT_TRUE(info.default_normalize);
+  EXPECT_EQ(info.truncate_dims, (std::vector<int64_t>{16, 32}));
+  EXPECT_EQ(info.tokenizer_kind, "byte");
+  EXPECT_EQ(info.weights_digest, folder.weights_digest);
+  EXPECT_EQ(info.device, "cpu");
+  EXPECT_EQ(info.compute_dtype, "fp32");
+  EXPECT_TRUE(info.deterministic);
+  EXPECT_EQ(info.fingerprint.size(), 64u);
+  EXPECT_TRUE(encoder->Health().ok());
+}
+
+TEST(TransformerEncoder, RoutesAreThoseThatAreExactAutosChoicesFirst) {
+  const auto structured = MakeEncoder(RandomModel(SmallConfig(), 1));
+  EXPECT_EQ(structured->Info().routes.front(),
+            structured->Predict(5000, kMean, Route::kAuto).route);
+  EXPECT_THAT(structured->Info().routes, Contains(Route::kChunkwise));
+  EXPECT_THAT(structured->Info().routes, Contains(Route::kDirect));
+  EXPECT_THAT(structured->Info().routes, Not(Contains(Route::kInterpolation)));
+
+  ModelConfig free_table = SmallConfig();
+  free_table.max_tokens = 2000;
+  free_table.attention.bias.kind = BiasKind::kTable;
+  free_table.attention.bias.table_length = 2000;
+  const auto unstructured = MakeEncoder(RandomModel(free_table, 1));
+  EXPECT_THAT(unstructured->Info().routes, Not(Contains(Route::kChunkwise)));
+  EXPECT_THAT(unstructured->Info().routes, Contains(Route::kTiles));
+}
+
+TEST(TransformerEncoder, ARouteThatIsNotExactIsRefused) {
+  ModelConfig config = SmallConfig();
+  config.max_tokens = 2000;
+  config.attention.bias.kind = BiasKind::kTable;
+  config.attention.bias.table_length = 2000;
+  const auto encoder = MakeEncoder(RandomModel(config, 1));
+  EXPECT_TRUE(encoder->CheckRoute(100, Route::kAuto).ok());
+  const absl::Status refused = encoder->CheckRoute(100, Route::kChunkwise);
+  EXPECT_EQ(GetErrorDetails(refused).reason, ErrorReason::kRouteNotExact);
+  CollectingSink sink;
+  EncoderBatch batch;
+  batch.Add(RandomTokens(100, 97, 1), Route::kChunkwise);
+  EXPECT_EQ(encoder->Begin(batch, {kMean}, &sink).status(), refused);
+}
+
+TEST(TransformerEncoder, TheReportNamesTheRouteThatWasForced) {
+  const auto encoder = MakeEncoder(RandomModel(SmallConfig(), 1));
+  for (const Route route : encoder->Info().routes) {
+    CollectingSink sink;
+    EncoderBatch batch;
+    batch.Add(RandomTokens(60, 97, 1), route);
+    batch.Add(RandomTokens(60, 97, 1));
+    auto job = encoder->Begin(batch, {kMean, kMean}, &sink);
+    ASSERT_TRUE(job.ok()) << job.status();
+    ASSERT_EQ(*RunJob(**job), EncodeJob::State::kDone);
+    EXPECT_EQ(sink.result(0).report.route, route);
+    EXPECT_EQ(sink.result(1).report.route, encoder->Predict(60, kMean, Route::kAuto).route);
+  }
+}
+
+TEST(TransformerEncoder, BrokenRulesAreInternalErrors) {
+  const auto encoder = MakeEncoder(RandomModel(SmallConfig(), 1));
+  CollectingSink sink;
+  EncoderBatch batch;
+  batch.Add({1, 2, 97});
+  EXPECT_EQ(encoder->Begin(batch, {kMean}, &sink).status().code(), absl::StatusCode::kInternal);
+  EncoderBatch empty;
+  EXPECT_EQ(encoder->Begin(empty, {}, &sink).status().code(), absl::StatusCode::kInternal);
+}
+
+TEST(TransformerEncoder, FingerprintChangesWithWhatDecidesBits) {
+  ModelFolder folder = RandomModel(SmallConfig(), 1);
+  const std::string fingerprint = MakeEncoder(folder)->Info().fingerprint;
+  EXPECT_EQ(MakeEncoder(folder, 1)->Info().fingerprint, fingerprint) << "threads do not";
+  ModelFolder other_weights = folder;
+  other_weights.weights_digest = "4567";
+  EXPECT_NE(MakeEncoder(other_weights)->Info().fingerprint, fingerprint);
+  ModelFolder other_config = folder;
+  other_config.config.layer_norm_eps = 1e-6;
+  EXPECT_NE(MakeEncoder(other_config)->Info().fingerprint, fingerprint);
+  ModelFolder causal = folder;
+  causal.config.attention.causal = true;
+  EXPECT_NE(MakeEncoder(causal)->Info().fingerprint, fingerprint);
+}
+
+TEST(TransformerEncoder, EveryWorkerHasOneLibTorchThreadAndInferenceMode) {
+  const auto encoder = MakeEncoder(RandomModel(SmallConfig(), 1), 3);
+  std::atomic<int> bad = 0;
+  encoder->compute_pool()->ParallelFor(100, [&](int64_t, int) {
+    if (at::get_num_threads() != 1 || !c10::InferenceMode::is_enabled()) ++bad;
+    std::this_thread::yield();
+  });
+  EXPECT_EQ(bad, 0);
+}
+
+TEST(TransformerEncoder, AnyThreadMayStepAJobAndSeveralJobsMayBeUnderWay) {
+  const auto encoder = MakeEncoder(RandomModel(SmallConfig(), 1));
+  const auto tokens = RandomTokens(3000, 97, 1);
+  const std::vector<float> expected = EncodeOne(*encoder, tokens, kMean);
+  std::vector<std::vector<float>> rows(4);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] { rows[t] = EncodeOne(*encoder, tokens, kMean); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& row : rows) EXPECT_EQ(row, expected);
+}
+
+TEST(TransformerEncoder, WarmUpMeasuresRatesAndSlices) {
+  const auto encoder = MakeEncoder(RandomModel(SmallConfig(), 1));
+  EXPECT_EQ(encoder->Info().max_slice_seconds, 0);
+  ASSERT_TRUE(encoder->WarmUp().ok());
+  EXPECT_GT(encoder->Info().max_slice_seconds, 0);
+  for (const Route route : encoder->Info().routes) {
+    const CostPrediction shorter = encoder->Predict(500, kMean, route);
+    const CostPrediction longer = encoder->Predict(5000, kMean, route);
+    EXPECT_EQ(shorter.route, route);
+    EXPECT_GT(shorter.seconds, 0);
+    EXPECT_GT(longer.seconds, shorter.seconds);
+    EXPECT_GT(longer.peak_bytes, shorter.peak_bytes);
+    EXPECT_GE(longer.slices, shorter.slices);
+  }
+}
+
+TEST(TransformerEncoder, WarmUpDoesNotMoveABit) {
+  const ModelFolder folder = RandomModel(SmallConfig(), 1);
+  const auto warm = MakeEncoder(folder);
+  ASSERT_TRUE(warm->WarmUp().ok());
+  const auto cold = MakeEncoder(folder);
+  const auto tokens = RandomTokens(3000, 97, 1);
+  EXPECT_EQ(warm->Info().fingerprint, cold->Info().fingerprint);
+  EXPECT_EQ(EncodeOne(*warm, tokens, kMean), EncodeOne(*cold, tokens, kMean));
+}
+
+TEST(TransformerEncoderOptions, ValidateTellsEveryProblemAndTheFlag) {
+  EXPECT_TRUE(TransformerEncoderOptions{}.Validate().ok());
+  const absl::Status status =
+      TransformerEncoderOptions{.threads = -1, .cpu_target = "sse"}.Validate();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--threads=-1"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--cpu_target=sse"));
+}
+
+TEST(PrepareProcessForCompute, RefusesATargetThatItDoesNotKnow) {
+  EXPECT_EQ(PrepareProcessForCompute("mips").code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(SelectDevice, WithoutAUsableCardAutoIsTheCpuAndSaysWhy) {
+  const ModelFolder folder = RandomModel(SmallConfig(), 1);
+  const auto cuda = TransformerEncoder::Create(folder, {.device = "cuda"});
+  if (cuda.ok()) GTEST_SKIP() << "this machine has a CUDA device";
+  EXPECT_EQ(cuda.status().code(), absl::StatusCode::kInvalidArgument);
+  const auto encoder = TransformerEncoder::Create(folder, {.device = "auto"});
+  ASSERT_TRUE(encoder.ok()) << encoder.status();
+  EXPECT_EQ((*encoder)->Info().device, "cpu");
+  EXPECT_NE((*encoder)->fallback_reason(), "");
+  const auto asked = TransformerEncoder::Create(folder, {.device = "cpu"});
+  ASSERT_TRUE(asked.ok()) << asked.status();
+  EXPECT_EQ((*asked)->fallback_reason(), "");
+}
+
+TEST(SelectDevice, RefusesANameThatItDoesNotKnow) {
+  const ModelFolder folder = RandomModel(SmallConfig(), 1);
+  for (const char* device : {"", "gpu", "cuda:", "cuda:-1", "cuda:x", "CPU"}) {
+    const auto encoder = TransformerEncoder::Create(folder, {.device = device});
+    EXPECT_EQ(encoder.status().code(), absl::StatusCode::kInvalidArgument) << device;
+  }
+}
+
+}  // namespace
+}  // namespace longwave
