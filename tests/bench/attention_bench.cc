@@ -12,6 +12,7 @@
 #include "model/attention/attention.h"
 #include "model/base/compute_pool.h"
 #include "model/base/error.h"
+#include "model/encoder/transformer_encoder.h"
 #include "model/reference/attention.h"
 #include "model/reference/bias.h"
 #include "tests/bench/attention_peers.h"
@@ -212,7 +213,7 @@ std::vector<MeasuredPeer> MeasurePeers(const BenchOptions& options, const Worklo
 absl::Status RunAttentionBench(const BenchOptions& options) {
   const c10::InferenceMode no_gradients;
   at::set_num_threads(1);
-  ComputePool pool(options.threads, [] { at::set_num_threads(1); });
+  ComputePool pool(options.threads, PrepareComputeThread);
   const Workload load = MakeWorkload(options);
   const auto attention = CreateAttention(load.model.config, load.model.weights, 0, "cpu");
   if (!attention.ok()) return attention.status();
