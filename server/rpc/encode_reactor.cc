@@ -1,0 +1,242 @@
+#include "server/rpc/encode_reactor.h"
+
+#include <array>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "longwave/v1/encode.pb.h"
+#include "model/base/error.h"
+#include "server/admission/validator.h"
+#include "server/rpc/deadline.h"
+#include "server/rpc/message_io.h"
+#include "server/rpc/proto_convert.h"
+#include "server/rpc/request_decoder.h"
+#include "server/rpc/status_details.h"
+
+namespace longwave {
+namespace {
+
+// Also for proxies and shells, which do not read messages.
+constexpr char kQueueKey[] = "longwave-queue-ms";
+constexpr char kTotalKey[] = "longwave-total-ms";
+
+std::string MillisecondText(Nanoseconds duration) {
+  return absl::StrCat(ToSeconds(duration) * 1e3);
+}
+
+}  // namespace
+
+// Packs the rows of one sequence into its part of the reply.
+class EncodeReactor::Consumer final : public SequenceConsumer {
+ public:
+  Consumer(std::shared_ptr<EncodeReactor> call, size_t sequence, int64_t first_row)
+      : call_(std::move(call)), sequence_(sequence), first_row_(first_row) {}
+
+  RowSink::Answer OnRows(int64_t first_row, RowBlock rows) override {
+    call_->rows_->Put(first_row_ + first_row, rows);
+    return RowSink::Answer::kTaken;
+  }
+  void OnEnd(absl::StatusOr<SequenceReport> result, const SequenceTimes& times) override {
+    // The scheduler may keep the consumer for a while; the call must not wait for that.
+    std::shared_ptr<EncodeReactor> call = std::move(call_);
+    call->SequenceEnded(sequence_, std::move(result), times);
+  }
+
+ private:
+  std::shared_ptr<EncodeReactor> call_;
+  const size_t sequence_;
+  const int64_t first_row_;
+};
+
+grpc::ServerUnaryReactor* EncodeReactor::Start(const ServiceCore* core,
+                                               grpc::CallbackServerContext* context,
+                                               grpc::ByteBuffer* request,
+                                               grpc::ByteBuffer* response) {
+  auto reactor = std::make_shared<EncodeReactor>(core, context, response);
+  reactor->self_ = reactor;
+  if (absl::Status status = reactor->Admit(request); !status.ok()) reactor->Refuse(status);
+  return reactor.get();
+}
+
+EncodeReactor::EncodeReactor(const ServiceCore* core, grpc::CallbackServerContext* context,
+                             grpc::ByteBuffer* response)
+    : core_(core), context_(context), response_(response), recorder_(RpcMethod::kEncode, core) {}
+
+absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
+  absl::StatusOr<Backend> backend = core_->Enter();
+  if (!backend.ok()) return backend.status();
+  backend_ = *backend;
+
+  deadline_ =
+      EffectiveDeadline(TimeLeft(context_->raw_deadline()),
+                        FromSeconds(core_->options().max_deadline_seconds), core_->clock().Now());
+  if (deadline_ <= core_->clock().Now()) {
+    return MakeError(ErrorReason::kDeadlineExpired, "the deadline had passed on arrival");
+  }
+  v1::EncodeRequest message;
+  if (absl::Status status = ParseMessage(request, &message); !status.ok()) return status;
+  {
+    MutexLock lock(&mutex_);
+    recorder_.trace().decoded = recorder_.Now();
+  }
+  absl::StatusOr<ValidatedRequest> valid =
+      ValidateEncodeRequest(ToRequestData(message), *backend_.encoder, core_->options().limits);
+  if (!valid.ok()) return valid.status();
+  message.Clear();  // the ids are in `valid` now
+  Prepare(*valid);
+  return Submit(*std::move(valid));
+}
+
+void EncodeReactor::Prepare(const ValidatedRequest& request) {
+  request_id_ = request.request_id;
+  rows_.emplace(request.dtype, request.total_rows, request.row_dim);
+  for (const ValidatedSequence& sequence : request.sequences) {
+    summaries_.push_back({.tokens_in = sequence.tokens_in,
+                          .tokens_used = sequence.tokens_used,
+                          .truncated = sequence.truncated,
+                          .rows = sequence.output.RowCount(sequence.tokens_used)});
+  }
+  MutexLock lock(&mutex_);
+  recorder_.Describe(request, summaries_);
+  unfinished_ = request.sequences.size();
+}
+
+absl::Status EncodeReactor::Submit(ValidatedRequest request) {
+  std::vector<SequenceTask> tasks;
+  tasks.reserve(request.sequences.size());
+  int64_t first_row = 0;
+  for (size_t s = 0; s < request.sequences.size(); ++s) {
+    ValidatedSequence& sequence = request.sequences[s];
+    tasks.push_back({.token_ids = std::move(sequence.token_ids),
+                     .output = std::move(sequence.output),
+                     .route = request.route,
+                     .consumer = std::make_shared<Consumer>(self_, s, first_row)});
+    first_row += summaries_[s].rows;
+  }
+  {
+    // Before the hand-over, since the first sequence may be popped before Submit returns.
+    MutexLock lock(&mutex_);
+    recorder_.Admitted(recorder_.Now());
+  }
+  absl::StatusOr<Scheduler::Ticket> ticket =
+      backend_.scheduler->Submit(std::move(tasks), request.priority, deadline_);
+  absl::Status error;
+  {
+    MutexLock lock(&mutex_);
+    if (!ticket.ok()) {
+      recorder_.NotAdmitted();
+      return ticket.status();
+    }
+    ticket_ = *ticket;
+    error = error_;
+  }
+  // A sequence that failed in between could not cancel its mates.
+  if (!error.ok()) backend_.scheduler->Cancel(*ticket, error);
+  return absl::OkStatus();
+}
+
+void EncodeReactor::SequenceEnded(size_t sequence, absl::StatusOr<SequenceReport> result,
+                                  const SequenceTimes& times) {
+  SequenceSummary& summary = summaries_[sequence];
+  summary.times = times;
+  std::optional<Scheduler::Ticket> doomed;
+  absl::Status error;
+  bool last = false;
+  {
+    MutexLock lock(&mutex_);
+    if (result.ok()) {
+      summary.report = *result;
+      recorder_.MergeSequence(summary);
+    } else if (error_.ok()) {
+      error_ = std::move(result).status();
+      error = error_;
+      doomed = ticket_;
+    }
+    last = --unfinished_ == 0;
+  }
+  if (last) {
+    Reply();
+  } else if (doomed.has_value()) {
+    // A unary reply has all sequences or none: the others are not wanted any more.
+    backend_.scheduler->Cancel(*doomed, error);
+  }
+}
+
+void EncodeReactor::Reply() {
+  absl::Status error;
+  {
+    MutexLock lock(&mutex_);
+    error = error_;
+  }
+  if (!error.ok()) {
+    Refuse(error);
+    return;
+  }
+  WriteResponse();
+  Finish(grpc::Status::OK);
+}
+
+void EncodeReactor::WriteResponse() {
+  const EncoderInfo& info = backend_.encoder->Info();
+  v1::EncodeResponse response;
+  response.set_model(info.model);
+  response.set_model_version(info.version);
+  response.set_request_id(request_id_);
+  response.set_model_digest(info.weights_digest);
+  rows_->MoveTo(response.mutable_embeddings());
+  for (const SequenceSummary& summary : summaries_) {
+    *response.add_sequences() = ToSequenceInfo(summary);
+  }
+  *response.mutable_execution() = ToExecution(info, summaries_);
+  const grpc::Slice body = SerializeMessage(response);
+
+  // The times end with the bytes above, so they follow as a message of their own: parsers merge
+  // fields that come one after the other.
+  StageTimes stages;
+  {
+    MutexLock lock(&mutex_);
+    recorder_.trace().serialised = recorder_.Now();
+    stages = recorder_.Finish();
+    recorder_.End(absl::OkStatus());
+  }
+  v1::EncodeResponse times;
+  *times.mutable_timings() = ToProtoTimings(stages);
+  const std::array<grpc::Slice, 2> slices = {body, SerializeMessage(times)};
+  grpc::ByteBuffer bytes(slices.data(), slices.size());
+  response_->Swap(&bytes);
+  context_->AddTrailingMetadata(kQueueKey, MillisecondText(stages.queue));
+  context_->AddTrailingMetadata(kTotalKey, MillisecondText(stages.total));
+}
+
+void EncodeReactor::Refuse(const absl::Status& status) {
+  {
+    MutexLock lock(&mutex_);
+    recorder_.End(status);
+  }
+  WireError error = ToWireError(status, NextJitter());
+  // Nothing was sent before: the reply is trailers only, so clients may still retry.
+  if (error.pushback_ms.has_value()) {
+    context_->AddTrailingMetadata(kPushbackKey, absl::StrCat(*error.pushback_ms));
+  }
+  Finish(std::move(error.status));
+}
+
+void EncodeReactor::OnCancel() {
+  std::optional<Scheduler::Ticket> ticket;
+  {
+    MutexLock lock(&mutex_);
+    ticket = ticket_;
+  }
+  if (!ticket.has_value()) return;  // refused: Finish is under way
+  // gRPC cancels at the caller's deadline too.
+  backend_.scheduler->Cancel(*ticket,
+                             core_->clock().Now() >= deadline_
+                                 ? MakeError(ErrorReason::kDeadlineExpired, "the deadline passed")
+                                 : MakeError(ErrorReason::kCancelled, "the caller cancelled"));
+}
+
+void EncodeReactor::OnDone() {
+  const std::shared_ptr<EncodeReactor> self = std::move(self_);  // deleted here at the latest
+}
+
+}  // namespace longwave

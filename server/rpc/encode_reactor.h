@@ -1,0 +1,70 @@
+#ifndef LONGWAVE_SERVER_RPC_ENCODE_REACTOR_H_
+#define LONGWAVE_SERVER_RPC_ENCODE_REACTOR_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/base/mutex.h"
+#include "server/rpc/request_recorder.h"
+#include "server/rpc/response_encoder.h"
+#include "server/rpc/service_core.h"
+
+namespace longwave {
+
+// One unary Encode: decodes, hands the sequences to the scheduler, and finishes the call when the
+// last of them has ended. No thread waits meanwhile.
+class EncodeReactor final : public grpc::ServerUnaryReactor,
+                            public std::enable_shared_from_this<EncodeReactor> {
+ public:
+  // Handles a call; the reactor owns itself until gRPC and the scheduler are done with it.
+  static grpc::ServerUnaryReactor* Start(const ServiceCore* core,
+                                         grpc::CallbackServerContext* context,
+                                         grpc::ByteBuffer* request, grpc::ByteBuffer* response);
+
+  EncodeReactor(const ServiceCore* core, grpc::CallbackServerContext* context,
+                grpc::ByteBuffer* response);
+
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  class Consumer;
+
+  // Everything up to the queue. An error refuses the call.
+  absl::Status Admit(grpc::ByteBuffer* request);
+  void Prepare(const ValidatedRequest& request);
+  absl::Status Submit(ValidatedRequest request);
+  void SequenceEnded(size_t sequence, absl::StatusOr<SequenceReport> result,
+                     const SequenceTimes& times);
+  void Reply();
+  void WriteResponse();
+  void Refuse(const absl::Status& status);
+
+  const ServiceCore* const core_;
+  grpc::CallbackServerContext* const context_;
+  grpc::ByteBuffer* const response_;
+  Backend backend_;
+  Instant deadline_{};
+  // Written before the sequences are submitted, and by their consumers in disjoint parts.
+  std::string request_id_;
+  std::optional<PackedRows> rows_;
+  std::vector<SequenceSummary> summaries_;
+
+  Mutex mutex_;
+  RequestRecorder recorder_ ABSL_GUARDED_BY(mutex_);
+  size_t unfinished_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status error_ ABSL_GUARDED_BY(mutex_);  // the first one
+  std::optional<Scheduler::Ticket> ticket_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<EncodeReactor> self_;  // until OnDone
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_RPC_ENCODE_REACTOR_H_

@@ -1,0 +1,130 @@
+#include "server/rpc/health_service.h"
+
+#include <optional>
+#include <utility>
+
+namespace longwave {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+// Sends the newest state whenever it differs from the last one sent. One write at a time.
+class HealthService::WatchReactor final : public grpc::ServerWriteReactor<HealthCheckResponse> {
+ public:
+  WatchReactor(HealthService* service, std::string name)
+      : service_(service), name_(std::move(name)) {}
+
+  const std::string& name() const { return name_; }
+
+  void Update(Status status) {
+    MutexLock lock(&mutex_);
+    wanted_ = status;
+    WriteNext();
+  }
+  void End(grpc::Status status) {
+    MutexLock lock(&mutex_);
+    if (!end_.has_value()) end_ = std::move(status);
+    WriteNext();
+  }
+
+  void OnWriteDone(bool ok) override {
+    MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok && !end_.has_value()) end_ = grpc::Status::CANCELLED;
+    WriteNext();
+  }
+  void OnCancel() override { End(grpc::Status::CANCELLED); }
+  void OnDone() override { service_->Forget(this); }
+
+ private:
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (writing_ || finished_) return;
+    if (wanted_ != sent_ && !(end_.has_value() && end_->error_code() == grpc::CANCELLED)) {
+      sent_ = wanted_;
+      message_.set_status(*wanted_);
+      writing_ = true;
+      StartWrite(&message_);
+    } else if (end_.has_value()) {
+      finished_ = true;
+      Finish(*end_);
+    }
+  }
+
+  HealthService* const service_;
+  const std::string name_;
+  Mutex mutex_;
+  HealthCheckResponse message_;
+  std::optional<Status> wanted_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Status> sent_ ABSL_GUARDED_BY(mutex_);
+  std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+HealthService::HealthService(int max_watches)
+    : max_watches_(static_cast<size_t>(max_watches)),
+      states_({{kHealthServer, HealthCheckResponse::NOT_SERVING},
+               {kHealthEncoder, HealthCheckResponse::NOT_SERVING},
+               {kHealthLive, HealthCheckResponse::SERVING},
+               {kHealthStartup, HealthCheckResponse::NOT_SERVING}}) {}
+
+HealthService::~HealthService() = default;
+
+void HealthService::SetServing(const std::string& name, bool serving) {
+  const Status status = serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
+  // Under the lock, so that watchers see changes in their order. They lock below this one.
+  MutexLock lock(&mutex_);
+  states_[name] = status;
+  for (const auto& [key, watch] : watches_) {
+    if (watch->name() == name) watch->Update(status);
+  }
+}
+
+void HealthService::EndWatches() {
+  MutexLock lock(&mutex_);
+  ended_ = true;
+  for (const auto& [key, watch] : watches_) {
+    watch->End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
+  }
+}
+
+grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context,
+                                               const HealthCheckRequest* request,
+                                               HealthCheckResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  MutexLock lock(&mutex_);
+  const auto found = states_.find(request->service());
+  if (found == states_.end()) {
+    reactor->Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "no such service"));
+  } else {
+    response->set_status(found->second);
+    reactor->Finish(grpc::Status::OK);
+  }
+  return reactor;
+}
+
+grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(
+    grpc::CallbackServerContext* context, const HealthCheckRequest* request) {
+  auto watch = std::make_shared<WatchReactor>(this, request->service());
+  MutexLock lock(&mutex_);
+  const auto found = states_.find(request->service());
+  watch->Update(found == states_.end() ? HealthCheckResponse::SERVICE_UNKNOWN : found->second);
+  if (ended_) {
+    watch->End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
+  } else if (watches_.size() >= max_watches_) {
+    watch->End(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many watches"));
+  }
+  WatchReactor* reactor = watch.get();
+  watches_[reactor] = std::move(watch);
+  return reactor;
+}
+
+void HealthService::Forget(WatchReactor* watch) {
+  std::shared_ptr<WatchReactor> last;  // destroyed without the lock
+  MutexLock lock(&mutex_);
+  const auto found = watches_.find(watch);
+  last = std::move(found->second);
+  watches_.erase(found);
+}
+
+}  // namespace longwave

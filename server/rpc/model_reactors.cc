@@ -1,0 +1,205 @@
+#include "server/rpc/model_reactors.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "longwave/v1/model.pb.h"
+#include "model/base/error.h"
+#include "server/admission/validator.h"
+#include "server/observability/safe_text.h"
+#include "server/rpc/expected_wait.h"
+#include "server/rpc/message_io.h"
+#include "server/rpc/proto_convert.h"
+#include "server/rpc/request_decoder.h"
+#include "server/rpc/request_recorder.h"
+#include "server/rpc/row_packer.h"
+#include "server/rpc/status_details.h"
+
+namespace longwave {
+namespace {
+
+// Parses, answers and reports a call that needs no waiting.
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* Answer(RpcMethod method, const ServiceCore* core,
+                                 grpc::CallbackServerContext* context,
+                                 grpc::ByteBuffer* request_bytes, grpc::ByteBuffer* response_bytes,
+                                 absl::FunctionRef<absl::StatusOr<Response>(
+                                     const Request&, const Backend&, const RequestLimits&)>
+                                     handler) {
+  RequestRecorder recorder(method, core);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto answer = [&]() -> absl::StatusOr<Response> {
+    absl::StatusOr<Backend> backend = core->Enter();
+    if (!backend.ok()) return backend.status();
+    Request request;
+    if (absl::Status status = ParseMessage(request_bytes, &request); !status.ok()) return status;
+    recorder.trace().decoded = recorder.Now();
+    return handler(request, *backend, core->options().limits);
+  };
+  const absl::StatusOr<Response> response = answer();
+  recorder.End(response.status());
+  if (response.ok()) {
+    const grpc::Slice slice = SerializeMessage(*response);
+    grpc::ByteBuffer bytes(&slice, 1);
+    response_bytes->Swap(&bytes);
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  WireError error = ToWireError(response.status(), NextJitter());
+  if (error.pushback_ms.has_value()) {
+    context->AddTrailingMetadata(kPushbackKey, absl::StrCat(*error.pushback_ms));
+  }
+  reactor->Finish(std::move(error.status));
+  return reactor;
+}
+
+v1::Limits MakeLimits(const RequestLimits& limits, const EncoderInfo& info) {
+  v1::Limits proto;
+  proto.set_max_sequences_per_request(static_cast<uint32_t>(limits.max_sequences));
+  proto.set_max_tokens_per_request(static_cast<uint64_t>(limits.max_request_tokens));
+  proto.set_max_unary_reply_bytes(static_cast<uint64_t>(limits.max_unary_reply_bytes));
+  proto.set_max_receive_message_bytes(static_cast<uint64_t>(MaxReceiveBytes(info.max_tokens)));
+  proto.set_max_chunk_bytes(static_cast<uint32_t>(kMaxChunkBytes));
+  return proto;
+}
+
+v1::Model MakeModel(const EncoderInfo& info, const RequestLimits& limits) {
+  v1::Model model;
+  model.set_name(info.model);
+  model.set_version(info.version);
+  model.set_state(v1::MODEL_STATE_READY);
+  model.set_dim(static_cast<uint32_t>(info.dim));
+  model.set_layers(static_cast<uint32_t>(info.layers));
+  model.set_vocab_size(static_cast<uint32_t>(info.vocab_size));
+  model.set_max_tokens(static_cast<uint32_t>(info.max_tokens));
+  for (const std::string& kind : info.input_kinds) model.add_input_kinds(kind);
+  model.set_position_dims(static_cast<uint32_t>(info.position_dims));
+  model.set_frame_dims(static_cast<uint32_t>(info.frame_dims));
+  model.set_default_pooling(ToProtoPooling(info.default_pooling));
+  model.set_default_normalize(info.default_normalize);
+  for (const int64_t dim : info.truncate_dims) {
+    model.add_truncate_dims(static_cast<uint32_t>(dim));
+  }
+  model.set_tokenizer_kind(info.tokenizer_kind);
+  model.set_tokenizer_fingerprint(info.tokenizer_fingerprint);
+  model.set_weights_digest(info.weights_digest);
+  model.set_fingerprint(info.fingerprint);
+  model.set_device(info.device);
+  model.set_compute_dtype(info.compute_dtype);
+  model.set_deterministic(info.deterministic);
+  for (const Route route : info.routes) model.add_routes(ToProtoRoute(route));
+  model.set_max_slice_seconds(info.max_slice_seconds);
+  *model.mutable_limits() = MakeLimits(limits, info);
+  model.add_api_versions("longwave.v1");
+  return model;
+}
+
+// Sums what the encoder predicts for each sequence; the peak is that of the largest, since the
+// scheduler bounds what runs at once.
+void AddPredictions(const ValidatedRequest& request, const Encoder& encoder,
+                    v1::EstimateEncodeResponse& response) {
+  double seconds = 0;
+  int64_t peak_bytes = 0;
+  int64_t slices = 0;
+  for (const ValidatedSequence& sequence : request.sequences) {
+    const CostPrediction cost =
+        encoder.Predict(sequence.tokens_used, sequence.output, request.route);
+    seconds += cost.seconds;
+    peak_bytes = std::max(peak_bytes, cost.peak_bytes);
+    slices += cost.slices;
+    const v1::Route route = ToProtoRoute(cost.route);
+    const auto& routes = response.routes();
+    if (std::find(routes.begin(), routes.end(), route) == routes.end()) response.add_routes(route);
+  }
+  response.set_tokens(static_cast<uint64_t>(request.total_tokens));
+  response.set_predicted_seconds(seconds);
+  response.set_peak_bytes(static_cast<uint64_t>(peak_bytes));
+  response.set_slices(static_cast<uint64_t>(slices));
+}
+
+// Whether Encode would take it now. What no RPC would take was refused before.
+void SetAdmissible(const ValidatedRequest& request, const RequestLimits& limits,
+                   v1::EstimateEncodeResponse& response) {
+  const int64_t reply_bytes = request.total_rows * PackedRowBytes(request.dtype, request.row_dim);
+  const bool fits = reply_bytes <= limits.max_unary_reply_bytes &&
+                    request.total_tokens <= limits.max_request_tokens;
+  response.set_admissible(fits);
+  if (!fits) response.set_reason(std::string(ErrorReasonName(ErrorReason::kRequestTooLarge)));
+}
+
+absl::StatusOr<v1::EstimateEncodeResponse> Estimate(const v1::EstimateEncodeRequest& request,
+                                                    const Backend& backend,
+                                                    const RequestLimits& limits) {
+  absl::StatusOr<ValidatedRequest> valid =
+      ValidateStreamOpen(ToRequestData(request), *backend.encoder, limits);
+  if (!valid.ok()) return valid.status();
+  v1::EstimateEncodeResponse response;
+  AddPredictions(*valid, *backend.encoder, response);
+  SetAdmissible(*valid, limits, response);
+  response.set_expected_wait_seconds(ExpectedWaitSeconds(backend.scheduler->View()));
+  return response;
+}
+
+absl::Status CheckModelName(const std::string& name, const std::string& version,
+                            const EncoderInfo& info) {
+  const bool known_name = name.empty() || name == info.model;
+  const bool known_version = version.empty() || version == info.version;
+  if (known_name && known_version) return absl::OkStatus();
+  return MakeError({.reason = ErrorReason::kUnknownModel,
+                    .field = known_name ? "model_version" : "model",
+                    .value = SafeText(known_name ? version : name),
+                    .limit = known_name ? info.version : info.model},
+                   "this server does not have it");
+}
+
+absl::StatusOr<v1::GetModelResponse> GetModel(const v1::GetModelRequest& request,
+                                              const Backend& backend, const RequestLimits& limits) {
+  const EncoderInfo& info = backend.encoder->Info();
+  absl::Status known = CheckModelName(request.model(), request.model_version(), info);
+  if (!known.ok()) return known;
+  v1::GetModelResponse response;
+  *response.mutable_model() = MakeModel(info, limits);
+  return response;
+}
+
+absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& request,
+                                                  const Backend& backend,
+                                                  const RequestLimits& limits) {
+  if (!request.page_token().empty()) {
+    return MakeError({.reason = ErrorReason::kInvalidField, .field = "page_token"},
+                     "there is one page, so no token was given out");
+  }
+  v1::ListModelsResponse response;
+  *response.add_models() = MakeModel(backend.encoder->Info(), limits);
+  return response;
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* AnswerEstimateEncode(const ServiceCore* core,
+                                               grpc::CallbackServerContext* context,
+                                               grpc::ByteBuffer* request,
+                                               grpc::ByteBuffer* response) {
+  return Answer<v1::EstimateEncodeRequest, v1::EstimateEncodeResponse>(
+      RpcMethod::kEstimateEncode, core, context, request, response, Estimate);
+}
+
+grpc::ServerUnaryReactor* AnswerGetModel(const ServiceCore* core,
+                                         grpc::CallbackServerContext* context,
+                                         grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
+  return Answer<v1::GetModelRequest, v1::GetModelResponse>(RpcMethod::kGetModel, core, context,
+                                                           request, response, GetModel);
+}
+
+grpc::ServerUnaryReactor* AnswerListModels(const ServiceCore* core,
+                                           grpc::CallbackServerContext* context,
+                                           grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
+  return Answer<v1::ListModelsRequest, v1::ListModelsResponse>(
+      RpcMethod::kListModels, core, context, request, response, ListModels);
+}
+
+}  // namespace longwave

@@ -1,0 +1,178 @@
+#include "server/rpc/rpc_server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace longwave {
+namespace {
+
+using std::chrono::milliseconds;
+
+// How long calls may take to write their last status once they were told to end.
+constexpr milliseconds kLastWords{2000};
+// The same where a second signal says that nobody wants to wait.
+constexpr milliseconds kHurriedLastWords{500};
+
+// Connections that never finish their handshake are closed soon: each holds a descriptor.
+constexpr milliseconds kHandshakeTimeout{10'000};
+// A peer that is gone without a word is noticed after a minute and a half.
+constexpr milliseconds kKeepaliveTime{60'000};
+constexpr milliseconds kKeepaliveTimeout{30'000};
+// Clients may ping this often; more is met with GOAWAY.
+constexpr milliseconds kShortestPingInterval{10'000};
+// All metadata of a call together; tracing headers and tokens fit many times.
+constexpr int kMaxMetadataBytes = 16 << 10;
+// Threads of gRPC's synchronous services. Only reflection is one, and each of its streams holds a
+// thread.
+constexpr int kMaxSyncThreads = 16;
+
+// Reflection for this server or not. The library, once linked, adds it to every server.
+class ReflectionOption final : public grpc::ServerBuilderOption {
+ public:
+  explicit ReflectionOption(bool enabled) : enabled_(enabled) {}
+
+  void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    auto reflection = std::make_unique<grpc::reflection::ProtoServerReflectionPlugin>();
+    std::erase_if(*plugins,
+                  [&](const auto& plugin) { return plugin->name() == reflection->name(); });
+    if (enabled_) plugins->push_back(std::move(reflection));
+  }
+
+ private:
+  const bool enabled_;
+};
+
+int Milliseconds(milliseconds duration) { return static_cast<int>(duration.count()); }
+
+void SetConnectionLimits(const PortOptions& port, grpc::ServerBuilder& builder) {
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a taken port is an error
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, Milliseconds(kHandshakeTimeout));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(kKeepaliveTime));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(kKeepaliveTimeout));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             Milliseconds(kShortestPingInterval));
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, port.max_concurrent_streams);
+  if (port.max_connection_age_seconds > 0) {
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                               static_cast<int>(port.max_connection_age_seconds * 1000));
+  }
+}
+
+void SetMessageLimits(int64_t longest_sequence, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(MaxReceiveBytes(longest_sequence)));
+  builder.SetMaxSendMessageSize(static_cast<int>(kMaxReplyBytes));
+  // Embeddings do not compress, and what is not accepted cannot be a compression bomb.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+}
+
+}  // namespace
+
+RpcServer::RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetrics* metrics,
+                     Logger* log)
+    : core_(calls, clock, metrics, log), service_(&core_) {}
+
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const PortOptions& port,
+                                                             const CallOptions& calls,
+                                                             int64_t longest_sequence,
+                                                             const Clock* clock,
+                                                             ServiceMetrics* metrics, Logger* log) {
+  std::unique_ptr<RpcServer> result(new RpcServer(calls, clock, metrics, log));
+  grpc::ServerBuilder builder;
+  SetConnectionLimits(port, builder);
+  SetMessageLimits(longest_sequence, builder);
+  grpc::ResourceQuota quota("longwave");
+  quota.SetMaxThreads(kMaxSyncThreads);
+  builder.SetResourceQuota(quota);
+  builder.SetOption(std::make_unique<ReflectionOption>(port.reflection));
+  builder.AddListeningPort(port.address, grpc::InsecureServerCredentials(), &result->port_);
+  builder.RegisterService(&result->service_);
+  builder.RegisterService(&result->health_);
+  result->server_ = builder.BuildAndStart();
+  if (result->server_ == nullptr || result->port_ == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("--address: cannot listen on ", port.address, " (in use, or not an address)"));
+  }
+  return result;
+}
+
+RpcServer::~RpcServer() {
+  if (server_ != nullptr && !shutdown_thread_.joinable()) {
+    health_.EndWatches();
+    core_.BeginDrain();
+    core_.Abort();
+    server_->Shutdown(std::chrono::system_clock::now());
+  }
+  if (shutdown_thread_.joinable()) shutdown_thread_.join();
+}
+
+void RpcServer::Serve(Backend backend) {
+  core_.Serve(backend);
+  health_.SetServing(kHealthStartup, true);
+  health_.SetServing(kHealthEncoder, true);
+  health_.SetServing(kHealthServer, true);
+}
+
+void RpcServer::SetNotReady() {
+  // Not kHealthLive: a process that drains is alive, and restarting it would cut its calls off.
+  health_.SetServing(kHealthServer, false);
+  health_.SetServing(kHealthEncoder, false);
+}
+
+RpcServer::DrainResult RpcServer::Drain(Instant deadline, const std::function<void()>& end_rest) {
+  SetNotReady();
+  health_.EndWatches();
+  core_.BeginDrain();
+  const auto left = std::max(deadline - core_.clock().Now(), Instant::duration(0));
+  const auto cut_off = std::chrono::system_clock::now() +
+                       std::chrono::duration_cast<std::chrono::system_clock::duration>(left) +
+                       kLastWords;
+  shutdown_thread_ = std::thread([this, cut_off] {
+    server_->Shutdown(cut_off);
+    MutexLock lock(&mutex_);
+    shut_down_ = true;
+    changed_.NotifyAll();
+  });
+  if (AwaitShutdown(deadline)) return DrainResult::kClean;
+  end_rest();
+  core_.Abort();
+  MutexLock lock(&mutex_);
+  const bool hurried = hurried_;
+  const Instant patience = std::chrono::steady_clock::now() + kHurriedLastWords;
+  while (!shut_down_) {
+    if (!hurried) {
+      changed_.Wait(&mutex_);
+    } else if (!changed_.WaitUntil(&mutex_, patience)) {
+      return DrainResult::kStuck;
+    }
+  }
+  return DrainResult::kCut;
+}
+
+bool RpcServer::AwaitShutdown(Instant deadline) {
+  MutexLock lock(&mutex_);
+  while (!shut_down_ && !hurried_) {
+    if (!changed_.WaitUntil(&mutex_, deadline)) break;
+  }
+  return shut_down_;
+}
+
+void RpcServer::Hurry() {
+  MutexLock lock(&mutex_);
+  hurried_ = true;
+  changed_.NotifyAll();
+}
+
+}  // namespace longwave

@@ -1,0 +1,76 @@
+#ifndef LONGWAVE_SERVER_RPC_RPC_SERVER_H_
+#define LONGWAVE_SERVER_RPC_RPC_SERVER_H_
+
+#include <grpcpp/server.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "model/base/mutex.h"
+#include "server/rpc/encoder_service.h"
+#include "server/rpc/health_service.h"
+#include "server/rpc/rpc_options.h"
+#include "server/rpc/service_core.h"
+
+namespace longwave {
+
+// The gRPC port: our service, health and (if asked for) reflection. Open from the start; until
+// Serve, health says NOT_SERVING and calls get LOADING.
+class RpcServer {
+ public:
+  // `longest_sequence` sets the receive limit. `clock` and, if not null, `metrics` and `log`
+  // outlive the server. UNAVAILABLE if the port cannot be bound.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Create(const PortOptions& port,
+                                                           const CallOptions& calls,
+                                                           int64_t longest_sequence,
+                                                           const Clock* clock,
+                                                           ServiceMetrics* metrics, Logger* log);
+  // Cuts off what is still open.
+  ~RpcServer();
+
+  int port() const { return port_; }
+  // SERVING. The backend outlives the server.
+  void Serve(Backend backend);
+  // Readiness only: NOT_SERVING, while calls are still taken (drain, first part).
+  void SetNotReady();
+
+  // Waits until `until`, or until hurried: calls go on coming (drain, second part).
+  void Linger(Instant until) { AwaitShutdown(until); }
+
+  enum class DrainResult {
+    kClean,  // every call had ended by itself in time
+    kCut,    // the rest was ended by `end_rest`
+    kStuck,  // Hurry was called and some call would not end: leave the process
+  };
+  // Takes no further calls and lets those in flight finish. At `deadline`, or when hurried,
+  // `end_rest` must give everything that the scheduler holds a status; what does not end then is
+  // cancelled. Called once.
+  DrainResult Drain(Instant deadline, const std::function<void()>& end_rest);
+  // Ends the waiting of Drain. From any thread.
+  void Hurry();
+
+ private:
+  RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetrics* metrics, Logger* log);
+  // Whether all calls ended before `deadline` and before Hurry.
+  bool AwaitShutdown(Instant deadline);
+
+  ServiceCore core_;
+  EncoderServiceImpl service_;
+  HealthService health_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+
+  Mutex mutex_;
+  CondVar changed_;
+  bool hurried_ ABSL_GUARDED_BY(mutex_) = false;
+  bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread shutdown_thread_;
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_RPC_RPC_SERVER_H_

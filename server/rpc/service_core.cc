@@ -1,0 +1,79 @@
+#include "server/rpc/service_core.h"
+
+#include <utility>
+
+#include "model/base/error.h"
+
+namespace longwave {
+
+ServiceCore::ServiceCore(CallOptions options, const Clock* clock, ServiceMetrics* metrics,
+                         Logger* log)
+    : options_(std::move(options)), clock_(clock), metrics_(metrics), log_(log) {}
+
+void ServiceCore::Serve(Backend backend) {
+  MutexLock lock(&mutex_);
+  backend_ = backend;
+  if (state_ == State::kLoading) state_ = State::kServing;
+}
+
+void ServiceCore::BeginDrain() {
+  {
+    MutexLock lock(&mutex_);
+    state_ = State::kDraining;
+  }
+  // A stream that registers after the line above sees the state by itself at its first Open.
+  for (const auto& listener : Listeners()) listener->OnDrain();
+}
+
+void ServiceCore::Abort() {
+  for (const auto& listener : Listeners()) listener->OnAbort();
+}
+
+ServiceCore::State ServiceCore::state() const {
+  MutexLock lock(&mutex_);
+  return state_;
+}
+
+absl::StatusOr<Backend> ServiceCore::Enter() const {
+  Backend backend;
+  {
+    MutexLock lock(&mutex_);
+    if (state_ == State::kLoading) {
+      return MakeError(ErrorReason::kLoading, "the model is being loaded");
+    }
+    if (state_ == State::kDraining) {
+      return MakeError(ErrorReason::kDraining, "the server is shutting down");
+    }
+    backend = backend_;
+  }
+  if (absl::Status health = backend.encoder->Health(); !health.ok()) return health;
+  return backend;
+}
+
+void ServiceCore::AddListener(std::weak_ptr<DrainListener> listener) {
+  MutexLock lock(&mutex_);
+  // The ended ones go when their number has doubled what lives, so that adding stays cheap.
+  if (listeners_.size() == listeners_.capacity()) {
+    std::erase_if(listeners_, [](const auto& ended) { return ended.expired(); });
+  }
+  listeners_.push_back(std::move(listener));
+}
+
+std::vector<std::shared_ptr<DrainListener>> ServiceCore::Listeners() {
+  MutexLock lock(&mutex_);
+  std::vector<std::shared_ptr<DrainListener>> live;
+  for (const auto& listener : listeners_) {
+    if (auto shared = listener.lock()) live.push_back(std::move(shared));
+  }
+  return live;
+}
+
+bool ServiceCore::ReserveReceiving(int64_t bytes) {
+  if (receiving_bytes_.fetch_add(bytes) + bytes <= options_.max_receiving_bytes) return true;
+  receiving_bytes_.fetch_sub(bytes);
+  return false;
+}
+
+void ServiceCore::ReleaseReceiving(int64_t bytes) { receiving_bytes_.fetch_sub(bytes); }
+
+}  // namespace longwave

@@ -1,0 +1,83 @@
+#ifndef LONGWAVE_SERVER_RPC_SERVICE_CORE_H_
+#define LONGWAVE_SERVER_RPC_SERVICE_CORE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/api/encoder.h"
+#include "model/base/clock.h"
+#include "model/base/mutex.h"
+#include "server/observability/log.h"
+#include "server/observability/service_metrics.h"
+#include "server/rpc/rpc_options.h"
+#include "server/scheduling/scheduler.h"
+
+namespace longwave {
+
+// The encoder in service and the scheduler in front of it.
+struct Backend {
+  Encoder* encoder = nullptr;
+  Scheduler* scheduler = nullptr;
+};
+
+// A call that lives until it is told to end: a stream.
+class DrainListener {
+ public:
+  virtual ~DrainListener() = default;
+  // Take no further requests, end when the open ones have ended.
+  virtual void OnDrain() = 0;
+  // End now, with whatever status that takes.
+  virtual void OnAbort() = 0;
+};
+
+// What all calls share: the server's state, its options and where it reports to. Thread-safe.
+class ServiceCore {
+ public:
+  enum class State { kLoading, kServing, kDraining };
+
+  // `clock` and, if not null, `metrics` and `log` outlive the core.
+  ServiceCore(CallOptions options, const Clock* clock, ServiceMetrics* metrics, Logger* log);
+
+  // From loading to serving. The backend outlives the core's last call.
+  void Serve(Backend backend);
+  // To draining: no request is let in any more; listeners are told.
+  void BeginDrain();
+  // Tells the listeners to end now.
+  void Abort();
+
+  State state() const;
+  // Lets a request in: the backend, or LOADING, DRAINING, or why the device answers no more.
+  absl::StatusOr<Backend> Enter() const;
+
+  void AddListener(std::weak_ptr<DrainListener> listener);
+
+  // Counts bytes of ids that have arrived for requests which are not complete. False: above
+  // CallOptions::max_receiving_bytes, nothing counted.
+  bool ReserveReceiving(int64_t bytes);
+  void ReleaseReceiving(int64_t bytes);
+
+  const CallOptions& options() const { return options_; }
+  const Clock& clock() const { return *clock_; }
+  ServiceMetrics* metrics() const { return metrics_; }
+  Logger* log() const { return log_; }
+
+ private:
+  std::vector<std::shared_ptr<DrainListener>> Listeners();
+
+  const CallOptions options_;
+  const Clock* const clock_;
+  ServiceMetrics* const metrics_;
+  Logger* const log_;
+  mutable Mutex mutex_;
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kLoading;
+  Backend backend_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::weak_ptr<DrainListener>> listeners_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<int64_t> receiving_bytes_{0};
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_RPC_SERVICE_CORE_H_
