@@ -1,0 +1,187 @@
+#include "server/options.h"
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "server/flag_table.h"
+
+namespace longwave {
+namespace {
+
+constexpr double kLoopbackDelay = 0;
+constexpr double kBalancedDelay = 5;
+// A day: a longer wait is a mistake.
+constexpr double kLongestDrain = 24 * 3600;
+
+// The raw values of flags that are not fields of the options.
+struct RawFlags {
+  bool help = false;
+  bool version = false;
+  bool check_config = false;
+  std::optional<bool> reflection;
+  std::string log_level;
+};
+
+void AddModelFlags(ModelOptions& model, FlagTable& table) {
+  table.Add("model", &model.path,
+            "Folder of the model: config.json, model.safetensors, longwave.json.");
+  table.Add(
+      "device", &model.device,
+      "Where to compute: auto (CUDA if there is one, else the CPU), cpu, cuda or cuda:INDEX.");
+  table.Add("threads", &model.threads,
+            "Compute threads; 0 = one per processor. Results do not depend on it.");
+  table.Add("cpu_target", &model.cpu_target,
+            "Instruction sets to compute with: auto, avx2 or avx512. Bits depend on it, so pin it "
+            "where replicas differ.");
+}
+
+void AddPortFlags(PortOptions& port, MetricsOptions& metrics, ServerOptions& options, RawFlags& raw,
+                  FlagTable& table) {
+  table.Add("address", &port.address, "HOST:PORT of the gRPC port; port 0 takes any free one.");
+  table.Add("port_file", &options.port_file,
+            "File that gets the gRPC port's number once it is open.");
+  table.Add("metrics_address", &metrics.address,
+            "HOST:PORT of the Prometheus endpoint /metrics; port 0 takes any free one.");
+  table.Add("reflection", &raw.reflection, "true on a loopback address, else false",
+            "Offer gRPC server reflection.");
+  table.Add("max_connection_age", &port.max_connection_age_seconds,
+            "Seconds after which a connection is closed gracefully, so that clients find new "
+            "replicas; 0 = never.");
+  table.Add("max_concurrent_streams", &port.max_concurrent_streams,
+            "Calls that one connection may have open at once.");
+}
+
+void AddCallFlags(CallOptions& calls, FlagTable& table) {
+  table.Add("allow_route_override", &calls.limits.allow_route_override,
+            "Honour route_override of requests.");
+  table.Add("max_deadline", &calls.max_deadline_seconds,
+            "Seconds that a unary call may take, whatever its caller's deadline says.");
+  table.Add("max_stream_deadline", &calls.max_stream_deadline_seconds,
+            "The same for one request of a stream, from its Open on.");
+  table.Add("max_sequences", &calls.limits.max_sequences, "Sequences of one request.");
+  table.Add("max_request_tokens", &calls.limits.max_request_tokens,
+            "Tokens of one unary request, all sequences together.");
+  table.Add("max_stream_tags", &calls.max_stream_tags, "Requests open on one stream at once.");
+  table.Add("max_receiving_bytes", &calls.max_receiving_bytes,
+            "Token ids of all streams that have arrived and are not yet queued, in bytes.");
+  table.Add("stream_buffer_bytes", &calls.stream_buffer_bytes,
+            "Rows of one stream request that wait for its reader before its computation pauses.");
+}
+
+void AddSchedulerFlags(SchedulerOptions& scheduler, FlagTable& table) {
+  table.Add("max_queue_sequences", &scheduler.max_queue_sequences,
+            "Sequences that may wait; more are refused with QUEUE_FULL.");
+  table.Add("max_queue_tokens", &scheduler.max_queue_tokens, "Tokens that may wait.");
+  table.Add("max_batch_seconds", &scheduler.max_batch_seconds,
+            "Predicted seconds of one batch; a longer sequence rides alone.");
+  table.Add("max_batch_tokens", &scheduler.max_batch_tokens, "Tokens of one batch.");
+  table.Add("max_batch_sequences", &scheduler.max_batch_sequences, "Sequences of one batch.");
+  table.Add("max_resident_bytes", &scheduler.max_resident_bytes,
+            "Memory of paused and running work together, predicted.");
+  table.Add("max_paused_jobs", &scheduler.max_paused_jobs,
+            "Long computations paused while shorter ones run.");
+  table.Add("max_stall", &scheduler.max_stall_seconds,
+            "Seconds that a reader may hold up its stream before it is given up.");
+}
+
+void AddLifeFlags(ServerOptions& options, RawFlags& raw, FlagTable& table) {
+  table.Add("drain_delay", &options.drain.delay_seconds, "0 on a loopback address, else 5",
+            "Seconds that calls are still taken after SIGTERM, while balancers move away.");
+  table.Add("grace", &options.drain.grace_seconds,
+            "Seconds that calls in flight may take after that.");
+  table.Add("log_level", &raw.log_level, "debug, info, warning or error; one JSON line an event.");
+  table.Add("check_config", &raw.check_config, "Check flags and the model's configuration, exit.");
+  table.Add("help", &raw.help, "Print this text, exit.");
+  table.Add("version", &raw.version, "Print the version, exit.");
+}
+
+void Collect(const absl::Status& status, std::vector<std::string>& problems) {
+  if (!status.ok()) problems.emplace_back(status.message());
+}
+
+void CheckAll(const ServerOptions& options, std::vector<std::string>& problems) {
+  Collect(options.model.Validate(), problems);
+  Collect(options.port.Validate(), problems);
+  Collect(options.calls.Validate(), problems);
+  Collect(options.scheduler.Validate(), problems);
+  Collect(options.metrics.Validate(), problems);
+  Collect(options.drain.Validate(), problems);
+}
+
+}  // namespace
+
+absl::Status ModelOptions::Validate() const {
+  std::vector<std::string> problems;
+  if (path.empty()) problems.push_back("--model: a model folder is needed");
+  if (threads < 0 || threads > 4096) {
+    problems.push_back(absl::StrCat("--threads = ", threads, ": accepted are 0 to 4096"));
+  }
+  if (device != "auto" && device != "cpu" && device != "cuda" &&
+      !absl::StartsWith(device, "cuda:")) {
+    problems.push_back(
+        absl::StrCat("--device = '", device, "': accepted are auto, cpu, cuda and cuda:INDEX"));
+  }
+  if (problems.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
+}
+
+absl::Status DrainOptions::Validate() const {
+  std::vector<std::string> problems;
+  const double delay = delay_seconds.value_or(0);
+  if (!(delay >= 0 && delay <= kLongestDrain)) {
+    problems.push_back(
+        absl::StrCat("--drain_delay = ", delay, ": accepted are 0 to ", kLongestDrain, " seconds"));
+  }
+  if (!(grace_seconds >= 0 && grace_seconds <= kLongestDrain)) {
+    problems.push_back(absl::StrCat("--grace = ", grace_seconds, ": accepted are 0 to ",
+                                    kLongestDrain, " seconds"));
+  }
+  if (problems.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
+}
+
+bool IsLoopback(absl::string_view address) {
+  return absl::StartsWith(address, "127.") || absl::StartsWith(address, "[::1]:") ||
+         absl::StartsWith(address, "localhost:") || absl::StartsWith(address, "unix:");
+}
+
+absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments) {
+  CommandLine line;
+  RawFlags raw;
+  raw.log_level = std::string(LogLevelName(line.options.log_level));
+  FlagTable table;
+  AddModelFlags(line.options.model, table);
+  AddPortFlags(line.options.port, line.options.metrics, line.options, raw, table);
+  AddCallFlags(line.options.calls, table);
+  AddSchedulerFlags(line.options.scheduler, table);
+  AddLifeFlags(line.options, raw, table);
+  const std::string help = table.Help();
+  std::vector<std::string> problems = table.Parse(arguments);
+
+  ServerOptions& options = line.options;
+  const bool loopback = IsLoopback(options.port.address);
+  options.port.reflection = raw.reflection.value_or(loopback);
+  if (!options.drain.delay_seconds.has_value()) {
+    options.drain.delay_seconds = loopback ? kLoopbackDelay : kBalancedDelay;
+  }
+  options.calls.max_stall_seconds = options.scheduler.max_stall_seconds;
+  if (absl::StatusOr<LogLevel> level = ParseLogLevel(raw.log_level); level.ok()) {
+    options.log_level = *level;
+  } else {
+    problems.push_back(absl::StrCat("--log_level: ", level.status().message()));
+  }
+  if (raw.help || raw.version) {
+    line.action = raw.help ? CommandLine::Action::kHelp : CommandLine::Action::kVersion;
+    line.help = help;
+    return line;
+  }
+  CheckAll(options, problems);
+  if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
+  if (raw.check_config) line.action = CommandLine::Action::kCheckConfig;
+  return line;
+}
+
+}  // namespace longwave

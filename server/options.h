@@ -1,0 +1,67 @@
+#ifndef LONGWAVE_SERVER_OPTIONS_H_
+#define LONGWAVE_SERVER_OPTIONS_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/observability/log.h"
+#include "server/observability/service_metrics.h"
+#include "server/rpc/rpc_options.h"
+#include "server/scheduling/scheduler.h"
+
+namespace longwave {
+
+// The model and what it runs on.
+struct ModelOptions {
+  std::string path = "model/default";  // a model folder
+  std::string device = "auto";         // auto, cpu, cuda or cuda:<index>
+  int threads = 0;                     // compute threads; 0 = one per processor
+  std::string cpu_target = "auto";     // instruction sets: auto, avx2, avx512
+
+  absl::Status Validate() const;
+};
+
+// How the server leaves (SIGTERM, SIGINT).
+struct DrainOptions {
+  // How long calls are still taken after health has said NOT_SERVING: longer than balancers need
+  // to notice. Unset: 0 on a loopback address, where nobody balances, 5 s elsewhere.
+  std::optional<double> delay_seconds;
+  // How long calls in flight may go on after that.
+  double grace_seconds = 30;
+
+  absl::Status Validate() const;
+};
+
+// Everything that can be set at start, one struct per concern.
+struct ServerOptions {
+  ModelOptions model;
+  PortOptions port;
+  CallOptions calls;
+  SchedulerOptions scheduler;
+  MetricsOptions metrics;
+  DrainOptions drain;
+  LogLevel log_level = LogLevel::kInfo;
+  // A file that gets the port's number once it is open; empty: none.
+  std::string port_file;
+};
+
+// What the command line asks for.
+struct CommandLine {
+  enum class Action { kServe, kCheckConfig, kHelp, kVersion };
+  Action action = Action::kServe;
+  ServerOptions options;
+  std::string help;  // kHelp: the text
+};
+
+// Reads and checks the flags (without the program's name). INVALID_ARGUMENT lists every problem,
+// one a line, each naming its flag.
+absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments);
+
+// Whether an address to listen on can be reached from this machine only.
+bool IsLoopback(absl::string_view address);
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_OPTIONS_H_

@@ -1,0 +1,267 @@
+#include "server/serve.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "model/base/clock.h"
+#include "model/base/mutex.h"
+#include "server/rpc/expected_wait.h"
+#include "server/rpc/rpc_server.h"
+#include "server/scheduling/scheduler.h"
+#include "server/shutdown_signals.h"
+
+namespace longwave {
+namespace {
+
+// How often a serving process looks whether its device still answers.
+constexpr std::chrono::seconds kHealthInterval{1};
+
+void PrintError(absl::string_view message) {
+  const std::string line = absl::StrCat("longwave-server: ", message, "\n");
+  std::fputs(line.c_str(), stderr);
+}
+
+// What the scheduler tells, as metrics.
+class MetricsObserver final : public SchedulerObserver {
+ public:
+  MetricsObserver(ServiceMetrics* metrics, const SchedulerOptions& options)
+      : metrics_(metrics), max_batch_tokens_(options.max_batch_tokens) {}
+
+  void OnBatch(int sequences, int64_t tokens) override {
+    // A sequence longer than a batch rides alone and fills it.
+    const double fill = static_cast<double>(tokens) / static_cast<double>(max_batch_tokens_);
+    metrics_->Batch(sequences, tokens, std::min(fill, 1.0));
+  }
+  void OnSlice(double seconds) override { metrics_->Slice(seconds); }
+  void OnJobEnd(int64_t tokens, double predicted_seconds, double actual_seconds) override {
+    metrics_->CostPrediction(predicted_seconds, actual_seconds);
+  }
+
+ private:
+  ServiceMetrics* const metrics_;
+  const int64_t max_batch_tokens_;
+};
+
+// One serving process. Members are destroyed in the reverse order: what others use goes last.
+class ServerProcess {
+ public:
+  ServerProcess(const ServerOptions& options, int64_t longest_sequence, const EncoderSource& source)
+      : options_(options),
+        longest_sequence_(longest_sequence),
+        source_(source),
+        log_(LogOptions{.level = options.log_level}),
+        signals_([this](int count) { OnSignal(count); }) {}
+
+  ~ServerProcess() {
+    if (metrics_ != nullptr) metrics_->SetSampler(nullptr);
+  }
+
+  int Run() {
+    if (absl::Status status = OpenPorts(); !status.ok()) return Fail(status);
+    if (absl::Status status = StartServing(); !status.ok()) return Fail(status);
+    const absl::Status health = AwaitEnd();
+    const bool clean = Drain() && health.ok();
+    log_.Log(clean ? LogLevel::kInfo : LogLevel::kError, "stopped", {{"clean", clean}});
+    return clean ? kExitOk : kExitFailed;
+  }
+
+ private:
+  int Fail(const absl::Status& status) {
+    PrintError({status.message().data(), status.message().size()});
+    return kExitFailed;
+  }
+
+  // On the signal thread.
+  void OnSignal(int count) {
+    MutexLock lock(&mutex_);
+    log_.Info("signal", {{"count", count}});
+    if (drained_) return;
+    if (!serving_) {
+      // Nothing was accepted yet, and loading cannot be interrupted.
+      log_.Info("stopped", {{"clean", true}});
+      std::_Exit(kExitOk);
+    }
+    stop_ = true;
+    changed_.NotifyAll();
+    if (count > 1) rpc_->Hurry();
+  }
+
+  absl::Status OpenPorts() {
+    auto metrics = ServiceMetrics::Create(options_.metrics);
+    if (!metrics.ok()) return metrics.status();
+    metrics_ = *std::move(metrics);
+    metrics_->SetSampler([this] { return Sample(); });
+    auto rpc = RpcServer::Create(options_.port, options_.calls, longest_sequence_, &clock_,
+                                 metrics_.get(), &log_);
+    if (!rpc.ok()) return rpc.status();
+    rpc_ = *std::move(rpc);
+    log_.Info("listening", {{"address", options_.port.address},
+                            {"port", rpc_->port()},
+                            {"metrics_port", metrics_->port()}});
+    return WritePortFile();
+  }
+
+  absl::Status WritePortFile() const {
+    if (options_.port_file.empty()) return absl::OkStatus();
+    // Renamed into place: whoever sees the file sees the whole number.
+    const std::string temporary = absl::StrCat(options_.port_file, ".new");
+    std::ofstream(temporary) << rpc_->port() << "\n";
+    if (std::rename(temporary.c_str(), options_.port_file.c_str()) == 0) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat("--port_file: cannot write ", options_.port_file));
+  }
+
+  absl::Status StartServing() {
+    const Instant start = clock_.Now();
+    auto encoder = source_.load(options_.model, metrics_.get(), &log_);
+    if (!encoder.ok()) return encoder.status();
+    encoder_ = *std::move(encoder);
+    observer_.emplace(metrics_.get(), options_.scheduler);
+    auto scheduler = Scheduler::Create(options_.scheduler, encoder_.get(), &clock_, &*observer_);
+    if (!scheduler.ok()) return scheduler.status();
+    PublishInfo();
+    {
+      MutexLock lock(&mutex_);
+      scheduler_ = *std::move(scheduler);
+      serving_ = true;
+      rpc_->Serve({.encoder = encoder_.get(), .scheduler = scheduler_.get()});
+    }
+    const EncoderInfo& info = encoder_->Info();
+    log_.Info("serving", {{"model", info.model},
+                          {"version", info.version},
+                          {"device", info.device},
+                          {"fingerprint", info.fingerprint},
+                          {"start_seconds", ToSeconds(clock_.Now() - start)}});
+    return absl::OkStatus();
+  }
+
+  void PublishInfo() {
+    const EncoderInfo& info = encoder_->Info();
+    metrics_->SetInfo({{"model", info.model},
+                       {"version", info.version},
+                       {"weights_sha256", info.weights_digest.substr(0, 12)},
+                       {"device", info.device},
+                       {"compute_dtype", info.compute_dtype}},
+                      source_.build_info);
+  }
+
+  GaugeSample Sample() {
+    MutexLock lock(&mutex_);
+    GaugeSample sample;
+    sample.log_dropped = log_.dropped();
+    sample.ready = serving_ && !stop_;
+    sample.draining = stop_;
+    if (scheduler_ == nullptr) return sample;
+    const SchedulerView view = scheduler_->View();
+    sample.queued_requests = view.queued_sequences;
+    sample.queued_tokens = view.queued_tokens;
+    sample.running_requests = view.running_sequences;
+    sample.paused_jobs = view.paused_jobs;
+    sample.resident_bytes = view.resident_bytes;
+    sample.expected_wait_seconds = ExpectedWaitSeconds(view);
+    return sample;
+  }
+
+  // Until a signal (OK), or until the device is lost.
+  absl::Status AwaitEnd() {
+    MutexLock lock(&mutex_);
+    while (!stop_) {
+      if (absl::Status health = encoder_->Health(); !health.ok()) {
+        log_.Error("device_lost", {{"message", health.message()}});
+        stop_ = true;
+        return health;
+      }
+      changed_.WaitUntil(&mutex_, clock_.Now() + kHealthInterval);
+    }
+    return absl::OkStatus();
+  }
+
+  // Whether every accepted request was answered as it would have been without the signal.
+  bool Drain() {
+    rpc_->SetNotReady();
+    log_.Info("draining", {{"delay_seconds", *options_.drain.delay_seconds},
+                           {"grace_seconds", options_.drain.grace_seconds}});
+    rpc_->Linger(clock_.Now() + FromSeconds(*options_.drain.delay_seconds));
+    const RpcServer::DrainResult result =
+        rpc_->Drain(clock_.Now() + FromSeconds(options_.drain.grace_seconds), [this] {
+          scheduler_->BeginDrain();
+          scheduler_->AwaitIdle(clock_.Now());
+        });
+    if (result == RpcServer::DrainResult::kStuck) {
+      log_.Error("stopped", {{"clean", false}, {"message", "calls were cut off"}});
+      std::_Exit(kExitFailed);
+    }
+    // What is left belongs to callers who have gone.
+    scheduler_->BeginDrain();
+    scheduler_->AwaitIdle(clock_.Now());
+    MutexLock lock(&mutex_);
+    drained_ = true;
+    return result == RpcServer::DrainResult::kClean;
+  }
+
+  const ServerOptions options_;
+  const int64_t longest_sequence_;
+  const EncoderSource& source_;
+  const SteadyClock clock_;
+  Logger log_;
+  Mutex mutex_;
+  CondVar changed_;
+  bool serving_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  bool drained_ ABSL_GUARDED_BY(mutex_) = false;  // a further signal has nothing to hurry
+  ShutdownSignals signals_;
+  std::unique_ptr<ServiceMetrics> metrics_;
+  std::unique_ptr<Encoder> encoder_;
+  std::optional<MetricsObserver> observer_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<RpcServer> rpc_;
+};
+
+}  // namespace
+
+int Serve(const ServerOptions& options, int64_t longest_sequence, const EncoderSource& source) {
+  ServerProcess process(options, longest_sequence, source);
+  return process.Run();
+}
+
+int RunServerProgram(int argc, char** argv, const EncoderSource& source) {
+  const absl::StatusOr<CommandLine> line =
+      ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc));
+  if (!line.ok()) {
+    for (absl::string_view problem : absl::StrSplit(line.status().message(), '\n')) {
+      PrintError(problem);
+    }
+    PrintError("see --help");
+    return kExitUsage;
+  }
+  switch (line->action) {
+    case CommandLine::Action::kHelp:
+      std::printf("usage: longwave-server [--flag=value ...]\n\n%s", line->help.c_str());
+      return kExitOk;
+    case CommandLine::Action::kVersion:
+      std::printf("longwave-server %s\n", LONGWAVE_VERSION);
+      return kExitOk;
+    case CommandLine::Action::kCheckConfig:
+    case CommandLine::Action::kServe:
+      break;
+  }
+  const absl::StatusOr<int64_t> longest = source.configure(line->options.model);
+  if (!longest.ok()) {
+    for (absl::string_view problem : absl::StrSplit(longest.status().message(), '\n')) {
+      PrintError(problem);
+    }
+    return kExitUsage;
+  }
+  if (line->action == CommandLine::Action::kCheckConfig) {
+    std::puts("the configuration is valid");
+    return kExitOk;
+  }
+  return Serve(line->options, *longest, source);
+}
+
+}  // namespace longwave

@@ -1,0 +1,32 @@
+#ifndef LONGWAVE_SERVER_SHUTDOWN_SIGNALS_H_
+#define LONGWAVE_SERVER_SHUTDOWN_SIGNALS_H_
+
+#include <csignal>
+#include <functional>
+#include <thread>
+
+namespace longwave {
+
+// Waits for SIGTERM and SIGINT on a thread of its own, so that what follows may lock and allocate.
+// Construct before any other thread: the signals are blocked in the caller and in all threads that
+// it starts. SIGHUP and SIGPIPE are ignored.
+class ShutdownSignals {
+ public:
+  // `on_signal(n)` runs on the waiting thread at the n-th signal, counted from 1.
+  explicit ShutdownSignals(std::function<void(int count)> on_signal);
+  // Joins. The signals stay blocked.
+  ~ShutdownSignals();
+  ShutdownSignals(const ShutdownSignals&) = delete;
+  ShutdownSignals& operator=(const ShutdownSignals&) = delete;
+
+ private:
+  void Wait();
+
+  const std::function<void(int count)> on_signal_;
+  sigset_t signals_;
+  std::thread thread_;
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_SHUTDOWN_SIGNALS_H_
