@@ -10,10 +10,10 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// How far b may lie off the line that stands for it. exp() turns it into a relative error of c of
-// two units in the last place of the floats that c is rounded to anyway. A stored line has rounding
-// of its own below this as long as |b| < 8.
-constexpr double kTailTolerance = 0x1p-22;
+// How far b may lie off the line that stands for it. exp() turns it into a relative error of c,
+// four times that of rounding c to a float. Floats of a stored line are within it of the line as
+// long as |b| < 16.
+constexpr double kTailTolerance = 0x1p-21;
 
 // Lengths whose ratios are remembered. A service sees few distinct lengths at which the FFT is an
 // option; dropping all of them when full only costs their computation again.
@@ -64,32 +64,54 @@ std::vector<double> ToeplitzWeights::Range(int head, int64_t first, int64_t last
   return values;
 }
 
-// The line through the last point with the slope that b has beyond it. Where the table ends with
-// the longest sequence nothing lies beyond, and the slope is read off the outer half; a tail that
-// then holds for less than that half is taken for chance.
+// Beyond the explicit distance b goes on as a straight line from its last value, and that line is
+// the tail. Where the table ends with the longest sequence nothing lies beyond, and the tail is a
+// constant or the line that fits the outer half best; if it holds for less than that half it is
+// taken for chance.
 ToeplitzWeights::Side ToeplitzWeights::FindTail(int head, int sign, int64_t last_offset) const {
   const int64_t end = std::min(bias_.explicit_distance(), last_offset);
-  const bool open = end < last_offset || end == 0;
   const double last_value = bias_.At(head, sign * end) - max_bias_[head];
-  const auto fit = [&](double slope) {
-    Side side;
-    side.tail = {.absent = false, .log_scale = last_value - slope * end, .log_ratio = slope};
-    int64_t distance = end;
-    for (; distance >= 0; --distance) {
-      const double line = side.tail.log_scale + slope * distance;
-      const double off = bias_.At(head, sign * distance) - max_bias_[head] - line;
-      if (std::abs(off) > kTailTolerance) break;
-    }
-    side.band = distance + 1;
-    side.found = slope <= 0 && (open || side.band <= end / 2);
+  if (end < last_offset || end == 0) {
+    const double slope = bias_.slope(head);
+    Side side = FollowTail(head, sign, end, {false, last_value - slope * end, slope});
+    side.found = slope <= 0;
     return side;
-  };
-  if (open) return fit(bias_.slope(head));
-  const Side flat = fit(0);
-  if (flat.found) return flat;
-  const int64_t middle = end / 2;
-  const double rise = bias_.At(head, sign * end) - bias_.At(head, sign * middle);
-  return fit(rise / static_cast<double>(end - middle));
+  }
+  Side side = FollowTail(head, sign, end, {false, last_value, 0});
+  if (side.band > end / 2) side = FollowTail(head, sign, end, FitOuterHalf(head, sign, end));
+  side.found = side.band <= end / 2 && side.tail.log_ratio <= 0;
+  return side;
+}
+
+// How far inwards from `end` the tail holds.
+ToeplitzWeights::Side ToeplitzWeights::FollowTail(int head, int sign, int64_t end,
+                                                  const ToeplitzTail& tail) const {
+  Side side = {.tail = tail, .band = end + 1};
+  for (int64_t distance = end; distance >= 0; --distance) {
+    const double line = tail.log_scale + tail.log_ratio * distance;
+    if (std::abs(bias_.At(head, sign * distance) - max_bias_[head] - line) > kTailTolerance) break;
+    side.band = distance;
+  }
+  return side;
+}
+
+// Least squares, so that the roundings of single values hardly move the line.
+ToeplitzTail ToeplitzWeights::FitOuterHalf(int head, int sign, int64_t end) const {
+  const int64_t first = end / 2;
+  const double count = static_cast<double>(end - first + 1);
+  const double center = 0.5 * static_cast<double>(first + end);
+  double mean = 0;
+  double covariance = 0;
+  double variance = 0;
+  for (int64_t distance = first; distance <= end; ++distance) {
+    const double x = static_cast<double>(distance) - center;
+    const double value = bias_.At(head, sign * distance) - max_bias_[head];
+    mean += value / count;
+    covariance += x * value;
+    variance += x * x;
+  }
+  const double slope = covariance / variance;
+  return {.absent = false, .log_scale = mean - slope * center, .log_ratio = slope};
 }
 
 double ToeplitzWeights::RowSumRatio(int head, int64_t n) const {

@@ -58,7 +58,10 @@ class ToeplitzWeights {
     int64_t band = 0;
     bool found = false;
   };
+  // `sign`: -1 before the query, 1 after it.
   Side FindTail(int head, int sign, int64_t last_offset) const;
+  Side FollowTail(int head, int sign, int64_t end, const ToeplitzTail& tail) const;
+  ToeplitzTail FitOuterHalf(int head, int sign, int64_t end) const;
   double ComputeRowSumRatio(int head, int64_t n) const;
 
   const RelativeBias bias_;

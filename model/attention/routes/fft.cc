@@ -34,6 +34,7 @@ struct Layout {
   int64_t features_per_group = 0;  // phi is kept for
   int64_t features_per_phase = 0;  // one piece runs through
   double channel_flops = 0;        // one feature, one column
+  double spectrum_flops = 0;       // of one head
   int64_t bytes = 0;
 
   int64_t row_pieces() const { return CeilDiv(n, kRows); }
@@ -63,6 +64,8 @@ Layout MakeLayout(const AttentionShape& shape, int64_t heads, int64_t n, at::Sca
   layout.channel_flops =
       TransformFlops(shape.device, type == at::kDouble ? Precision::kFp64 : Precision::kFp32) *
       static_cast<double>(n);
+  // Exponentials in double and one transform of twice the length in double.
+  layout.spectrum_flops = 5e3 * static_cast<double>(n);
   const double feature_flops = layout.channel_flops * static_cast<double>(layout.columns_per_piece);
   layout.features_per_phase = std::clamp<int64_t>(static_cast<int64_t>(kPieceFlops / feature_flops),
                                                   1, layout.features_per_group);
@@ -141,8 +144,7 @@ FftPass::FftPass(RouteContext context)
 
 void FftPass::AddGroup(const Group& group) {
   const int64_t heads = static_cast<int64_t>(group.heads.size());
-  // Exponentials in double and one transform of twice the length in double.
-  AddPhase(heads, 5e3 * static_cast<double>(layout_.n),
+  AddPhase(heads, layout_.spectrum_flops,
            [this, &group](int64_t head) { ComputeSpectrum(group, head); });
   const double gathered =
       kFlopsPerByte * 8 * static_cast<double>(std::min(kRows, layout_.n) * heads * layout_.columns);
@@ -269,7 +271,9 @@ std::unique_ptr<AttentionPass> MakeFftPass(RouteContext context) {
 AttentionCost FftCost(const AttentionShape& shape, int64_t heads, int64_t n, at::ScalarType type) {
   const Layout layout = MakeLayout(shape, heads, n, type);
   AttentionCost cost;
-  cost.flops = layout.channel_flops * static_cast<double>(heads * shape.features * layout.columns);
+  cost.flops = static_cast<double>(heads) *
+               (layout.channel_flops * static_cast<double>(shape.features * layout.columns) +
+                layout.spectrum_flops);
   cost.largest_piece_flops = layout.channel_flops * static_cast<double>(layout.columns_per_piece *
                                                                         layout.features_per_phase);
   cost.bytes = layout.bytes;

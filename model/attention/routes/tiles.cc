@@ -32,6 +32,7 @@ struct Layout {
   int64_t head_groups = 1;
   double head_flops = 0;     // one block against one span, one head
   double feature_flops = 0;  // one piece of the feature phase
+  double weight_flops = 0;   // c of one head
 };
 
 Layout MakeLayout(const AttentionShape& shape, int64_t heads, int64_t n) {
@@ -50,6 +51,8 @@ Layout MakeLayout(const AttentionShape& shape, int64_t heads, int64_t n) {
   layout.head_groups = CeilDiv(heads, layout.heads_per_piece);
   layout.feature_flops =
       2.0 * static_cast<double>(std::min(kFeatureRows, layout.padded) * heads) * m * d;
+  // An exponential in double is worth about a thousand operations of a matrix product.
+  layout.weight_flops = 2000.0 * static_cast<double>(layout.padded);
   return layout;
 }
 
@@ -107,9 +110,7 @@ TilesPass::TilesPass(RouteContext context)
   AddPhase(maxima > 0 ? 1 : 0, 0, [this](int64_t) { key_maximum_.Finish(); });
   AddPhase(CeilDiv(layout_.padded, kFeatureRows), layout_.feature_flops,
            [this](int64_t piece) { ComputeKeys(piece); });
-  // An exponential in double is worth about a thousand operations of a matrix product.
-  AddPhase(heads, 2000.0 * static_cast<double>(layout_.padded),
-           [this](int64_t head) { ComputeWeights(head); });
+  AddPhase(heads, layout_.weight_flops, [this](int64_t head) { ComputeWeights(head); });
   for (int64_t span = 0; span < layout_.spans; ++span) {
     AddPhase(layout_.blocks * layout_.head_groups,
              layout_.head_flops * static_cast<double>(layout_.heads_per_piece),
@@ -224,10 +225,12 @@ AttentionCost TilesCost(const AttentionShape& shape, int64_t heads, int64_t n,
   AttentionCost cost;
   cost.flops =
       block_flops * static_cast<double>(layout.spans * layout.blocks * layout.head_groups) +
-      layout.feature_flops * static_cast<double>(CeilDiv(layout.padded, kFeatureRows));
-  cost.largest_piece_flops = std::max(block_flops, layout.feature_flops);
-  cost.bytes =
-      element_bytes * heads * layout.padded * (shape.features + 2 * (shape.head_dim + 1) + 2);
+      layout.feature_flops * static_cast<double>(CeilDiv(layout.padded, kFeatureRows)) +
+      layout.weight_flops * static_cast<double>(heads);
+  cost.largest_piece_flops = std::max({block_flops, layout.feature_flops, layout.weight_flops});
+  int64_t numbers = layout.padded * (shape.features + 2 * (shape.head_dim + 1) + 2) - 1;
+  if (!shape.positive()) numbers += layout.padded;  // maxima or magnitudes
+  cost.bytes = element_bytes * heads * numbers;
   return cost;
 }
 
