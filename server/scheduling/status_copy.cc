@@ -10,7 +10,8 @@ namespace longwave {
 absl::Status CopyStatus(const absl::Status& status) {
   absl::Status copy(status.code(), status.message());
   status.ForEachPayload([&copy](absl::string_view url, const absl::Cord& payload) {
-    copy.SetPayload(url, absl::Cord(std::string(payload)));
+    const std::string bytes(payload);
+    copy.SetPayload(url, absl::Cord(absl::string_view(bytes)));
   });
   return copy;
 }
