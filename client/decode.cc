@@ -71,8 +71,12 @@ absl::Status CheckBlock(const v1::EmbeddingBlock& block) {
                                             static_cast<int>(block.dtype()), ", dim ",
                                             block.dim()));
   }
-  if (static_cast<int64_t>(block.data().size()) != row_bytes * block.rows() ||
-      (block.dtype() == v1::DATA_TYPE_BINARY && block.dim() % 8 != 0)) {
+  // By division: the product of two sizes that a server claims may not fit an int64.
+  const auto bytes = static_cast<int64_t>(block.data().size());
+  const bool fits = block.rows() == 0
+                        ? bytes == 0
+                        : bytes % row_bytes == 0 && bytes / row_bytes == int64_t{block.rows()};
+  if (!fits || (block.dtype() == v1::DATA_TYPE_BINARY && block.dim() % 8 != 0)) {
     return absl::DataLossError(absl::StrCat(block.rows(), " rows of ", block.dim(),
                                             " values do not fit ", block.data().size(), " bytes"));
   }
