@@ -1,0 +1,191 @@
+// Laws that hold without a reference, and the long sequences for which a full one is out of reach.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "model/attention/attention.h"
+#include "tests/property/attention_cases.h"
+
+namespace longwave {
+namespace {
+
+constexpr double kTolerance = 1e-5;
+
+class AttentionLawsTest : public ::testing::Test {
+ protected:
+  AttentionLawsTest() { at::set_num_threads(1); }
+
+  static std::unique_ptr<const Attention> Make(const AttentionCase& which) {
+    auto attention = CreateAttention(which.config, which.weights, 0, "cpu");
+    EXPECT_TRUE(attention.ok()) << attention.status();
+    return *std::move(attention);
+  }
+  static std::vector<Route> FastRoutes(const Attention& attention, int64_t n) {
+    std::vector<Route> routes;
+    for (const Route route : {Route::kTiles, Route::kChunkwise, Route::kFft}) {
+      if (attention.Check(n, route).ok()) routes.push_back(route);
+    }
+    return routes;
+  }
+  static AttentionInput Rows(const AttentionInput& input, int64_t first, int64_t count) {
+    return {.q = input.q.narrow(0, first, count),
+            .k = input.k.narrow(0, first, count),
+            .v = input.v.narrow(0, first, count)};
+  }
+  static AttentionInput Reversed(const AttentionInput& input) {
+    return {.q = input.q.flip(0), .k = input.k.flip(0), .v = input.v.flip(0)};
+  }
+
+ private:
+  const c10::InferenceMode inference_;
+};
+
+std::vector<BiasConfig> AllBiases() {
+  return {{},
+          {.kind = BiasKind::kClipped, .max_distance = 40},
+          {.kind = BiasKind::kT5},
+          {.kind = BiasKind::kAlibi},
+          {.kind = BiasKind::kTable, .table_length = 2048}};
+}
+
+// Beyond 8 tokens the weights are e^-60: tokens further from both ends than that do not notice
+// what else is in the sequence, and so move with it.
+TEST_F(AttentionLawsTest, ShiftedTokensHaveShiftedOutputs) {
+  AttentionConfig config;
+  config.bias = {.kind = BiasKind::kClipped, .max_distance = 8};
+  const auto bias = [](int64_t head, int64_t column) {
+    return column == 0 || column == 16 ? -60.0 : 0.3 * std::sin(static_cast<double>(column + head));
+  };
+  const AttentionCase which = MakeCase({.name = "window", .attention = config, .bias = bias});
+  const auto attention = Make(which);
+  const AttentionInput all = RandomInput(which.config, 1500, 1);
+  for (const int64_t shift : {1, 100, 128, 333}) {
+    const int64_t n = 900;
+    for (const Route route : FastRoutes(*attention, n)) {
+      const at::Tensor whole = RunRoute(*attention, route, all);
+      const at::Tensor part = RunRoute(*attention, route, Rows(all, shift, n));
+      EXPECT_LE(RelativeError(part.narrow(0, 8, n - 16),
+                              whole.narrow(0, shift + 8, n - 16).to(at::kDouble), all),
+                kTolerance)
+          << RouteName(route) << " shift " << shift;
+    }
+  }
+}
+
+// A sequence read backwards under the mirrored bias gives the same rows backwards: a wrong sign of
+// the lag cannot pass.
+TEST_F(AttentionLawsTest, ReversedSequencesHaveReversedOutputs) {
+  AttentionConfig config;
+  config.bias = {.kind = BiasKind::kTable, .table_length = 1000};
+  const auto bias = [](int64_t head, int64_t column) {
+    return std::sin(0.01 * static_cast<double>(column * (head + 1)));
+  };
+  const auto mirrored = [&](int64_t head, int64_t column) { return bias(head, 1998 - column); };
+  const AttentionCase which =
+      MakeCase({.name = "table", .attention = config, .max_tokens = 1000, .bias = bias});
+  const auto forwards = Make(which);
+  const auto backwards =
+      Make(MakeCase({.name = "mirror", .attention = config, .max_tokens = 1000, .bias = mirrored}));
+  const AttentionInput input = RandomInput(which.config, 777, 2);
+  for (const Route route : FastRoutes(*forwards, 777)) {
+    const at::Tensor expected = RunRoute(*forwards, route, input).to(at::kDouble);
+    const at::Tensor actual = RunRoute(*backwards, route, Reversed(input)).flip(0);
+    EXPECT_LE(RelativeError(actual, expected, input), kTolerance) << RouteName(route);
+  }
+}
+
+TEST_F(AttentionLawsTest, AConstantInTheBiasChangesNothing) {
+  AttentionConfig config;
+  config.bias = {.kind = BiasKind::kT5};
+  const auto raised = [](double by) {
+    return [by](int64_t head, int64_t column) {
+      return by + std::sin(static_cast<double>(7 * column + head));
+    };
+  };
+  const AttentionCase which = MakeCase({.name = "t5", .attention = config, .bias = raised(0)});
+  const auto low = Make(which);
+  const auto high = Make(MakeCase({.name = "t5", .attention = config, .bias = raised(64)}));
+  const AttentionInput input = RandomInput(which.config, 1000, 3);
+  for (const Route route : FastRoutes(*low, 1000)) {
+    const at::Tensor expected = RunRoute(*low, route, input).to(at::kDouble);
+    EXPECT_LE(RelativeError(RunRoute(*high, route, input), expected, input), kTolerance)
+        << RouteName(route);
+  }
+}
+
+TEST_F(AttentionLawsTest, CausalPrefixesIgnoreLaterTokens) {
+  for (const BiasConfig& bias : AllBiases()) {
+    AttentionConfig config;
+    config.causal = true;
+    config.bias = bias;
+    const AttentionCase which =
+        MakeCase({.name = "causal", .attention = config, .max_tokens = 2048, .spread = 0.5});
+    const auto attention = Make(which);
+    const AttentionInput all = RandomInput(which.config, 1400, 4);
+    for (const Route route : FastRoutes(*attention, 1400)) {
+      const at::Tensor whole = RunRoute(*attention, route, all).to(at::kDouble);
+      for (const int64_t n : {1, 127, 129, 1300}) {
+        const at::Tensor prefix = RunRoute(*attention, route, Rows(all, 0, n));
+        EXPECT_LE(RelativeError(prefix, whole.narrow(0, 0, n), all), kTolerance)
+            << static_cast<int>(bias.kind) << " " << RouteName(route) << " n = " << n;
+      }
+    }
+  }
+}
+
+// Equal values come out as they went in, whatever the weights: numerator and denominator are sums
+// of the same terms.
+TEST_F(AttentionLawsTest, WeightsSumToOne) {
+  for (const BiasConfig& bias : AllBiases()) {
+    AttentionConfig config;
+    config.bias = bias;
+    const AttentionCase which =
+        MakeCase({.name = "one", .attention = config, .max_tokens = 2048, .spread = 0.5});
+    const auto attention = Make(which);
+    AttentionInput input = RandomInput(which.config, 1111, 5);
+    input.v = at::full_like(input.v, 3.0);
+    const at::Tensor expected = input.v.to(at::kDouble);
+    for (const Route route : FastRoutes(*attention, 1111)) {
+      EXPECT_LE(RelativeError(RunRoute(*attention, route, input), expected, input), kTolerance)
+          << static_cast<int>(bias.kind) << " " << RouteName(route);
+    }
+  }
+}
+
+class LongSequenceTest : public AttentionLawsTest,
+                         public ::testing::WithParamInterface<std::pair<BiasKind, bool>> {};
+
+// 100 000 tokens: 64 rows at both ends, block edges and between, each in double over all keys.
+TEST_P(LongSequenceTest, ChunkwiseAgreesWithSampledRows) {
+  constexpr int64_t kTokens = 100000;
+  AttentionConfig config;
+  config.bias.kind = GetParam().first;
+  config.causal = GetParam().second;
+  const AttentionCase which =
+      MakeCase({.name = "long", .attention = config, .max_tokens = kTokens});
+  const auto attention = Make(which);
+  ASSERT_EQ(attention->Plan(kTokens), Route::kChunkwise);
+  const AttentionInput input = RandomInput(which.config, kTokens, 6);
+  const at::Tensor out = RunRoute(*attention, Route::kChunkwise, input);
+  for (const int64_t first : {int64_t{0}, int64_t{124}, int64_t{33333}, int64_t{128 * 390 - 4},
+                              int64_t{71717}, kTokens - 164, kTokens - 36, kTokens - 8}) {
+    const at::Tensor expected = ReferenceOutput(which, input, first, first + 8);
+    EXPECT_LE(RelativeError(out.narrow(0, first, 8), expected, input), kTolerance)
+        << "rows from " << first;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Biases, LongSequenceTest,
+                         ::testing::Values(std::pair{BiasKind::kNone, false},
+                                           std::pair{BiasKind::kClipped, true},
+                                           std::pair{BiasKind::kT5, false},
+                                           std::pair{BiasKind::kAlibi, false}));
+
+}  // namespace
+}  // namespace longwave

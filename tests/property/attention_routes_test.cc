@@ -1,0 +1,278 @@
+// Every route that is exact for a layer computes the same attention: FFT = chunkwise = tiles =
+// direct = reference, at lengths around block and transform boundaries.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "model/attention/attention.h"
+#include "model/attention/routes/chunkwise.h"
+#include "model/attention/routes/fft.h"
+#include "model/attention/routes/tiles.h"
+#include "model/reference/bias.h"
+#include "tests/property/attention_cases.h"
+
+namespace longwave {
+namespace {
+
+constexpr int64_t kTable = 4096;
+
+// Up to here all rows are compared, and the direct route runs too; above, 64 rows in 8 ranges.
+constexpr int64_t kDenseTokens = 1025;
+
+std::vector<CaseSpec> BiasCases() {
+  std::vector<CaseSpec> specs;
+  const auto add = [&](std::string name, BiasConfig bias, double spread,
+                       std::function<double(int64_t, int64_t)> values = nullptr) {
+    for (const bool causal : {false, true}) {
+      AttentionConfig attention;
+      attention.causal = causal;
+      attention.bias = bias;
+      specs.push_back({.name = name + (causal ? "Causal" : ""),
+                       .attention = attention,
+                       .max_tokens = kTable,
+                       .spread = spread,
+                       .bias = values});
+    }
+  };
+  const BiasConfig table = {.kind = BiasKind::kTable, .table_length = kTable};
+  // Deterministic noise in [-1, 1].
+  const auto noise = [](int64_t head, int64_t column) {
+    return std::sin(12.9898 * static_cast<double>(column) + 78.233 * static_cast<double>(head));
+  };
+  add("None", {}, 0);
+  add("Clipped", {.kind = BiasKind::kClipped, .max_distance = 16}, 1);
+  add("ClippedBeyondABlock", {.kind = BiasKind::kClipped, .max_distance = 300}, 1);
+  add("T5", {.kind = BiasKind::kT5}, 1);
+  add("T5PerLayer", {.kind = BiasKind::kT5, .shared_layers = false, .max_distance = 500}, 1);
+  add("Alibi", {.kind = BiasKind::kAlibi}, 0);
+  add("Table", table, 0, [=](int64_t h, int64_t c) { return 0.5 * noise(h, c); });
+  add("TableSpread3", table, 0, [=](int64_t h, int64_t c) { return 1.5 * noise(h, c); });
+  add("TablePeak12", table, 0,
+      [=](int64_t h, int64_t c) { return h == 0 && c == kTable - 1 - 3 ? 12 : 0.3 * noise(h, c); });
+  add("TableFlatTail", table, 0,
+      [=](int64_t h, int64_t c) { return std::abs(c - kTable + 1) < 200 ? noise(h, c) : -1.0; });
+  BiasConfig clipped_table = table;
+  clipped_table.table_length = 600;
+  clipped_table.beyond = BeyondTable::kClip;
+  add("TableClippedBeyond", clipped_table, 0, noise);
+  return specs;
+}
+
+// Row ranges to compare: all, or 8 ranges of 8 rows at both ends, block edges and seeded places.
+std::vector<std::pair<int64_t, int64_t>> RowRanges(int64_t n) {
+  if (n <= kDenseTokens) return {{0, n}};
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  for (const int64_t first :
+       {int64_t{0}, int64_t{124}, int64_t{1020}, n / 3, n / 2 - 4, n - n / 5, n - 132, n - 8}) {
+    ranges.push_back({first, first + 8});
+  }
+  return ranges;
+}
+
+// The largest relative error over the compared rows.
+class Comparison {
+ public:
+  Comparison(const AttentionCase& which, const AttentionInput& input)
+      : input_(input), ranges_(RowRanges(input.tokens())) {
+    for (const auto& [first, end] : ranges_) {
+      expected_.push_back(ReferenceOutput(which, input, first, end));
+    }
+  }
+  double Error(const at::Tensor& actual) const {
+    double largest = 0;
+    for (size_t r = 0; r < ranges_.size(); ++r) {
+      const auto& [first, end] = ranges_[r];
+      const double error =
+          RelativeError(actual.narrow(0, first, end - first), expected_[r], input_);
+      if (std::isnan(error)) return error;
+      largest = std::max(largest, error);
+    }
+    return largest;
+  }
+
+ private:
+  const AttentionInput& input_;
+  std::vector<std::pair<int64_t, int64_t>> ranges_;
+  std::vector<at::Tensor> expected_;
+};
+
+// Largest over smallest row sum of one head, from the reference's bias.
+double RowSumRatio(const AttentionCase& which, int64_t head, int64_t n) {
+  const bool causal = which.config.attention.causal;
+  const auto weight = [&](int64_t o) {
+    return causal && o > 0 ? 0.0 : std::exp(ReferenceBias(which.config, which.weights, 0, head, o));
+  };
+  std::vector<double> after(n, 0);
+  for (int64_t o = 1; o < n; ++o) after[o] = after[o - 1] + weight(o);
+  double before = 0;
+  double largest = 0;
+  double smallest = 1e300;
+  for (int64_t i = 0; i < n; ++i) {
+    if (i > 0) before += weight(-i);
+    const double sum = before + weight(0) + after[n - 1 - i];
+    largest = std::max(largest, sum);
+    smallest = std::min(smallest, sum);
+  }
+  return largest / smallest;
+}
+
+class AttentionFixture : public ::testing::Test {
+ protected:
+  AttentionFixture() { at::set_num_threads(1); }
+
+ private:
+  const c10::InferenceMode inference_;
+};
+
+class AttentionRoutesTest : public AttentionFixture,
+                            public ::testing::WithParamInterface<CaseSpec> {};
+
+constexpr int64_t kLengths[] = {1, 2, 3, 7, 64, 127, 128, 129, 1000, 1023, 1024, 1025, 4096};
+
+// What is served. Tolerance: fp32 features carry |W x| * 2^-24 of error each, sums of positive
+// terms add no more than their rounding, and the guard lets a transform add 8 rho at most.
+TEST_P(AttentionRoutesTest, ServedRoutesAgreeWithTheReference) {
+  const AttentionCase which = MakeCase(GetParam());
+  const auto attention = CreateAttention(which.config, which.weights, 0, "cpu");
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  for (const int64_t n : kLengths) {
+    const AttentionInput input = RandomInput(which.config, n, 100 + n);
+    const Comparison comparison(which, input);
+    double rho = 0;
+    AttentionCounters expected = (*attention)->Counters();
+    for (int64_t h = 0; h < which.config.num_heads; ++h) {
+      const double head_rho = 0x1p-24 * RowSumRatio(which, h, n);
+      if (head_rho <= 1e-6) {
+        rho = std::max(rho, head_rho);
+        ++expected.fft_fp32;
+      } else if (0x1p-29 * head_rho <= 1e-6) {
+        ++expected.fft_fp64;
+      } else {
+        ++expected.fft_tiles;
+      }
+    }
+    for (const Route route : {Route::kFft, Route::kChunkwise, Route::kTiles, Route::kDirect}) {
+      if (!(*attention)->Check(n, route).ok()) {
+        EXPECT_EQ(route, Route::kChunkwise);
+        continue;
+      }
+      if (route == Route::kDirect && n > kDenseTokens) continue;
+      // direct is in double and only its output is rounded to a float.
+      const double tolerance = route == Route::kDirect ? 0x1p-24
+                               : route == Route::kFft  ? std::max(1e-5, 8 * rho)
+                                                       : 1e-5;
+      EXPECT_LE(comparison.Error(RunRoute(**attention, route, input)), tolerance)
+          << RouteName(route) << " n = " << n;
+    }
+    const AttentionCounters counted = (*attention)->Counters();
+    EXPECT_EQ(counted.fft_fp32, expected.fft_fp32) << "n = " << n;
+    EXPECT_EQ(counted.fft_fp64, expected.fft_fp64) << "n = " << n;
+    EXPECT_EQ(counted.fft_tiles, expected.fft_tiles) << "n = " << n;
+  }
+}
+
+// The same code in double, free of the rounding that could hide a wrong weight.
+TEST_P(AttentionRoutesTest, DoubleRoutesAgreeToTwelveDigits) {
+  const AttentionCase which = MakeCase(GetParam());
+  const std::unique_ptr<LayerState> layer = MakeLayerState(which);
+  for (const int64_t n : kLengths) {
+    const AttentionInput input = RandomInput(which.config, n, 200 + n);
+    const Comparison comparison(which, input);
+    const auto error = [&](auto make) {
+      const RouteContext context = MakeContext(*layer, input, at::kDouble);
+      const std::unique_ptr<AttentionPass> pass = make(context);
+      RunAll(*pass);
+      return comparison.Error(context.out);
+    };
+    EXPECT_LE(error(MakeTilesPass), 1e-12) << "tiles n = " << n;
+    double ratio = 0;
+    for (int64_t h = 0; h < which.config.num_heads; ++h) {
+      ratio = std::max(ratio, RowSumRatio(which, h, n));
+    }
+    EXPECT_LE(error(MakeFftPass), std::max(1e-12, 8 * 0x1p-53 * ratio)) << "fft n = " << n;
+    if (!layer->weights.structured()) continue;
+    const auto weights =
+        std::make_shared<const ChunkwiseWeights>(MakeChunkwiseWeights(layer->weights, at::kDouble));
+    EXPECT_LE(
+        error([&](const RouteContext& context) { return MakeChunkwisePass(context, weights); }),
+        1e-12)
+        << "chunkwise n = " << n;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Biases, AttentionRoutesTest, ::testing::ValuesIn(BiasCases()),
+                         [](const auto& test) { return test.param.name; });
+
+std::vector<CaseSpec> FeatureCases() {
+  std::vector<CaseSpec> specs;
+  const auto add = [&](std::string name, FeatureKind kind, bool qk_norm, double scale = 1) {
+    for (const bool causal : {false, true}) {
+      AttentionConfig attention;
+      attention.features = kind;
+      attention.qk_norm = qk_norm;
+      attention.scale = scale;
+      attention.causal = causal;
+      attention.bias.kind = BiasKind::kT5;
+      specs.push_back({.name = name + (causal ? "Causal" : ""), .attention = attention});
+    }
+  };
+  add("PrfScaled", FeatureKind::kPrf, true, 2);
+  add("PrfUnnormalised", FeatureKind::kPrf, false);
+  add("Sphere", FeatureKind::kSphere, true);
+  add("Elu", FeatureKind::kElu, true);
+  add("EluUnnormalised", FeatureKind::kElu, false);
+  add("Trf", FeatureKind::kTrf, true);
+  add("Softmax", FeatureKind::kSoftmax, true, 4);
+  add("SoftmaxUnnormalised", FeatureKind::kSoftmax, false);
+  return specs;
+}
+
+class AttentionFeaturesTest : public AttentionRoutesTest {};
+
+TEST_P(AttentionFeaturesTest, ServedRoutesAgreeWithTheReference) {
+  const AttentionCase which = MakeCase(GetParam());
+  const auto attention = CreateAttention(which.config, which.weights, 0, "cpu");
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  for (const int64_t n : {1, 7, 129, 1000}) {
+    const AttentionInput input = RandomInput(which.config, n, 300 + n);
+    const Comparison comparison(which, input);
+    for (const Route route : {Route::kFft, Route::kChunkwise, Route::kTiles, Route::kDirect}) {
+      if (!(*attention)->Check(n, route).ok()) continue;
+      EXPECT_LE(comparison.Error(RunRoute(**attention, route, input)), 1e-5)
+          << RouteName(route) << " n = " << n;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Features, AttentionFeaturesTest, ::testing::ValuesIn(FeatureCases()),
+                         [](const auto& test) { return test.param.name; });
+
+using AttentionSpansTest = AttentionFixture;
+
+// Softmax keeps a running maximum from one span of keys to the next.
+TEST_F(AttentionSpansTest, SoftmaxTilesCrossSpans) {
+  for (const bool causal : {false, true}) {
+    AttentionConfig attention;
+    attention.features = FeatureKind::kSoftmax;
+    attention.qk_norm = false;
+    attention.causal = causal;
+    attention.bias.kind = BiasKind::kT5;
+    const AttentionCase which =
+        MakeCase({.name = "spans", .attention = attention, .max_tokens = 5000});
+    const auto layer = CreateAttention(which.config, which.weights, 0, "cpu");
+    ASSERT_TRUE(layer.ok()) << layer.status();
+    const AttentionInput input = RandomInput(which.config, 5000, 400);
+    const Comparison comparison(which, input);
+    EXPECT_LE(comparison.Error(RunRoute(**layer, Route::kTiles, input)), 1e-5);
+  }
+}
+
+}  // namespace
+}  // namespace longwave
