@@ -122,11 +122,11 @@ class Scores {
     std::fill(magnitudes.begin(), magnitudes.end(), 0);
     for (size_t r = 0; r < phi.size(); ++r) {
       const double* keys = &key_features_[r * head_.tokens];
-      for (int64_t j = 0; j < head_.tokens; ++j) {
-        scores[j] += phi[r] * keys[j];
-        magnitudes[j] += std::abs(phi[r] * keys[j]);
-      }
+      for (int64_t j = 0; j < head_.tokens; ++j) scores[j] += phi[r] * keys[j];
+      if (config_.features != FeatureKind::kTrf) continue;
+      for (int64_t j = 0; j < head_.tokens; ++j) magnitudes[j] += std::abs(phi[r] * keys[j]);
     }
+    if (config_.features != FeatureKind::kTrf) magnitudes = scores;  // all terms are positive
   }
 
  private:
