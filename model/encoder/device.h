@@ -59,6 +59,8 @@ class DeviceStream {
   // Marks the end of a slice and waits for the one before it, so that at most two are in flight.
   // Throws what LibTorch throws.
   void EndSlice();
+  // Waits for all that was enqueued. Throws what LibTorch throws.
+  void Synchronize();
 
  private:
   friend class SliceScope;

@@ -27,5 +27,6 @@ struct DeviceStream::State {};
 DeviceStream::DeviceStream(c10::Device device) : device_(device) {}
 DeviceStream::~DeviceStream() = default;
 void DeviceStream::EndSlice() {}
+void DeviceStream::Synchronize() {}
 
 }  // namespace longwave

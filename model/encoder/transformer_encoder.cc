@@ -235,10 +235,11 @@ absl::StatusOr<std::unique_ptr<TransformerEncoder>> TransformerEncoder::Create(
   std::unique_ptr<State> state;
   ExceptionBarrier barrier(device->device);
   const absl::Status status = barrier.Run([&]() -> absl::Status {
-    const DeviceStream stream(device->device);
+    DeviceStream stream(device->device);
     const SliceScope scope(stream);
     auto transformer = Transformer::Create(folder, device->device, device->name);
     if (!transformer.ok()) return transformer.status();
+    stream.Synchronize();  // jobs have streams of their own
     std::unique_ptr<ComputePool> pool;
     if (device->device.is_cpu()) {
       pool = std::make_unique<ComputePool>(ThreadsFor(options), PrepareComputeThread);

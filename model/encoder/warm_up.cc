@@ -67,7 +67,8 @@ absl::StatusOr<RunTimes> TimeSecondRun(Encoder& encoder, int64_t tokens, Route r
 
 // FLOPs a second of all threads on the dense halves of the first layer.
 double MeasureDense(const Transformer& transformer, ComputePool* pool) {
-  const SliceScope scope{DeviceStream(transformer.device())};
+  DeviceStream stream(transformer.device());
+  const SliceScope scope(stream);
   const TransformerLayer& layer = transformer.layer(0);
   const int64_t height = transformer.tile_rows();
   const int64_t tiles = pool == nullptr ? 4 : int64_t{8} * pool->threads();
@@ -83,7 +84,7 @@ double MeasureDense(const Transformer& transformer, ComputePool* pool) {
   const auto run = [&] {
     if (pool != nullptr) return pool->ParallelFor(tiles, tile);
     for (int64_t t = 0; t < tiles; ++t) tile(t, 0);
-    x.flatten()[0].item<float>();  // waits for the device
+    stream.Synchronize();
   };
   run();
   const Instant start = std::chrono::steady_clock::now();
