@@ -14,10 +14,11 @@ namespace longwave {
 // height, the last one padded, because a library's kernels give a row the same bits at every
 // position of a matrix of one height but not of every height (oneDNN and MKL both; tested).
 //
-// CPU: on one thread at 256 wide, oneDNN reaches 84 % of its large-product rate with 64 rows, 92 %
-// with 128 (Zen 5, AVX-512); attention and norms dilute that to 4 % of a layer. 64 is taken
-// since a short request computes half the padding and two threads share 128 tokens. CUDA: tall
-// enough to fill a card's multiprocessors; not measured.
+// CPU: the dense half of a 256-wide layer with its element-wise work ran at 216, 233 and 249
+// GFLOP/s with 64, 128 and 256 rows (one Zen 5 thread, AVX-512; a large product alone: 275). 64 is
+// taken: a request of up to 64 tokens computes half the padding, one of 128 occupies two threads,
+// and next to the attention the difference is 4 % of a layer. CUDA: tall enough to fill a card's
+// multiprocessors; not measured.
 inline constexpr int64_t kCpuTileRows = 64;
 inline constexpr int64_t kCudaTileRows = 2048;
 

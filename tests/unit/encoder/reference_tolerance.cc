@@ -40,7 +40,7 @@ ReferenceResult ReferenceEncode(const ModelFolder& folder, const std::vector<int
   ReferenceResult result{.values = Run(config, folder.weights, tokens, output)};
   const int64_t longest_sum =
       std::max({config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim});
-  const double relative = std::ldexp(static_cast<double>(longest_sum), -24);
+  const double relative = std::ldexp(4 * std::sqrt(static_cast<double>(longest_sum)), -24);
   for (int draw = 0; draw < kDraws; ++draw) {
     const std::vector<double> moved =
         Run(config, Perturbed(folder.weights, relative, draw), tokens, output);
