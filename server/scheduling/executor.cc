@@ -35,7 +35,7 @@ bool Executor::RunOnce() {
   const JobSelector::Choice choice = selector_.Choose(candidates);
   const Option& chosen = options[choice.index];
   RunningJob* const job = chosen.job != nullptr ? chosen.job : StartJob(chosen.number, room);
-  if (job != nullptr) RunSlice(*job, choice.aged);
+  if (job != nullptr) RunSlice(*job, choice.turn);
   Sweep();
   Publish(/*stepping=*/false);
   return true;
@@ -142,14 +142,14 @@ RunningJob* Executor::StartJob(uint64_t number, const StartRoom& room) {
   return &job;
 }
 
-void Executor::RunSlice(RunningJob& job, bool aged) {
+void Executor::RunSlice(RunningJob& job, JobSelector::Turn turn) {
   Publish(/*stepping=*/true);
   const double before = job.spent_seconds();
   absl::StatusOr<EncodeJob::State> state = job.Step();
   job.last_slice = ++slices_;
   if (observer_ != nullptr) observer_->OnSlice(job.spent_seconds() - before);
   const double served = job.predicted_seconds() * job.last_progress();
-  selector_.Ran(job.priority(), served, aged);
+  selector_.Ran(job.priority(), served, turn);
   book_.Serve(job.priority(), served);
   if (!state.ok()) {
     OnError(job, std::move(state).status());

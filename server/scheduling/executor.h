@@ -49,7 +49,7 @@ class Executor {
   std::vector<Option> Options(const StartRoom& room);
   // Starts a job with this sequence and what may go with it. Null if that failed.
   RunningJob* StartJob(uint64_t number, const StartRoom& room);
-  void RunSlice(RunningJob& job, bool aged);
+  void RunSlice(RunningJob& job, JobSelector::Turn turn);
   void OnError(RunningJob& job, absl::Status status);
   void OnDone(RunningJob& job);
   // Forgets jobs without members, then counts ended members.

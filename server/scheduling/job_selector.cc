@@ -1,7 +1,7 @@
 #include "server/scheduling/job_selector.h"
 
 #include <algorithm>
-#include <optional>
+#include <utility>
 
 namespace longwave {
 namespace {
@@ -10,14 +10,14 @@ constexpr int64_t kSlicesOfOthers = 9;
 
 constexpr double Weight(Priority priority) { return priority == Priority::kInteractive ? 9 : 1; }
 
-// The one whose turn has come by waiting alone, if there is one.
-std::optional<size_t> LongestWaiting(absl::Span<const SliceCandidate> candidates) {
+// The one that has waited longest, of those that have waited for nine slices.
+std::optional<size_t> LongestWaiting(absl::Span<const SliceCandidate> candidates, bool started) {
   const auto rank = [](const SliceCandidate& candidate) {
-    return std::make_tuple(!candidate.started, -candidate.waited, candidate.key.number);
+    return std::make_pair(-candidate.waited, candidate.key.number);
   };
   std::optional<size_t> longest;
   for (size_t i = 0; i < candidates.size(); ++i) {
-    if (candidates[i].waited < kSlicesOfOthers) continue;
+    if (candidates[i].started != started || candidates[i].waited < kSlicesOfOthers) continue;
     if (!longest.has_value() || rank(candidates[i]) < rank(candidates[*longest])) longest = i;
   }
   return longest;
@@ -33,22 +33,33 @@ JobSelector::Choice JobSelector::Choose(absl::Span<const SliceCandidate> candida
   }
   NotePresence(Priority::kInteractive, best[0].has_value());
   NotePresence(Priority::kBatch, best[1].has_value());
-  if (slices_since_aged_ >= kSlicesOfOthers) {
-    const std::optional<size_t> longest = LongestWaiting(candidates);
-    if (longest.has_value()) return {.index = *longest, .aged = true};
-  }
+  if (const std::optional<Choice> aged = ChooseByAge(candidates); aged.has_value()) return *aged;
   if (!best[0].has_value()) return {.index = *best[1]};
   if (!best[1].has_value()) return {.index = *best[0]};
   const bool batch_first = Rank(candidates[*best[1]]) < Rank(candidates[*best[0]]);
   return {.index = batch_first ? *best[1] : *best[0]};
 }
 
-void JobSelector::Ran(Priority priority, double seconds, bool aged) {
+std::optional<JobSelector::Choice> JobSelector::ChooseByAge(
+    absl::Span<const SliceCandidate> candidates) const {
+  std::optional<size_t> chosen;
+  if (since_aged_job_ >= kSlicesOfOthers) chosen = LongestWaiting(candidates, /*started=*/true);
+  if (chosen.has_value()) return Choice{.index = *chosen, .turn = Turn::kAgedJob};
+  // A job's turn must not be lost to the queue, so the queue waits for both.
+  if (std::min(since_aged_job_, since_aged_start_) >= kSlicesOfOthers) {
+    chosen = LongestWaiting(candidates, /*started=*/false);
+  }
+  if (chosen.has_value()) return Choice{.index = *chosen, .turn = Turn::kAgedStart};
+  return std::nullopt;
+}
+
+void JobSelector::Ran(Priority priority, double seconds, Turn turn) {
   ClassState& state = of(priority);
   // A slice out of turn does not move virtual time: whoever comes next would begin too late.
-  if (!aged) virtual_now_ = state.start;
+  if (turn == Turn::kFair) virtual_now_ = state.start;
   state.start += seconds / Weight(priority);
-  slices_since_aged_ = aged ? 0 : slices_since_aged_ + 1;
+  since_aged_job_ = turn == Turn::kAgedJob ? 0 : since_aged_job_ + 1;
+  since_aged_start_ = turn == Turn::kAgedStart ? 0 : since_aged_start_ + 1;
 }
 
 void JobSelector::NotePresence(Priority priority, bool present) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <tuple>
 
 #include "absl/types/span.h"
@@ -29,15 +30,17 @@ struct SliceCandidate {
 // others), or else to the waiting sequence that has, so that nothing starves. No clock, no lock.
 class JobSelector {
  public:
+  // Why a candidate was chosen: it is first in the fair order, or it has waited.
+  enum class Turn { kFair, kAgedJob, kAgedStart };
   struct Choice {
     size_t index = 0;
-    bool aged = false;  // chosen for its waiting
+    Turn turn = Turn::kFair;
   };
 
   // Precondition: not empty.
   Choice Choose(absl::Span<const SliceCandidate> candidates);
   // A slice of this class was run, worth `seconds` of predicted work.
-  void Ran(Priority priority, double seconds, bool aged);
+  void Ran(Priority priority, double seconds, Turn turn);
 
  private:
   struct ClassState {
@@ -45,6 +48,7 @@ class JobSelector {
     bool present = false;  // had a candidate at the last choice
   };
 
+  std::optional<Choice> ChooseByAge(absl::Span<const SliceCandidate> candidates) const;
   void NotePresence(Priority priority, bool present);
   // Least first between the classes: virtual finish time, then deadline, then arrival.
   std::tuple<double, Instant, uint64_t> Rank(const SliceCandidate& candidate) const;
@@ -52,7 +56,8 @@ class JobSelector {
 
   double virtual_now_ = 0;  // start tag of the slice run last
   std::array<ClassState, 2> classes_;
-  int64_t slices_since_aged_ = 0;
+  int64_t since_aged_job_ = 0;  // slices since the last one of this turn
+  int64_t since_aged_start_ = 0;
 };
 
 }  // namespace longwave

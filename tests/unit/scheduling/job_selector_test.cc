@@ -9,6 +9,8 @@
 namespace longwave {
 namespace {
 
+using Turn = JobSelector::Turn;
+
 constexpr Priority kInteractive = Priority::kInteractive;
 constexpr Priority kBatch = Priority::kBatch;
 
@@ -40,7 +42,7 @@ TEST(JobSelectorTest, TiesGoByDeadlineThenArrival) {
 
 TEST(JobSelectorTest, TheOrderOfTheCandidatesDoesNotMatter) {
   JobSelector selector;
-  selector.Ran(kInteractive, 0.1, false);
+  selector.Ran(kInteractive, 0.1, Turn::kFair);
   SliceCandidate heavy = Of(kInteractive, 1, 1);
   heavy.slice_seconds = 10;
   const std::vector<SliceCandidate> candidates = {heavy, Of(kBatch, 0, 2), Of(kInteractive, 2, 3)};
@@ -59,7 +61,7 @@ std::pair<int, int> Share(JobSelector& selector, int slices) {
   for (int i = 0; i < slices; ++i) {
     const std::vector<SliceCandidate> both = {Of(kInteractive, 0, 1), Of(kBatch, 0, 2)};
     const size_t chosen = selector.Choose(both).index;
-    selector.Ran(both[chosen].priority, 0.02, false);
+    selector.Ran(both[chosen].priority, 0.02, Turn::kFair);
     ++(chosen == 0 ? count.first : count.second);
   }
   return count;
@@ -78,7 +80,7 @@ TEST(JobSelectorTest, AClassThatWasIdleHasNoCredit) {
     Share(selector, 50);
     for (int i = 0; i < 1000; ++i) {
       selector.Choose({Of(busy, 0)});
-      selector.Ran(busy, 0.02, false);
+      selector.Ran(busy, 0.02, Turn::kFair);
     }
     const auto [interactive, batch] = Share(selector, 100);
     EXPECT_NEAR(interactive, 90, 1);
@@ -90,7 +92,7 @@ TEST(JobSelectorTest, AnInteractiveSliceComesBeforeABatchSlice) {
   JobSelector selector;
   for (int i = 0; i < 5; ++i) {
     selector.Choose({Of(kBatch, 0, 1)});
-    selector.Ran(kBatch, 0.02, false);
+    selector.Ran(kBatch, 0.02, Turn::kFair);
   }
   EXPECT_EQ(selector.Choose({Of(kBatch, 0, 1), Of(kInteractive, 100, 2)}).index, 1);
 }
@@ -103,8 +105,8 @@ TEST(JobSelectorTest, APausedJobGoesOnAfterNineSlicesOfOthers) {
     const std::vector<SliceCandidate> two = {Of(kInteractive, 1, 2),
                                              Of(kInteractive, 99, 1, waited)};
     const JobSelector::Choice choice = selector.Choose(two);
-    selector.Ran(kInteractive, 0.02, choice.aged);
-    EXPECT_EQ(choice.aged, choice.index == 1);
+    selector.Ran(kInteractive, 0.02, choice.turn);
+    EXPECT_EQ(choice.turn, choice.index == 1 ? Turn::kAgedJob : Turn::kFair);
     if (choice.index == 1) resumed.push_back(slice);
     waited = choice.index == 1 ? 0 : waited + 1;
   }
@@ -113,7 +115,7 @@ TEST(JobSelectorTest, APausedJobGoesOnAfterNineSlicesOfOthers) {
 
 TEST(JobSelectorTest, OfSeveralThatWaitTheLongestWaitingGoesFirst) {
   JobSelector selector;
-  for (int i = 0; i < 9; ++i) selector.Ran(kInteractive, 0.02, false);
+  for (int i = 0; i < 9; ++i) selector.Ran(kInteractive, 0.02, Turn::kFair);
   const std::vector<SliceCandidate> three = {Of(kInteractive, 1, 5), Of(kBatch, 9, 4, 20),
                                              Of(kBatch, 8, 3, 21)};
   EXPECT_EQ(selector.Choose(three).index, 2);
@@ -126,12 +128,17 @@ TEST(JobSelectorTest, OfSeveralThatWaitTheLongestWaitingGoesFirst) {
 
 TEST(JobSelectorTest, AStartedJobThatWaitsGoesBeforeASequenceThatDoes) {
   JobSelector selector;
-  for (int i = 0; i < 9; ++i) selector.Ran(kInteractive, 0.02, false);
+  for (int i = 0; i < 9; ++i) selector.Ran(kInteractive, 0.02, Turn::kFair);
   SliceCandidate queued = Of(kInteractive, 7, 3, 50);
   queued.started = false;
   const SliceCandidate running = Of(kInteractive, 1, 5);
   EXPECT_EQ(selector.Choose({running, queued, Of(kBatch, 9, 4, 9)}).index, 2);
-  EXPECT_EQ(selector.Choose({running, queued, Of(kBatch, 9, 4, 8)}).index, 1);
+  const JobSelector::Choice start = selector.Choose({running, queued, Of(kBatch, 9, 4, 8)});
+  EXPECT_EQ(start.index, 1);
+  EXPECT_EQ(start.turn, Turn::kAgedStart);
+  // The queue's turn does not cost the job its own, one slice later.
+  selector.Ran(kInteractive, 0.02, start.turn);
+  EXPECT_EQ(selector.Choose({running, Of(kBatch, 9, 4, 9)}).index, 1);
 }
 
 }  // namespace
