@@ -63,7 +63,7 @@ std::vector<Case> Cases() {
 
 class EncoderAccuracyTest : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(Kinds, EncoderAccuracyTest, testing::ValuesIn(Cases()),
-                         [](const testing::TestParamInfo<Case>& info) { return info.param.name; });
+                         [](const testing::TestParamInfo<Case>& kind) { return kind.param.name; });
 
 TEST_P(EncoderAccuracyTest, AgreesWithTheReferenceByEveryRoute) {
   const ModelFolder folder = RandomModel(GetParam().config, 11);
