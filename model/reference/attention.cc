@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace longwave {
 namespace {
@@ -175,32 +176,40 @@ class Scores {
 ReferenceRows ReferenceAttention(const ReferenceHead& head, const AttentionConfig& config,
                                  absl::FunctionRef<double(int64_t offset)> bias, int64_t first_row,
                                  int64_t end_row) {
+  std::vector<int64_t> rows(end_row - first_row);
+  std::iota(rows.begin(), rows.end(), first_row);
+  return ReferenceAttention(head, config, bias, rows);
+}
+
+ReferenceRows ReferenceAttention(const ReferenceHead& head, const AttentionConfig& config,
+                                 absl::FunctionRef<double(int64_t offset)> bias,
+                                 absl::Span<const int64_t> rows) {
   const int64_t n = head.tokens;
   const int64_t d = head.head_dim;
-  ReferenceRows rows;
-  rows.values.assign((end_row - first_row) * d, 0);
-  rows.denominators.assign(end_row - first_row, 0);
-  rows.magnitudes.assign(end_row - first_row, 0);
-  if (first_row == end_row) return rows;
+  ReferenceRows result;
+  result.values.assign(rows.size() * d, 0);
+  result.denominators.assign(rows.size(), 0);
+  result.magnitudes.assign(rows.size(), 0);
+  if (rows.empty()) return result;
 
   const std::vector<double> biases = Biases(n, config.causal, bias);
   const Scores scores(head, config);
   std::vector<double> c(n);
   std::vector<double> score(n);
   std::vector<double> magnitude(n);
-  for (int64_t i = first_row; i < end_row; ++i) {
-    RowWeights(biases, i, c);
-    scores.Row(i, score, magnitude);
-    double* out = &rows.values[(i - first_row) * d];
-    double& denominator = rows.denominators[i - first_row];
+  for (size_t r = 0; r < rows.size(); ++r) {
+    RowWeights(biases, rows[r], c);
+    scores.Row(rows[r], score, magnitude);
+    double* out = &result.values[r * d];
+    double& denominator = result.denominators[r];
     for (int64_t j = 0; j < n; ++j) {
       denominator += c[j] * score[j];
-      rows.magnitudes[i - first_row] += c[j] * magnitude[j];
+      result.magnitudes[r] += c[j] * magnitude[j];
       for (int64_t e = 0; e < d; ++e) out[e] += c[j] * score[j] * head.v[j * d + e];
     }
     for (int64_t e = 0; e < d; ++e) out[e] /= denominator;
   }
-  return rows;
+  return result;
 }
 
 }  // namespace longwave

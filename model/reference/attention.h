@@ -45,6 +45,10 @@ struct ReferenceRows {
 ReferenceRows ReferenceAttention(const ReferenceHead& head, const AttentionConfig& config,
                                  absl::FunctionRef<double(int64_t offset)> bias, int64_t first_row,
                                  int64_t end_row);
+// The same for these rows, in their order: the keys' features are formed once for all of them.
+ReferenceRows ReferenceAttention(const ReferenceHead& head, const AttentionConfig& config,
+                                 absl::FunctionRef<double(int64_t offset)> bias,
+                                 absl::Span<const int64_t> rows);
 
 }  // namespace longwave
 

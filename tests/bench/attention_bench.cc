@@ -113,13 +113,13 @@ std::vector<std::vector<double>> Expected(const BenchOptions& options, const Wor
         features == FeatureKind::kSoftmax ? absl::Span<const double>() : projection};
     const auto bias = [&](int64_t offset) { return load.bias[h][offset + options.tokens - 1]; };
     expected[h].resize(rows * d);
-    // Dense: a few large ranges, so that features of the keys are not made anew for every row.
-    const bool dense = rows == options.tokens;
-    const int64_t height = dense ? (rows + pool->threads() - 1) / pool->threads() : 1;
+    // One piece a thread, since every call forms the features of all keys.
+    const int64_t height = (rows + pool->threads() - 1) / pool->threads();
     pool->ParallelFor((rows + height - 1) / height, [&](int64_t piece, int) {
-      const int64_t begin = piece * height, end = std::min(rows, begin + height);
-      const ReferenceRows part =
-          ReferenceAttention(head, config, bias, load.rows[begin], load.rows[end - 1] + 1);
+      const int64_t begin = piece * height;
+      const absl::Span<const int64_t> part_rows =
+          absl::MakeConstSpan(load.rows).subspan(begin, std::min(height, rows - begin));
+      const ReferenceRows part = ReferenceAttention(head, config, bias, part_rows);
       std::copy(part.values.begin(), part.values.end(), expected[h].begin() + begin * d);
     });
   }

@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 #include "absl/status/status.h"
@@ -133,10 +135,33 @@ at::Tensor RunRoute(const Attention& attention, Route route, const AttentionInpu
   return out;
 }
 
-at::Tensor ReferenceOutput(const AttentionCase& which, const AttentionInput& input, int64_t first,
-                           int64_t end) {
+std::vector<int64_t> AllRows(int64_t n) {
+  std::vector<int64_t> rows(n);
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
+std::vector<int64_t> SampledRows(int64_t n) {
+  if (n < 1200) return AllRows(n);
+  std::vector<int64_t> rows;
+  const int64_t middle = n / 2 / kBlockTokens * kBlockTokens;
+  const int64_t last_block = (n - 1) / kBlockTokens * kBlockTokens;
+  for (const int64_t first : {int64_t{0}, kBlockTokens - 4, n / 3, middle - 4, n - n / 5,
+                              last_block - kBlockTokens - 4, last_block - 4, n - 8}) {
+    for (int64_t row = first; row < first + 8; ++row) rows.push_back(std::min(row, n - 1));
+  }
+  return rows;
+}
+
+at::Tensor RowsOf(const at::Tensor& output, const std::vector<int64_t>& rows) {
+  return at::index_select(output, 0, at::tensor(rows, at::kLong));
+}
+
+at::Tensor ReferenceOutput(const AttentionCase& which, const AttentionInput& input,
+                           const std::vector<int64_t>& rows) {
   const ModelConfig& config = which.config;
-  at::Tensor rows = at::empty({end - first, config.num_heads, config.head_dim}, at::kDouble);
+  const int64_t count = static_cast<int64_t>(rows.size());
+  at::Tensor output = at::empty({count, config.num_heads, config.head_dim}, at::kDouble);
   for (int64_t h = 0; h < config.num_heads; ++h) {
     const auto values = [&](const at::Tensor& tensor) {
       const at::Tensor head = tensor.select(1, h).to(at::kDouble).contiguous();
@@ -162,12 +187,11 @@ at::Tensor ReferenceOutput(const AttentionCase& which, const AttentionInput& inp
          .v = v,
          .projection = projection},
         config.attention,
-        [&](int64_t offset) { return ReferenceBias(config, which.weights, 0, h, offset); }, first,
-        end);
-    rows.select(1, h).copy_(
-        at::tensor(result.values, at::kDouble).view({end - first, config.head_dim}));
+        [&](int64_t offset) { return ReferenceBias(config, which.weights, 0, h, offset); }, rows);
+    output.select(1, h).copy_(
+        at::tensor(result.values, at::kDouble).view({count, config.head_dim}));
   }
-  return rows;
+  return output;
 }
 
 std::unique_ptr<LayerState> MakeLayerState(const AttentionCase& which) {

@@ -46,9 +46,15 @@ AttentionInput RandomInput(const ModelConfig& config, int64_t n, uint64_t seed);
 void RunAll(AttentionPass& pass, bool backwards = false);
 // The output of one route, through the public interface.
 at::Tensor RunRoute(const Attention& attention, Route route, const AttentionInput& input);
-// Rows [first, end) of every head by the reference in double, [rows, heads, head_dim].
-at::Tensor ReferenceOutput(const AttentionCase& which, const AttentionInput& input, int64_t first,
-                           int64_t end);
+// These rows of every head by the reference in double, [rows, heads, head_dim].
+at::Tensor ReferenceOutput(const AttentionCase& which, const AttentionInput& input,
+                           const std::vector<int64_t>& rows);
+std::vector<int64_t> AllRows(int64_t n);
+// 64 rows in runs of 8: both ends, edges of blocks of 128, and between. All rows of short
+// sequences.
+std::vector<int64_t> SampledRows(int64_t n);
+// These rows of an output.
+at::Tensor RowsOf(const at::Tensor& output, const std::vector<int64_t>& rows);
 
 // What the routes share, for tests that pick the precision themselves.
 std::unique_ptr<LayerState> MakeLayerState(const AttentionCase& which);

@@ -23,7 +23,7 @@ namespace {
 
 constexpr int64_t kTable = 4096;
 
-// Up to here all rows are compared, and the direct route runs too; above, 64 rows in 8 ranges.
+// Up to here the direct route runs too (and all rows are compared).
 constexpr int64_t kDenseTokens = 1025;
 
 std::vector<CaseSpec> BiasCases() {
@@ -65,42 +65,21 @@ std::vector<CaseSpec> BiasCases() {
   return specs;
 }
 
-// Row ranges to compare: all, or 8 ranges of 8 rows at both ends, block edges and seeded places.
-std::vector<std::pair<int64_t, int64_t>> RowRanges(int64_t n) {
-  if (n <= kDenseTokens) return {{0, n}};
-  std::vector<std::pair<int64_t, int64_t>> ranges;
-  for (const int64_t first :
-       {int64_t{0}, int64_t{124}, int64_t{1020}, n / 3, n / 2 - 4, n - n / 5, n - 132, n - 8}) {
-    ranges.push_back({first, first + 8});
-  }
-  return ranges;
-}
-
-// The largest relative error over the compared rows.
+// Relative errors of outputs at the compared rows: all of short sequences, 64 of long ones.
 class Comparison {
  public:
   Comparison(const AttentionCase& which, const AttentionInput& input)
-      : input_(input), ranges_(RowRanges(input.tokens())) {
-    for (const auto& [first, end] : ranges_) {
-      expected_.push_back(ReferenceOutput(which, input, first, end));
-    }
-  }
+      : input_(input),
+        rows_(SampledRows(input.tokens())),
+        expected_(ReferenceOutput(which, input, rows_)) {}
   double Error(const at::Tensor& actual) const {
-    double largest = 0;
-    for (size_t r = 0; r < ranges_.size(); ++r) {
-      const auto& [first, end] = ranges_[r];
-      const double error =
-          RelativeError(actual.narrow(0, first, end - first), expected_[r], input_);
-      if (std::isnan(error)) return error;
-      largest = std::max(largest, error);
-    }
-    return largest;
+    return RelativeError(RowsOf(actual, rows_), expected_, input_);
   }
 
  private:
   const AttentionInput& input_;
-  std::vector<std::pair<int64_t, int64_t>> ranges_;
-  std::vector<at::Tensor> expected_;
+  const std::vector<int64_t> rows_;
+  const at::Tensor expected_;
 };
 
 // Largest over smallest row sum of one head, from the reference's bias.

@@ -101,6 +101,11 @@ TEST_P(EveryKind, RowRangesAreSlicesOfTheWhole) {
   EXPECT_THAT(part.denominators, testing::ElementsAreArray(whole.denominators.begin() + 3,
                                                            whole.denominators.begin() + 8));
   EXPECT_TRUE(ReferenceAttention(head.view(), Kind(), SomeBias, 4, 4).values.empty());
+  const ReferenceRows chosen = ReferenceAttention(head.view(), Kind(), SomeBias, {7, 2});
+  ASSERT_EQ(chosen.values.size(), 2 * 4);
+  EXPECT_EQ(chosen.values[0], whole.values[7 * 4]);
+  EXPECT_EQ(chosen.values[4], whole.values[2 * 4]);
+  EXPECT_EQ(chosen.magnitudes[1], whole.magnitudes[2]);
 }
 
 // Theorems about the maps: their kernels estimate exp(x . y), so that many features come to the
