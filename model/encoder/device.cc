@@ -4,8 +4,6 @@
 #include <ATen/Version.h>
 #include <unistd.h>
 
-#include <array>
-
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -61,9 +59,11 @@ absl::StatusOr<SelectedDevice> SelectDevice(absl::string_view flag) {
   if (flag == "cpu") return SelectedDevice{};
   if (flag == "cuda") return SelectCuda(flag, 0);
   if (flag == "auto") {
-    absl::StatusOr<SelectedDevice> cuda = SelectCuda(flag, 0);
-    if (cuda.ok()) return cuda;
-    return SelectedDevice{.fallback_reason = std::string(cuda.status().message())};
+    const absl::StatusOr<int> devices = CountCudaDevices();
+    if (devices.ok() && *devices > 0) return SelectCuda(flag, 0);
+    return SelectedDevice{.fallback_reason = devices.ok()
+                                                 ? "this machine has no CUDA device"
+                                                 : std::string(devices.status().message())};
   }
   int index = 0;
   if (absl::StartsWith(flag, "cuda:") && absl::SimpleAtoi(flag.substr(5), &index) && index >= 0) {

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/functional/function_ref.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -52,6 +53,18 @@ absl::Status CheckCpuTarget(absl::string_view name) {
       ErrorDetails{
           .reason = ErrorReason::kInvalidField, .field = "cpu_target", .value = std::string(name)},
       "accepted: auto, avx2, avx512");
+}
+
+// LibTorch reads its target once. If it uses another one, the environment was set too late, or the
+// CPU does not have the instructions.
+absl::Status CheckTargetInUse(absl::string_view name) {
+  const CpuTarget* const target = FindCpuTarget(name);
+  const std::string in_use = absl::AsciiStrToLower(at::get_cpu_capability());
+  if (target == nullptr || in_use == target->aten) return absl::OkStatus();
+  return MakeError(
+      ErrorDetails{
+          .reason = ErrorReason::kInvalidField, .field = "cpu_target", .value = std::string(name)},
+      absl::StrCat("this process computes with ", in_use));
 }
 
 // Runs `body` and turns what it throws into a status: the one place where exceptions end. `health`
@@ -230,6 +243,7 @@ TransformerEncoder::~TransformerEncoder() = default;
 absl::StatusOr<std::unique_ptr<TransformerEncoder>> TransformerEncoder::Create(
     const ModelFolder& folder, const TransformerEncoderOptions& options) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
+  if (absl::Status status = CheckTargetInUse(options.cpu_target); !status.ok()) return status;
   absl::StatusOr<SelectedDevice> device = SelectDevice(options.device);
   if (!device.ok()) return device.status();
   std::unique_ptr<State> state;

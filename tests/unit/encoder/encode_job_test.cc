@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <cmath>
 #include <cstdio>
 #include <limits>
-#include <numeric>
+#include <string>
+#include <utility>
 
 #include "model/base/error.h"
 #include "tests/unit/encoder/encode.h"
@@ -203,6 +205,51 @@ TEST(EncodeJob, ASequenceThatOverflowsFailsAlone) {
       EXPECT_TRUE(sink.result(s).end.has_value() && sink.result(s).end->ok());
       EXPECT_EQ(sink.result(s).values, EncodeOne(*encoder, sequences[s], output)) << s;
     }
+  }
+}
+
+// One signed feature (sin, cos) whose two terms cancel to rounding where q is e1 and k is e2, as
+// for token 0: sin(3pi/4) sin(pi/4) + cos(3pi/4) cos(pi/4) = 0. For token 1 k is e1 as well.
+ModelFolder ModelWithADegenerateToken() {
+  ModelConfig config = OneLayerConfig();
+  config.hidden_size = config.head_dim = 4;
+  config.intermediate_size = 4;
+  config.vocab_size = 2;
+  config.attention.features = FeatureKind::kTrf;
+  config.attention.num_features = 1;
+  config.attention.bias.kind = BiasKind::kNone;
+  ModelFolder folder = RandomModel(config, 1);
+  const auto set = [&folder](const std::string& name, std::vector<float> values) {
+    std::vector<float>& stored = folder.weights.at(name).values;
+    ASSERT_EQ(stored.size(), values.size()) << name;
+    stored = std::move(values);
+  };
+  set("embeddings.token.weight", {1, -1, 0, 0, 0, 0, 1, -1});
+  set("layers.0.attention_norm.weight", {1, 1, 1, 1});
+  set("layers.0.attention_norm.bias", {0, 0, 0, 0});
+  set("layers.0.attention.query.weight", std::vector<float>(16, 0));
+  set("layers.0.attention.query.bias", {1, 0, 0, 0});
+  set("layers.0.attention.key.weight", {0, 0, 1, -1, 1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
+  set("layers.0.attention.key.bias", {0, 0, 0, 0});
+  set("layers.0.attention.projection",
+      {static_cast<float>(0.75 * M_PI), static_cast<float>(0.25 * M_PI), 0, 0});
+  return folder;
+}
+
+TEST(EncodeJob, ASequenceWhoseDenominatorCancelsFailsAlone) {
+  const auto encoder = MakeEncoder(ModelWithADegenerateToken());
+  EncoderBatch batch;
+  for (const int32_t token : {1, 0, 1}) batch.Add({token});
+  CollectingSink sink;
+  auto job = encoder->Begin(batch, std::vector<OutputSpec>(3, kMean), &sink);
+  ASSERT_TRUE(job.ok()) << job.status();
+  ASSERT_EQ(*RunJob(**job), EncodeJob::State::kDone);
+  ASSERT_TRUE(sink.result(1).end.has_value());
+  EXPECT_EQ(GetErrorDetails(*sink.result(1).end).reason, ErrorReason::kDegenerateDenominator);
+  for (const int s : {0, 2}) {
+    ASSERT_TRUE(sink.result(s).end.has_value());
+    EXPECT_TRUE(sink.result(s).end->ok()) << *sink.result(s).end;
+    EXPECT_EQ(sink.result(s).values, EncodeOne(*encoder, {1}, kMean));
   }
 }
 

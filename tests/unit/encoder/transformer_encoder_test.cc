@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
 #include <thread>
 
 #include "model/base/error.h"
@@ -180,6 +183,38 @@ TEST(TransformerEncoderOptions, ValidateTellsEveryProblemAndTheFlag) {
 
 TEST(PrepareProcessForCompute, RefusesATargetThatItDoesNotKnow) {
   EXPECT_EQ(PrepareProcessForCompute("mips").code(), absl::StatusCode::kInvalidArgument);
+}
+
+// In a process of its own: LibTorch reads the target once.
+void EncodeForTarget(const std::string& target) {
+  if (!PrepareProcessForCompute(target).ok()) std::exit(2);
+  const auto encoder = TransformerEncoder::Create(RandomModel(SmallConfig(), 1),
+                                                  {.device = "cpu", .cpu_target = target});
+  if (!encoder.ok()) {
+    std::fprintf(stderr, "%s\n", encoder.status().ToString().c_str());
+    std::exit(3);
+  }
+  std::fprintf(stderr, "fingerprint %s\n", (*encoder)->Info().fingerprint.c_str());
+  std::exit(EncodeOne(**encoder, RandomTokens(100, 97, 1), kMean).size() == 48 ? 0 : 4);
+}
+
+TEST(PrepareProcessForComputeDeathTest, PinsTheInstructionSet) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_EXIT(EncodeForTarget("avx2"), testing::ExitedWithCode(0), "fingerprint [0-9a-f]{64}");
+}
+
+TEST(PrepareProcessForComputeDeathTest, ATargetThatIsNotInUseIsAnError) {
+  const ModelFolder folder = RandomModel(SmallConfig(), 1);
+  int refused = 0;
+  for (const char* target : {"avx2", "avx512"}) {
+    const auto encoder =
+        TransformerEncoder::Create(folder, {.device = "cpu", .cpu_target = target});
+    if (!encoder.ok()) {
+      ++refused;
+      EXPECT_THAT(std::string(encoder.status().message()), HasSubstr("this process computes with"));
+    }
+  }
+  EXPECT_GE(refused, 1);
 }
 
 TEST(SelectDevice, WithoutAUsableCardAutoIsTheCpuAndSaysWhy) {
