@@ -19,6 +19,7 @@ import relative_bias
 import safetensors_io
 
 DENSE_ROWS = 8192  # rows of a dense layer computed at once
+ERF_CHUNK = 1 << 14  # values whose temporaries stay in cache
 FEW = 9  # roundings that an operation other than a sum may stand for
 
 
@@ -38,13 +39,20 @@ _ERF = _erf_table()
 
 def erf(x):
     """numpy has none. |error| < 1e-15: |x - k / 64| <= 1 / 128, and degree 8."""
-    size = np.minimum(np.abs(x), 6.0)
-    index = np.rint(size * 64).astype(np.int64)
-    step = size - index / 64
-    result = _ERF[-1][index]
-    for coefficients in _ERF[-2::-1]:
-        result = result * step + coefficients[index]
-    return np.copysign(result, x)
+    flat = np.ascontiguousarray(x).reshape(-1)
+    result = np.empty_like(flat)
+    for begin in range(0, len(flat), ERF_CHUNK):
+        chunk = slice(begin, begin + ERF_CHUNK)
+        size = np.minimum(np.abs(flat[chunk]), 6.0)
+        place = np.rint(size * 64)
+        index = place.astype(np.int32)
+        step = size - place / 64
+        value = _ERF[-1].take(index)
+        for coefficients in _ERF[-2::-1]:
+            value *= step
+            value += coefficients.take(index)
+        result[chunk] = np.copysign(value, flat[chunk])
+    return result.reshape(np.shape(x))
 
 
 def gelu(x):
