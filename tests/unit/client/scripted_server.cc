@@ -145,6 +145,7 @@ void StreamScript::Done(int64_t total_rows, const std::string& fingerprint) {
   v1::StreamDone* done = message.mutable_done();
   done->set_total_rows(total_rows);
   done->mutable_execution()->set_fingerprint(fingerprint);
+  done->set_model_digest(fingerprint.substr(0, fingerprint.find(' ')));
   done->add_sequences()->set_tokens_in(static_cast<uint32_t>(ids.size()));
   Send(std::move(message));
 }

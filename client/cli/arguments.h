@@ -1,0 +1,67 @@
+#ifndef LONGWAVE_CLIENT_CLI_ARGUMENTS_H_
+#define LONGWAVE_CLIENT_CLI_ARGUMENTS_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "client/cli/documents.h"
+#include "client/cli/row_writer.h"
+#include "client/options.h"
+
+// What each subcommand is told. Every Parse... fails with INVALID_ARGUMENT and a text for people.
+namespace longwave::cli {
+
+inline constexpr char kDefaultServer[] = "127.0.0.1:50051";
+
+struct EncodeArguments {
+  std::string server = kDefaultServer;
+  std::vector<std::string> inputs;  // at least one
+  InputFormat input_format = InputFormat::kAuto;
+  std::string tokenizer = "byte";
+  client::EncodeOptions options;
+  std::vector<client::TokenSpan> spans;  // of every document; sequence is 0
+  std::string output;                    // empty: none
+  OutputFormat output_format = OutputFormat::kNpy;
+  bool stream = false;  // by EncodeStream even what is short
+  bool json = false;
+  bool quiet = false;
+  bool similarity = false;
+};
+absl::StatusOr<EncodeArguments> ParseEncode(absl::Span<const std::string> arguments);
+
+struct EstimateArguments {
+  std::string server = kDefaultServer;
+  std::vector<std::string> inputs;  // token counts, or files
+  std::string tokenizer = "byte";
+  client::EncodeOptions options;
+  bool json = false;
+};
+absl::StatusOr<EstimateArguments> ParseEstimate(absl::Span<const std::string> arguments);
+
+struct InfoArguments {
+  std::string server = kDefaultServer;
+  std::string model;
+  std::string model_version;
+  bool json = false;
+};
+absl::StatusOr<InfoArguments> ParseInfo(absl::Span<const std::string> arguments);
+
+struct HealthArguments {
+  std::string server = kDefaultServer;
+  std::string service;
+  absl::Duration timeout = absl::Seconds(5);
+  bool quiet = false;
+};
+absl::StatusOr<HealthArguments> ParseHealth(absl::Span<const std::string> arguments);
+
+// The options of one subcommand, for its help.
+std::string OptionsHelp(absl::string_view subcommand);
+// The help of one subcommand, or of the program for anything else.
+std::string HelpText(absl::string_view subcommand);
+
+}  // namespace longwave::cli
+
+#endif  // LONGWAVE_CLIENT_CLI_ARGUMENTS_H_

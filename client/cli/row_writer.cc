@@ -1,0 +1,124 @@
+#include "client/cli/row_writer.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/cli/jsonl_writer.h"
+#include "client/cli/npy_writer.h"
+#include "client/cli/safetensors_writer.h"
+
+namespace longwave::cli {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "files are little-endian");
+
+uint16_t ToHalf(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  if (std::isnan(value)) return sign | 0x7E00;
+  // The biases differ by 112; a product instead of a difference also sets subnormals right.
+  const float scaled = std::fabs(value) * 0x1p-112f;
+  const uint32_t magnitude = std::bit_cast<uint32_t>(scaled) >> 13;
+  return sign | static_cast<uint16_t>(magnitude < 0x7C00 ? magnitude : 0x7C00);
+}
+
+template <typename Word, typename Convert>
+void AppendAs(absl::Span<const float> values, Convert convert, std::string* out) {
+  const size_t begin = out->size();
+  out->resize(begin + values.size() * sizeof(Word));
+  char* at = out->data() + begin;
+  for (const float value : values) {
+    const Word word = convert(value);
+    std::memcpy(at, &word, sizeof(Word));
+    at += sizeof(Word);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<OutputFormat> ParseOutputFormat(absl::string_view name) {
+  if (name == "npy") return OutputFormat::kNpy;
+  if (name == "jsonl") return OutputFormat::kJsonl;
+  if (name == "safetensors") return OutputFormat::kSafetensors;
+  return absl::InvalidArgumentError("is none of npy, jsonl, safetensors");
+}
+
+std::optional<OutputFormat> OutputFormatOfPath(absl::string_view path) {
+  if (absl::EndsWith(path, ".npy")) return OutputFormat::kNpy;
+  if (absl::EndsWith(path, ".jsonl") || absl::EndsWith(path, ".ndjson")) {
+    return OutputFormat::kJsonl;
+  }
+  if (absl::EndsWith(path, ".safetensors")) return OutputFormat::kSafetensors;
+  return std::nullopt;
+}
+
+int64_t ElementBytes(ElementType type) { return type == ElementType::kFloat32 ? 4 : 2; }
+
+void AppendElements(absl::Span<const float> values, ElementType type, std::string* out) {
+  switch (type) {
+    case ElementType::kFloat32:
+      out->append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+      return;
+    case ElementType::kFloat16:
+      AppendAs<uint16_t>(values, ToHalf, out);
+      return;
+    case ElementType::kBFloat16:
+      AppendAs<uint16_t>(
+          values,
+          [](float value) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16); },
+          out);
+      return;
+  }
+}
+
+absl::Status RowWriter::Begin(const std::string& document, int64_t dim) {
+  if (dim_ >= 0 && dim != dim_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rows of ", dim, " values do not go into a file of rows of ", dim_));
+  }
+  if (dim <= 0) return absl::InvalidArgumentError("rows without values");
+  dim_ = dim;
+  document_ = document;
+  first_row_ = rows_;
+  begin_bytes_ = file_->size();
+  return absl::OkStatus();
+}
+
+absl::Status RowWriter::Add(absl::Span<const float> values) {
+  absl::Status added = AddRows(values);
+  if (added.ok()) rows_ += static_cast<int64_t>(values.size()) / dim_;
+  return added;
+}
+
+void RowWriter::End() { documents_.emplace_back(document_, first_row_); }
+
+absl::Status RowWriter::Abandon() {
+  rows_ = first_row_;
+  if (documents_.empty()) dim_ = -1;
+  return file_->Truncate(begin_bytes_);
+}
+
+absl::Status RowWriter::Finish(const OutputProperties& properties) {
+  absl::Status framed = WriteFrame(properties);
+  return framed.ok() ? file_->Commit() : framed;
+}
+
+absl::StatusOr<std::unique_ptr<RowWriter>> MakeRowWriter(const std::string& path,
+                                                         OutputFormat format, ElementType type) {
+  auto file = OutputFile::Create(path);
+  if (!file.ok()) return file.status();
+  switch (format) {
+    case OutputFormat::kNpy:
+      return NpyWriter::Create(*std::move(file), type);
+    case OutputFormat::kSafetensors:
+      return SafetensorsWriter::Create(*std::move(file), type);
+    case OutputFormat::kJsonl:
+      return std::make_unique<JsonlWriter>(*std::move(file));
+  }
+  return absl::InternalError("unknown output format");
+}
+
+}  // namespace longwave::cli

@@ -1,0 +1,27 @@
+#ifndef LONGWAVE_CLIENT_CLI_TOKENIZER_H_
+#define LONGWAVE_CLIENT_CLI_TOKENIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace longwave::cli {
+
+// Text to token ids.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  // As models name it in GetModel.tokenizer_kind.
+  virtual std::string kind() const = 0;
+  virtual absl::StatusOr<std::vector<uint32_t>> Encode(const std::string& text) const = 0;
+};
+
+// "byte": ids are the bytes. Anything else is the path of a SentencePiece model.
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const std::string& name);
+
+}  // namespace longwave::cli
+
+#endif  // LONGWAVE_CLIENT_CLI_TOKENIZER_H_
