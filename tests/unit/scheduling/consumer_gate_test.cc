@@ -54,6 +54,34 @@ TEST(ConsumerGateTest, LetsGoOfTheConsumerAtTheEnd) {
   EXPECT_TRUE(weak.expired());
 }
 
+// Does not leave OnRows before another thread has had every chance to end the sequence.
+class LingeringConsumer final : public SequenceConsumer {
+ public:
+  RowSink::Answer OnRows(int64_t first_row, RowBlock rows) override {
+    inside = true;
+    while (!ending) std::this_thread::yield();
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+    inside = false;
+    return RowSink::Answer::kTaken;
+  }
+  void OnEnd(absl::StatusOr<SequenceReport> result, const SequenceTimes& times) override {
+    EXPECT_FALSE(inside) << "the end came in the middle of another call";
+  }
+
+  std::atomic<bool> inside{false};
+  std::atomic<bool> ending{false};
+};
+
+TEST(ConsumerGateTest, TheEndWaitsForACallThatIsUnderWay) {
+  auto consumer = std::make_shared<LingeringConsumer>();
+  ConsumerGate gate(consumer);
+  std::thread rows([&] { gate.OnRows(0, {}); });
+  while (!consumer->inside) std::this_thread::yield();
+  consumer->ending = true;
+  EXPECT_TRUE(gate.End(SequenceReport{}, {}));
+  rows.join();
+}
+
 TEST(ConsumerGateTest, OneOfManyEndsAndNothingFollows) {
   for (int round = 0; round < 200; ++round) {
     auto consumer = std::make_shared<CountingConsumer>();

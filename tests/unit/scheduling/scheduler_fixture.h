@@ -68,11 +68,15 @@ using Consumer = std::shared_ptr<RecordingConsumer>;
 class RecordingObserver final : public SchedulerObserver {
  public:
   void OnBatch(int sequences, int64_t tokens) override { batches.emplace_back(sequences, tokens); }
-  void OnSlice(double seconds) override { slices.push_back(seconds); }
+  void OnSlice(double seconds) override {
+    slices.push_back(seconds);
+    if (on_slice) on_slice();
+  }
   void OnJobEnd(int64_t tokens, double predicted, double actual) override {
     jobs.push_back({static_cast<double>(tokens), predicted, actual});
   }
 
+  std::function<void()> on_slice;
   std::vector<std::pair<int, int64_t>> batches;
   std::vector<double> slices;
   std::vector<std::vector<double>> jobs;

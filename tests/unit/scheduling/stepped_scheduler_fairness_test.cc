@@ -81,6 +81,20 @@ TEST_F(SchedulerFairness, ARequestOfManySequencesIsOneRequest) {
   EXPECT_TRUE(many.back()->ok());
 }
 
+TEST_F(SchedulerFairness, WhoLeavesGivesItsShareBack) {
+  const Consumer first = Submit(2000);
+  for (int i = 0; i < 20; ++i) {
+    Submit(10'000);
+    scheduler().Cancel(ticket_, MakeError(ErrorReason::kCancelled, "gone"));
+  }
+  RunSlices(100);
+  // The first has had one second and needs one more; a new one that needs more comes after it.
+  // Were the twenty still counted, hardly any virtual time would have passed.
+  const Consumer second = Submit(1500);
+  Run();
+  EXPECT_LT(first->times.last_row, second->times.last_row);
+}
+
 TEST_F(SchedulerFairness, ManyLongRequestsAreNotAllStartedAtOnce) {
   std::vector<Consumer> consumers;
   for (int i = 0; i < 5; ++i) consumers.push_back(Submit(300));

@@ -100,6 +100,20 @@ TEST_F(SchedulerFaults, CancelReachesWhatWaitsForItsSecondTry) {
   EXPECT_EQ(encoder_->step_calls(), 1);
 }
 
+TEST_F(SchedulerFaults, CancelDuringTheSliceThatFailsIsNotLost) {
+  encoder_options_.faults = {{Kind::kOutOfMemory, At::kStep, 0}};
+  const std::vector<Consumer> consumers = SubmitMany({10, 10});
+  // After the encoder's Step and before the scheduler has seen its error: the members are neither
+  // in the queue yet nor in a job any more when the executor reads of the cancellation.
+  observer_.on_slice = [&] {
+    scheduler().Cancel(ticket_, MakeError(ErrorReason::kCancelled, "gone"));
+  };
+  Run();
+  EXPECT_EQ(consumers[0]->reason(), ErrorReason::kCancelled);
+  EXPECT_EQ(consumers[1]->reason(), ErrorReason::kCancelled);
+  EXPECT_EQ(encoder_->step_calls(), 1);
+}
+
 TEST_F(SchedulerFaults, ALostDeviceEndsEverythingAndRefusesTheRest) {
   encoder_options_.faults = {{Kind::kDeviceLost, At::kStep, 2}};
   const Consumer running = Submit(300);

@@ -239,6 +239,19 @@ TEST_F(SchedulerTest, ABlockedStreamHoldsUpNobody) {
   EXPECT_EQ(scheduler().View().paused_jobs, 1);
 }
 
+TEST_F(SchedulerTest, AReadersReadinessWakesItsOwnJobOnly) {
+  const Consumer one = SubmitStream(30, 0);
+  const Scheduler::Ticket ticket = ticket_;
+  const Consumer other = SubmitStream(30, 0);
+  Run();
+  const int64_t steps = encoder_->step_calls();
+  scheduler().OnSinkReady(ticket);
+  Run();
+  EXPECT_EQ(encoder_->step_calls(), steps + 1) << "offered again, refused again";
+  EXPECT_FALSE(one->end.has_value());
+  EXPECT_FALSE(other->end.has_value());
+}
+
 TEST_F(SchedulerTest, ReadinessDuringTheSliceThatBlocksIsNotLost) {
   const Consumer reader = SubmitStream(30, 0);
   // The reader makes room and says so while the job's Step has not returned yet.
