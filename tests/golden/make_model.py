@@ -52,7 +52,10 @@ def make_model(config_text, folder, seed, name, version="1", provenance=None):
     (folder / "config.json").write_text(config_text)
     weights_path = folder / "model.safetensors"
     safetensors_io.write(
-        weights_path, init_weights.init_weights(config, seed), {"format": "pt"}
+        weights_path,
+        init_weights.init_weights(config, seed),
+        config.get("torch_dtype", "float32"),
+        {"format": "pt"},
     )
     model = twin.load(folder)  # goldens come from the stored values
     vectors = goldens.make(model, seed)

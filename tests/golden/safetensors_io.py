@@ -6,24 +6,38 @@ import struct
 import numpy as np
 
 
-def write(path, tensors, metadata=None):
-    """Writes fp32 tensors, by name, in the order of their names."""
+def _bfloat16(values):
+    """The upper halves of fp32 numbers, rounded to even."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+
+
+# Names in config.json's torch_dtype: name in the file, and how to get there.
+ENCODERS = {
+    "float32": ("F32", lambda values: values.astype("<f4")),
+    "float16": ("F16", lambda values: values.astype("<f2")),
+    "bfloat16": ("BF16", _bfloat16),
+}
+
+
+def write(path, tensors, dtype="float32", metadata=None):
+    """Writes tensors, by name, in the order of their names."""
+    stored_type, encode = ENCODERS[dtype]
     header = {"__metadata__": metadata} if metadata else {}
+    contents = []
     offset = 0
     for name in sorted(tensors):
-        size = 4 * tensors[name].size
+        contents.append(encode(tensors[name]).tobytes())
         header[name] = {
-            "dtype": "F32",
+            "dtype": stored_type,
             "shape": list(tensors[name].shape),
-            "data_offsets": [offset, offset + size],
+            "data_offsets": [offset, offset + len(contents[-1])],
         }
-        offset += size
+        offset += len(contents[-1])
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name in sorted(tensors):
-            file.write(np.ascontiguousarray(tensors[name], "<f4").tobytes())
+        file.write(struct.pack("<Q", len(text)) + text + b"".join(contents))
 
 
 def _decode(raw, dtype):

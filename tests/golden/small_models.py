@@ -1,4 +1,5 @@
-"""The small models that tests encode with: every kind of bias, feature map and block at least once."""
+"""The small models that tests encode with: every kind of bias, feature map, block and stored type
+at least once."""
 
 import copy
 
@@ -31,8 +32,13 @@ DIFFERENCES = {
         "hidden_act": "gelu_tanh",
         "attention": {"bias": {**CLIPPED, "shared_layers": False}},
     },
-    "tiny_alibi": {"hidden_act": "relu", "attention": {"bias": {"kind": "alibi"}}},
+    "tiny_alibi": {
+        "torch_dtype": "float16",
+        "hidden_act": "relu",
+        "attention": {"bias": {"kind": "alibi"}},
+    },
     "tiny_none": {
+        "torch_dtype": "bfloat16",
         "use_bias": False,
         "positions": {"kind": "sinusoidal"},
         "attention": {"scale": 1.5, "bias": {"kind": "none"}},

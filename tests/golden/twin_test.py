@@ -119,12 +119,16 @@ def test_projections_have_orthogonal_rows():
     assert np.abs(lengths - np.sqrt(32)).max() < 1e-5
 
 
-def test_safetensors_come_back(tmp_path):
-    tensors = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.float32([[1.5]])}
-    safetensors_io.write(tmp_path / "x", tensors, {"format": "pt"})
+@pytest.mark.parametrize("dtype, unit", [("float32", 0), ("float16", 2**-11), ("bfloat16", 2**-8)])
+def test_safetensors_come_back(tmp_path, dtype, unit):
+    random = np.random.RandomState(SEED)
+    tensors = {"b": random.standard_normal((2, 300)).astype(np.float32), "a": np.float32([[1.5]])}
+    safetensors_io.write(tmp_path / "x", tensors, dtype, {"format": "pt"})
     back = safetensors_io.read(tmp_path / "x")
     assert sorted(back) == ["a", "b"]
-    assert all((back[name] == tensors[name]).all() for name in tensors)
+    for name, values in tensors.items():
+        assert (np.abs(back[name] - values) <= unit * np.abs(values)).all()
+    assert back["a"] == 1.5
 
 
 def test_tolerance_covers_an_fp32_evaluation():
