@@ -25,10 +25,7 @@ bool Executor::RunOnce() {
   Sweep();
   const StartRoom room = RoomFor(Held(), options_);
   const std::vector<Option> options = Options(room);
-  if (options.empty()) {
-    Publish(/*stepping=*/false);
-    return false;
-  }
+  if (options.empty()) return false;
   std::vector<SliceCandidate> candidates;
   candidates.reserve(options.size());
   for (const Option& option : options) candidates.push_back(option.candidate);
@@ -37,7 +34,6 @@ bool Executor::RunOnce() {
   RunningJob* const job = chosen.job != nullptr ? chosen.job : StartJob(chosen.number, room);
   if (job != nullptr) RunSlice(*job, choice.turn);
   Sweep();
-  Publish(/*stepping=*/false);
   return true;
 }
 
@@ -188,7 +184,8 @@ void Executor::Sweep() {
     for (auto& sequence : job->TakeEnded()) ended.push_back(std::move(sequence));
   }
   std::erase_if(jobs_, [](const auto& job) { return !job->HasActive(); });
-  book_.Close(ended);
+  Publish(/*stepping=*/false);
+  book_.Close(ended);  // last: whoever awaits the end of the last one sees the counts at zero
 }
 
 void Executor::Publish(bool stepping) {

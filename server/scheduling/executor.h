@@ -52,7 +52,7 @@ class Executor {
   void RunSlice(RunningJob& job, JobSelector::Turn turn);
   void OnError(RunningJob& job, absl::Status status);
   void OnDone(RunningJob& job);
-  // Forgets jobs without members, then counts ended members.
+  // Forgets jobs without members, publishes what is left, then counts the ended members.
   void Sweep();
   void Publish(bool stepping);
 
