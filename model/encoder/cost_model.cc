@@ -32,7 +32,7 @@ double CostModel::RouteRate(Route route) const {
 }
 
 double CostModel::DenseFlops(int64_t tokens) const {
-  double per_row = kElementFlops * static_cast<double>(transformer_.config().hidden_size);
+  double per_row = EmbedFlopsPerRow(transformer_);
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
     per_row +=
         transformer_.layer(layer).QkvFlopsPerRow() + transformer_.layer(layer).FinishFlopsPerRow();

@@ -14,6 +14,9 @@ constexpr int64_t kEmitBytesPerStep = int64_t{8} << 20;
 // What a sequence adds to that beside its rows, so that a batch of thousands is cut too.
 constexpr int64_t kEmitBytesPerCall = 4096;
 
+// Freeing less than this takes no millisecond.
+constexpr int64_t kLargeBytes = int64_t{8} << 20;
+
 at::Tensor Int32Rows(std::vector<int32_t>& values, c10::Device device) {
   // On the CPU this is the vector's own memory, which the job keeps.
   return at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kInt).to(device);
@@ -46,14 +49,25 @@ Route MainRoute(const LayerRoutes& routes) {
       ->first;
 }
 
-LayeredJob::LayeredJob(const Transformer* transformer, ComputePool* pool, EncoderBatch batch,
+double EmbedFlopsPerRow(const Transformer& transformer) {
+  return (kElementFlops + kFirstTouchFlops) * static_cast<double>(transformer.config().hidden_size);
+}
+
+double QkvFlopsPerRow(const Transformer& transformer, int layer) {
+  const double product = transformer.layer(layer).QkvFlopsPerRow();
+  if (layer > 0) return product;
+  return product + kFirstTouchFlops * static_cast<double>(3 * transformer.heads_width());
+}
+
+LayeredJob::LayeredJob(const JobContext& context, EncoderBatch batch,
                        std::vector<OutputSpec> outputs, std::vector<LayerRoutes> routes,
                        RowSink* sink)
-    : transformer_(*transformer),
-      pool_(pool),
+    : transformer_(*context.transformer),
+      pool_(context.pool),
+      disposer_(*context.disposer),
       sink_(sink),
       batch_(std::move(batch)),
-      stream_(transformer->device()),
+      stream_(transformer_.device()),
       emitter_(sink) {
   const int64_t hidden = transformer_.config().hidden_size;
   const int last_layer = transformer_.layers();
@@ -72,10 +86,10 @@ LayeredJob::LayeredJob(const Transformer* transformer, ComputePool* pool, Encode
 
 double LayeredJob::PlannedFlops() const {
   const double rows = static_cast<double>(tiles_ * transformer_.tile_rows());
-  double flops = rows * EmbedFlopsPerRow();
+  double flops = rows * EmbedFlopsPerRow(transformer_);
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
-    flops += rows * (transformer_.layer(layer).QkvFlopsPerRow() +
-                     transformer_.layer(layer).FinishFlopsPerRow());
+    flops += rows *
+             (QkvFlopsPerRow(transformer_, layer) + transformer_.layer(layer).FinishFlopsPerRow());
     for (const Sequence& sequence : sequences_) {
       const Route route = sequence.routes[layer];
       const int64_t tokens = sequence.rows.end - sequence.rows.begin;
@@ -86,10 +100,6 @@ double LayeredJob::PlannedFlops() const {
     flops += kElementFlops * static_cast<double>(sequence.output.rows() * sequence.output.dim());
   }
   return flops;
-}
-
-double LayeredJob::EmbedFlopsPerRow() const {
-  return kElementFlops * static_cast<double>(transformer_.config().hidden_size);
 }
 
 EncodeJob::State LayeredJob::Step() {
@@ -117,13 +127,13 @@ void LayeredJob::NextStage() {
   switch (stage_) {
     case Stage::kStart:
       Allocate();
-      return EnterTiles(Stage::kEmbed, EmbedFlopsPerRow());
+      return EnterTiles(Stage::kEmbed, EmbedFlopsPerRow(transformer_));
     case Stage::kEmbed:
       return EnterFold();
     case Stage::kFold:
       LeaveFold();
       if (layer_ < transformer_.layers()) {
-        return EnterTiles(Stage::kQkv, transformer_.layer(layer_).QkvFlopsPerRow());
+        return EnterTiles(Stage::kQkv, QkvFlopsPerRow(transformer_, layer_));
       }
       stage_ = Stage::kEmit;
       return;
@@ -134,7 +144,7 @@ void LayeredJob::NextStage() {
       LeaveAttention();
       return EnterTiles(Stage::kFinish, transformer_.layer(layer_).FinishFlopsPerRow());
     case Stage::kFinish:
-      if (++layer_ == transformer_.layers()) qkv_.reset();
+      if (++layer_ == transformer_.layers()) Free(qkv_);
       return EnterFold();
     case Stage::kEmit:
       return;
@@ -235,9 +245,10 @@ void LayeredJob::EnterAttentionPhase() {
 
 void LayeredJob::LeaveAttention() {
   for (int s = 0; s < static_cast<int>(sequences_.size()); ++s) {
-    const std::unique_ptr<AttentionPass> pass = std::move(sequences_[s].pass);
+    std::unique_ptr<AttentionPass> pass = std::move(sequences_[s].pass);
     if (pass == nullptr) continue;
     if (absl::Status status = pass->status(); !status.ok()) Fail(s, std::move(status));
+    Free(std::move(pass));
   }
 }
 
@@ -350,15 +361,15 @@ void LayeredJob::Drop(int sequence) {
 
 void LayeredJob::End(int sequence) {
   sequences_[sequence].ended = true;
-  sequences_[sequence].pass.reset();
+  Free(std::move(sequences_[sequence].pass));
   sequences_[sequence].output.Release();
   pieces_.GiveUp(sequence);
   --live_;
 }
 
 EncodeJob::State LayeredJob::Done() {
-  x_.reset();
-  qkv_.reset();
+  Free(x_);
+  Free(qkv_);
   ids_.reset();
   positions_.reset();
   emitted_rows_.reset();
@@ -366,6 +377,26 @@ EncodeJob::State LayeredJob::Done() {
   position_of_row_ = {};
   flops_done_ = flops_total_;
   return EncodeJob::State::kDone;
+}
+
+LayeredJob::~LayeredJob() {
+  Free(x_);
+  Free(qkv_);
+  for (Sequence& sequence : sequences_) Free(std::move(sequence.pass));
+}
+
+void LayeredJob::Free(at::Tensor& tensor) {
+  // On CUDA memory goes back to LibTorch's cache, at once and for nothing.
+  if (tensor.defined() && tensor.is_cpu() && Bytes(tensor) >= kLargeBytes) {
+    disposer_.Dispose(std::make_shared<at::Tensor>(std::move(tensor)));
+  }
+  tensor.reset();
+}
+
+void LayeredJob::Free(std::unique_ptr<AttentionPass> pass) {
+  if (pass != nullptr && pool_ != nullptr && pass->ResidentBytes() >= kLargeBytes) {
+    disposer_.Dispose(std::shared_ptr<AttentionPass>(std::move(pass)));
+  }
 }
 
 int64_t LayeredJob::ResidentBytes() const {

@@ -13,6 +13,7 @@
 #include "model/attention/attention.h"
 #include "model/base/compute_pool.h"
 #include "model/encoder/device.h"
+#include "model/encoder/disposer.h"
 #include "model/encoder/piece_list.h"
 #include "model/encoder/row_emitter.h"
 #include "model/encoder/sequence_output.h"
@@ -23,6 +24,9 @@ namespace longwave {
 // What one Step may compute, in FLOPs of a matrix product: 10 ms on two cores of 100 GFLOP/s each.
 // The cut depends on nothing else, so a run has the same slices everywhere.
 inline constexpr double kSliceFlops = 2e9;
+// What the first write to a float of fresh memory costs: the system's page faults, 1.3 ns a float
+// on two threads, beside a matrix product on them.
+inline constexpr double kFirstTouchFlops = 400;
 // What an element-wise pass costs beside a matrix product, in FLOPs per float: 1.5 G floats a
 // second against 100 GFLOP/s.
 inline constexpr double kElementFlops = 64;
@@ -34,6 +38,17 @@ using LayerRoutes = std::vector<Route>;
 // The route of most layers; of equally many, the one with the lower number.
 Route MainRoute(const LayerRoutes& routes);
 
+// What all jobs of an encoder share. Everything outlives the jobs.
+struct JobContext {
+  const Transformer* transformer = nullptr;
+  ComputePool* pool = nullptr;  // null on CUDA
+  Disposer* disposer = nullptr;
+};
+
+// FLOPs of a stage for one row; projecting includes the first touch of q, k and v in layer 0.
+double EmbedFlopsPerRow(const Transformer& transformer);
+double QkvFlopsPerRow(const Transformer& transformer, int layer);
+
 // One batch on its way through the layers, as a line of stages; each is a list of independent
 // pieces, worked off slice by slice:
 //   embed, then per layer: project q, k, v | attention, phase by phase | finish the layer
@@ -44,10 +59,10 @@ Route MainRoute(const LayerRoutes& routes);
 // Throws what LibTorch throws: TransformerEncoder turns that into a status and ends the job.
 class LayeredJob {
  public:
-  // `pool` is null on CUDA. All pointers outlive the job. Precondition: CheckBatch passed, and
-  // `routes` (one entry a sequence) passed Attention::Check.
-  LayeredJob(const Transformer* transformer, ComputePool* pool, EncoderBatch batch,
-             std::vector<OutputSpec> outputs, std::vector<LayerRoutes> routes, RowSink* sink);
+  // Precondition: CheckBatch passed, and `routes` (one entry a sequence) passed Attention::Check.
+  LayeredJob(const JobContext& context, EncoderBatch batch, std::vector<OutputSpec> outputs,
+             std::vector<LayerRoutes> routes, RowSink* sink);
+  ~LayeredJob();
 
   EncodeJob::State Step();
   void Drop(int sequence);
@@ -88,11 +103,14 @@ class LayeredJob {
   void End(int sequence);
   EncodeJob::State Done();
 
+  void Free(at::Tensor& tensor);
+  void Free(std::unique_ptr<AttentionPass> pass);
+
   double PlannedFlops() const;
-  double EmbedFlopsPerRow() const;
 
   const Transformer& transformer_;
   ComputePool* const pool_;
+  Disposer& disposer_;
   RowSink* const sink_;
   EncoderBatch batch_;                    // token_ids is padded to whole tiles
   std::vector<int32_t> position_of_row_;  // likewise; empty unless the embedding needs it

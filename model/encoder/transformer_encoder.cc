@@ -20,6 +20,7 @@
 #include "model/base/mutex.h"
 #include "model/encoder/cost_model.h"
 #include "model/encoder/device.h"
+#include "model/encoder/disposer.h"
 #include "model/encoder/fingerprint.h"
 #include "model/encoder/layered_job.h"
 #include "model/encoder/transformer.h"
@@ -235,6 +236,7 @@ struct TransformerEncoder::State {
   CostModel cost;
   EncoderInfo info;
   ExceptionBarrier barrier;
+  Disposer disposer;
 };
 
 TransformerEncoder::TransformerEncoder(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -313,9 +315,11 @@ absl::StatusOr<std::unique_ptr<EncodeJob>> TransformerEncoder::Begin(
   }
   std::unique_ptr<LayeredJob> job;
   const absl::Status status = state_->barrier.Run([&] {
-    job =
-        std::make_unique<LayeredJob>(state_->transformer.get(), state_->pool.get(),
-                                     std::move(batch), std::move(outputs), std::move(routes), sink);
+    const JobContext context = {.transformer = state_->transformer.get(),
+                                .pool = state_->pool.get(),
+                                .disposer = &state_->disposer};
+    job = std::make_unique<LayeredJob>(context, std::move(batch), std::move(outputs),
+                                       std::move(routes), sink);
     return absl::OkStatus();
   });
   if (!status.ok()) return status;
