@@ -12,6 +12,7 @@
 #include "model/base/clock.h"
 #include "model/base/mutex.h"
 #include "server/rpc/expected_wait.h"
+#include "server/rpc/library_log.h"
 #include "server/rpc/rpc_server.h"
 #include "server/scheduling/scheduler.h"
 #include "server/shutdown_signals.h"
@@ -37,6 +38,8 @@ class MetricsObserver final : public SchedulerObserver {
     // A sequence longer than a batch rides alone and fills it.
     const double fill = static_cast<double>(tokens) / static_cast<double>(max_batch_tokens_);
     metrics_->Batch(sequences, tokens, std::min(fill, 1.0));
+    // Ragged: what the encoder pads within its own tiles it does not tell.
+    metrics_->Padding(tokens, 0);
   }
   void OnSlice(double seconds) override { metrics_->Slice(seconds); }
   void OnJobEnd(int64_t tokens, double predicted_seconds, double actual_seconds) override {
@@ -190,7 +193,7 @@ class ServerProcess {
     const RpcServer::DrainResult result =
         rpc_->Drain(clock_.Now() + FromSeconds(options_.drain.grace_seconds), [this] {
           scheduler_->BeginDrain();
-          scheduler_->AwaitIdle(clock_.Now());
+          return scheduler_->AwaitIdle(clock_.Now());
         });
     if (result == RpcServer::DrainResult::kStuck) {
       log_.Error("stopped", {{"clean", false}, {"message", "calls were cut off"}});
@@ -209,6 +212,7 @@ class ServerProcess {
   const EncoderSource& source_;
   const SteadyClock clock_;
   Logger log_;
+  const LibraryLogRedirect library_log_{&log_};
   Mutex mutex_;
   CondVar changed_;
   bool serving_ ABSL_GUARDED_BY(mutex_) = false;

@@ -48,7 +48,7 @@ class EncodeReactor::Consumer final : public SequenceConsumer {
   const int64_t first_row_;
 };
 
-grpc::ServerUnaryReactor* EncodeReactor::Start(const ServiceCore* core,
+grpc::ServerUnaryReactor* EncodeReactor::Start(ServiceCore* core,
                                                grpc::CallbackServerContext* context,
                                                grpc::ByteBuffer* request,
                                                grpc::ByteBuffer* response) {
@@ -58,7 +58,7 @@ grpc::ServerUnaryReactor* EncodeReactor::Start(const ServiceCore* core,
   return reactor.get();
 }
 
-EncodeReactor::EncodeReactor(const ServiceCore* core, grpc::CallbackServerContext* context,
+EncodeReactor::EncodeReactor(ServiceCore* core, grpc::CallbackServerContext* context,
                              grpc::ByteBuffer* response)
     : core_(core), context_(context), response_(response), recorder_(RpcMethod::kEncode, core) {}
 

@@ -24,11 +24,10 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
                             public std::enable_shared_from_this<EncodeReactor> {
  public:
   // Handles a call; the reactor owns itself until gRPC and the scheduler are done with it.
-  static grpc::ServerUnaryReactor* Start(const ServiceCore* core,
-                                         grpc::CallbackServerContext* context,
+  static grpc::ServerUnaryReactor* Start(ServiceCore* core, grpc::CallbackServerContext* context,
                                          grpc::ByteBuffer* request, grpc::ByteBuffer* response);
 
-  EncodeReactor(const ServiceCore* core, grpc::CallbackServerContext* context,
+  EncodeReactor(ServiceCore* core, grpc::CallbackServerContext* context,
                 grpc::ByteBuffer* response);
 
   void OnCancel() override;
@@ -47,7 +46,7 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
   void WriteResponse();
   void Refuse(const absl::Status& status);
 
-  const ServiceCore* const core_;
+  ServiceCore* const core_;
   grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer* const response_;
   Backend backend_;

@@ -347,14 +347,17 @@ void EncodeStreamReactor::OnDrain() {
   Do(std::move(decided));
 }
 
-void EncodeStreamReactor::OnAbort() {
+int EncodeStreamReactor::OnAbort() {
   Decided decided;
+  int open = 0;
   {
     MutexLock lock(&mutex_);
+    open = static_cast<int>(tags_.size());
     FailAll(MakeError(ErrorReason::kDraining, "the server is shutting down"), decided);
     Advance(decided);
   }
   Do(std::move(decided));
+  return open;
 }
 
 EncodeStreamReactor::TagPtr EncodeStreamReactor::Find(uint64_t id) {

@@ -24,7 +24,7 @@ namespace {
 
 // Parses, answers and reports a call that needs no waiting.
 template <typename Request, typename Response>
-grpc::ServerUnaryReactor* Answer(RpcMethod method, const ServiceCore* core,
+grpc::ServerUnaryReactor* Answer(RpcMethod method, ServiceCore* core,
                                  grpc::CallbackServerContext* context,
                                  grpc::ByteBuffer* request_bytes, grpc::ByteBuffer* response_bytes,
                                  absl::FunctionRef<absl::StatusOr<Response>(
@@ -180,7 +180,7 @@ absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& r
 
 }  // namespace
 
-grpc::ServerUnaryReactor* AnswerEstimateEncode(const ServiceCore* core,
+grpc::ServerUnaryReactor* AnswerEstimateEncode(ServiceCore* core,
                                                grpc::CallbackServerContext* context,
                                                grpc::ByteBuffer* request,
                                                grpc::ByteBuffer* response) {
@@ -188,15 +188,13 @@ grpc::ServerUnaryReactor* AnswerEstimateEncode(const ServiceCore* core,
       RpcMethod::kEstimateEncode, core, context, request, response, Estimate);
 }
 
-grpc::ServerUnaryReactor* AnswerGetModel(const ServiceCore* core,
-                                         grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* AnswerGetModel(ServiceCore* core, grpc::CallbackServerContext* context,
                                          grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   return Answer<v1::GetModelRequest, v1::GetModelResponse>(RpcMethod::kGetModel, core, context,
                                                            request, response, GetModel);
 }
 
-grpc::ServerUnaryReactor* AnswerListModels(const ServiceCore* core,
-                                           grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* AnswerListModels(ServiceCore* core, grpc::CallbackServerContext* context,
                                            grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   return Answer<v1::ListModelsRequest, v1::ListModelsResponse>(
       RpcMethod::kListModels, core, context, request, response, ListModels);

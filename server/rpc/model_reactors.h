@@ -10,15 +10,13 @@
 namespace longwave {
 
 // The calls that compute nothing: answered at once, on the thread that brought them.
-grpc::ServerUnaryReactor* AnswerEstimateEncode(const ServiceCore* core,
+grpc::ServerUnaryReactor* AnswerEstimateEncode(ServiceCore* core,
                                                grpc::CallbackServerContext* context,
                                                grpc::ByteBuffer* request,
                                                grpc::ByteBuffer* response);
-grpc::ServerUnaryReactor* AnswerGetModel(const ServiceCore* core,
-                                         grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* AnswerGetModel(ServiceCore* core, grpc::CallbackServerContext* context,
                                          grpc::ByteBuffer* request, grpc::ByteBuffer* response);
-grpc::ServerUnaryReactor* AnswerListModels(const ServiceCore* core,
-                                           grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* AnswerListModels(ServiceCore* core, grpc::CallbackServerContext* context,
                                            grpc::ByteBuffer* request, grpc::ByteBuffer* response);
 
 }  // namespace longwave

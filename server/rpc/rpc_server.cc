@@ -22,6 +22,12 @@ constexpr milliseconds kLastWords{2000};
 // The same where a second signal says that nobody wants to wait.
 constexpr milliseconds kHurriedLastWords{500};
 
+// gRPC cuts off calls that arrive in the moment of its shutdown with CANCELLED, which no client
+// repeats. So calls are refused with UNAVAILABLE first, until none has come for this long, or for
+// long enough.
+constexpr milliseconds kQuiet{100};
+constexpr milliseconds kLongestUnrest{1000};
+
 // Connections that never finish their handshake are closed soon: each holds a descriptor.
 constexpr milliseconds kHandshakeTimeout{10'000};
 // A peer that is gone without a word is noticed after a minute and a half.
@@ -131,10 +137,11 @@ void RpcServer::SetNotReady() {
   health_.SetServing(kHealthEncoder, false);
 }
 
-RpcServer::DrainResult RpcServer::Drain(Instant deadline, const std::function<void()>& end_rest) {
+RpcServer::DrainResult RpcServer::Drain(Instant deadline, const std::function<bool()>& end_rest) {
   SetNotReady();
   health_.EndWatches();
   core_.BeginDrain();
+  AwaitQuiet();
   const auto left = std::max(deadline - core_.clock().Now(), Instant::duration(0));
   const auto cut_off = std::chrono::system_clock::now() +
                        std::chrono::duration_cast<std::chrono::system_clock::duration>(left) +
@@ -146,8 +153,8 @@ RpcServer::DrainResult RpcServer::Drain(Instant deadline, const std::function<vo
     changed_.NotifyAll();
   });
   if (AwaitShutdown(deadline)) return DrainResult::kClean;
-  end_rest();
-  core_.Abort();
+  const bool idle = end_rest();
+  const bool nothing_open = core_.Abort() == 0;
   MutexLock lock(&mutex_);
   const bool hurried = hurried_;
   const Instant patience = std::chrono::steady_clock::now() + kHurriedLastWords;
@@ -158,7 +165,19 @@ RpcServer::DrainResult RpcServer::Drain(Instant deadline, const std::function<vo
       return DrainResult::kStuck;
     }
   }
-  return DrainResult::kCut;
+  return idle && nothing_open ? DrainResult::kClean : DrainResult::kCut;
+}
+
+void RpcServer::AwaitQuiet() {
+  const Instant start = core_.clock().Now();
+  const Instant latest = start + kLongestUnrest;
+  MutexLock lock(&mutex_);
+  while (!hurried_) {
+    const Instant quiet = std::max(start, core_.last_refused()) + kQuiet;
+    const Instant now = core_.clock().Now();
+    if (now >= std::min(quiet, latest)) return;
+    changed_.WaitUntil(&mutex_, std::min(quiet, latest));
+  }
 }
 
 bool RpcServer::AwaitShutdown(Instant deadline) {

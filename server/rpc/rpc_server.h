@@ -43,18 +43,20 @@ class RpcServer {
 
   enum class DrainResult {
     kClean,  // every call had ended by itself in time
-    kCut,    // the rest was ended by `end_rest`
+    kCut,    // some were ended before their time
     kStuck,  // Hurry was called and some call would not end: leave the process
   };
   // Takes no further calls and lets those in flight finish. At `deadline`, or when hurried,
-  // `end_rest` must give everything that the scheduler holds a status; what does not end then is
-  // cancelled. Called once.
-  DrainResult Drain(Instant deadline, const std::function<void()>& end_rest);
+  // `end_rest` must give everything that the scheduler still holds a status, and return whether
+  // there was nothing; what does not end then is cancelled. Called once.
+  DrainResult Drain(Instant deadline, const std::function<bool()>& end_rest);
   // Ends the waiting of Drain. From any thread.
   void Hurry();
 
  private:
   RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetrics* metrics, Logger* log);
+  // Waits until clients have noticed that calls are refused.
+  void AwaitQuiet();
   // Whether all calls ended before `deadline` and before Hurry.
   bool AwaitShutdown(Instant deadline);
 

@@ -25,8 +25,10 @@ void ServiceCore::BeginDrain() {
   for (const auto& listener : Listeners()) listener->OnDrain();
 }
 
-void ServiceCore::Abort() {
-  for (const auto& listener : Listeners()) listener->OnAbort();
+int ServiceCore::Abort() {
+  int open = 0;
+  for (const auto& listener : Listeners()) open += listener->OnAbort();
+  return open;
 }
 
 ServiceCore::State ServiceCore::state() const {
@@ -34,7 +36,7 @@ ServiceCore::State ServiceCore::state() const {
   return state_;
 }
 
-absl::StatusOr<Backend> ServiceCore::Enter() const {
+absl::StatusOr<Backend> ServiceCore::Enter() {
   Backend backend;
   {
     MutexLock lock(&mutex_);
@@ -42,12 +44,18 @@ absl::StatusOr<Backend> ServiceCore::Enter() const {
       return MakeError(ErrorReason::kLoading, "the model is being loaded");
     }
     if (state_ == State::kDraining) {
+      last_refused_ = clock_->Now();
       return MakeError(ErrorReason::kDraining, "the server is shutting down");
     }
     backend = backend_;
   }
   if (absl::Status health = backend.encoder->Health(); !health.ok()) return health;
   return backend;
+}
+
+Instant ServiceCore::last_refused() const {
+  MutexLock lock(&mutex_);
+  return last_refused_;
 }
 
 void ServiceCore::AddListener(std::weak_ptr<DrainListener> listener) {

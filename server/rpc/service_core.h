@@ -29,8 +29,8 @@ class DrainListener {
   virtual ~DrainListener() = default;
   // Take no further requests, end when the open ones have ended.
   virtual void OnDrain() = 0;
-  // End now, with whatever status that takes.
-  virtual void OnAbort() = 0;
+  // End now, with whatever status that takes. Returns how many requests were still open.
+  virtual int OnAbort() = 0;
 };
 
 // What all calls share: the server's state, its options and where it reports to. Thread-safe.
@@ -45,12 +45,14 @@ class ServiceCore {
   void Serve(Backend backend);
   // To draining: no request is let in any more; listeners are told.
   void BeginDrain();
-  // Tells the listeners to end now.
-  void Abort();
+  // Tells the listeners to end now. Returns how many requests were still open.
+  int Abort();
 
   State state() const;
   // Lets a request in: the backend, or LOADING, DRAINING, or why the device answers no more.
-  absl::StatusOr<Backend> Enter() const;
+  absl::StatusOr<Backend> Enter();
+  // When Enter last answered DRAINING; Instant::min(): never.
+  Instant last_refused() const;
 
   void AddListener(std::weak_ptr<DrainListener> listener);
 
@@ -74,6 +76,7 @@ class ServiceCore {
   mutable Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kLoading;
   Backend backend_ ABSL_GUARDED_BY(mutex_);
+  Instant last_refused_ ABSL_GUARDED_BY(mutex_) = Instant::min();
   std::vector<std::weak_ptr<DrainListener>> listeners_ ABSL_GUARDED_BY(mutex_);
   std::atomic<int64_t> receiving_bytes_{0};
 };

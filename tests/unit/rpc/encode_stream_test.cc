@@ -585,7 +585,11 @@ TEST_F(EncodeStreamTest, DrainEndsIdleStreamsAndLetsOpenTagsFinish) {
   Write(MakeOpen(1, {1}));
   ReadAccepted(1);
   std::thread drain([this] {
-    EXPECT_EQ(server_->Drain(clock_.Now() + seconds(60), [] { ADD_FAILURE(); }),
+    EXPECT_EQ(server_->Drain(clock_.Now() + seconds(60),
+                             [] {
+                               ADD_FAILURE();
+                               return true;
+                             }),
               RpcServer::DrainResult::kClean);
   });
   EXPECT_FALSE(idle->Read(&message));
@@ -609,8 +613,9 @@ TEST_F(EncodeStreamTest, AtTheEndOfTheGraceOpenTagsAreTold) {
   Connect();
   Write(MakeOpen(1, {1}));
   ReadAccepted(1);
-  std::thread drain(
-      [this] { EXPECT_EQ(server_->Drain(clock_.Now(), [] {}), RpcServer::DrainResult::kCut); });
+  std::thread drain([this] {
+    EXPECT_EQ(server_->Drain(clock_.Now(), [] { return true; }), RpcServer::DrainResult::kCut);
+  });
   EXPECT_EQ(ReadFailed(1).reason(), "DRAINING");
   v1::EncodeStreamResponse message;
   EXPECT_FALSE(stream_->Read(&message));

@@ -68,7 +68,11 @@ TEST_F(RpcServerTest, DrainLetsAcceptedCallsFinish) {
   auto call = CallEncode(MakeRequest({{1}}));
   ManualScheduler::Request& submitted = scheduler_.AwaitSubmitted(1);
   std::thread drain([this] {
-    EXPECT_EQ(server_->Drain(clock_.Now() + seconds(60), [] { ADD_FAILURE() << "time is left"; }),
+    EXPECT_EQ(server_->Drain(clock_.Now() + seconds(60),
+                             [] {
+                               ADD_FAILURE() << "time is left";
+                               return true;
+                             }),
               RpcServer::DrainResult::kClean);
   });
   ComputeAll(submitted);
@@ -84,6 +88,7 @@ TEST_F(RpcServerTest, WhatIsLeftAtTheEndOfTheGraceGetsAStatus) {
   ManualScheduler::Request& submitted = scheduler_.AwaitSubmitted(1);
   const auto result = server_->Drain(clock_.Now(), [&] {
     scheduler_.Cancel(submitted.ticket, MakeError(ErrorReason::kDraining, "shutting down"));
+    return false;
   });
   EXPECT_EQ(result, RpcServer::DrainResult::kCut);
   const Result answer = call.get();
@@ -98,10 +103,18 @@ TEST_F(RpcServerTest, HurryEndsTheGrace) {
   std::thread hurry([this] { server_->Hurry(); });
   const auto result = server_->Drain(clock_.Now() + seconds(600), [&] {
     scheduler_.Cancel(submitted.ticket, MakeError(ErrorReason::kDraining, "shutting down"));
+    return false;
   });
   EXPECT_EQ(result, RpcServer::DrainResult::kCut);
   EXPECT_EQ(call.get().status.error_code(), grpc::StatusCode::UNAVAILABLE);
   hurry.join();
+}
+
+TEST_F(RpcServerTest, HurryWithoutCallsCutsNothing) {
+  Start();
+  server_->Hurry();
+  EXPECT_EQ(server_->Drain(clock_.Now() + seconds(600), [] { return true; }),
+            RpcServer::DrainResult::kClean);
 }
 
 TEST_F(RpcServerTest, LingerWaitsOnlyUntilHurried) {
