@@ -70,7 +70,7 @@ class ServerProcess {
     if (absl::Status status = StartServing(); !status.ok()) return Fail(status);
     const absl::Status health = AwaitEnd();
     const bool clean = Drain() && health.ok();
-    log_.Log(clean ? LogLevel::kInfo : LogLevel::kError, "stopped", {{"clean", clean}});
+    LogStopped(clean);
     return clean ? kExitOk : kExitFailed;
   }
 
@@ -78,6 +78,10 @@ class ServerProcess {
   int Fail(const absl::Status& status) {
     PrintError({status.message().data(), status.message().size()});
     return kExitFailed;
+  }
+
+  void LogStopped(bool clean) {
+    log_.Log(clean ? LogLevel::kInfo : LogLevel::kError, "stopped", {{"clean", clean}});
   }
 
   // On the signal thread.
@@ -190,21 +194,21 @@ class ServerProcess {
     log_.Info("draining", {{"delay_seconds", *options_.drain.delay_seconds},
                            {"grace_seconds", options_.drain.grace_seconds}});
     rpc_->Linger(clock_.Now() + FromSeconds(*options_.drain.delay_seconds));
-    const RpcServer::DrainResult result =
+    const RpcServer::DrainOutcome outcome =
         rpc_->Drain(clock_.Now() + FromSeconds(options_.drain.grace_seconds), [this] {
           scheduler_->BeginDrain();
-          return scheduler_->AwaitIdle(clock_.Now());
+          scheduler_->AwaitIdle(clock_.Now());
         });
-    if (result == RpcServer::DrainResult::kStuck) {
-      log_.Error("stopped", {{"clean", false}, {"message", "calls were cut off"}});
-      std::_Exit(kExitFailed);
+    if (outcome.stuck) {
+      LogStopped(outcome.clean);
+      std::_Exit(outcome.clean ? kExitOk : kExitFailed);
     }
     // What is left belongs to callers who have gone.
     scheduler_->BeginDrain();
     scheduler_->AwaitIdle(clock_.Now());
     MutexLock lock(&mutex_);
     drained_ = true;
-    return result == RpcServer::DrainResult::kClean;
+    return outcome.clean;
   }
 
   const ServerOptions options_;

@@ -173,7 +173,7 @@ void EncodeStreamReactor::HandleOpen(uint64_t id, const v1::StreamOpen& open, De
   if (status.ok()) {
     Arm(deadline);
   } else {
-    tag->Fail(status, core_);
+    tag->Fail(status);
   }
 }
 
@@ -184,7 +184,7 @@ void EncodeStreamReactor::HandleData(uint64_t id, const v1::StreamData& data, De
   } else if (tag->end_received) {
     Fail(*tag, Violation("StreamData after StreamEnd"), decided);
   } else if (tag->phase() == StreamTag::Phase::kReceiving) {
-    if (absl::Status status = tag->AddIds(core_, data); !status.ok()) Fail(*tag, status, decided);
+    if (absl::Status status = tag->AddIds(data); !status.ok()) Fail(*tag, status, decided);
   }
 }
 
@@ -212,7 +212,7 @@ void EncodeStreamReactor::HandleEnd(uint64_t id) {
     } else if (std::exchange(tag->end_received, true)) {
       Fail(*tag, Violation("a second StreamEnd"), decided);
     } else if (tag->phase() == StreamTag::Phase::kReceiving) {
-      absl::StatusOr<std::vector<SequenceTask>> closed = tag->Close(core_);
+      absl::StatusOr<std::vector<SequenceTask>> closed = tag->Close();
       if (closed.ok()) {
         tasks = *std::move(closed);
       } else {
@@ -232,7 +232,7 @@ void EncodeStreamReactor::HandleStray(uint64_t id, const char* what) {
 
 void EncodeStreamReactor::AddFailed(uint64_t id, absl::Status error) {
   const auto tag = std::make_shared<StreamTag>(id, core_);
-  tag->Fail(std::move(error), core_);
+  tag->Fail(std::move(error));
   tags_[id] = tag;
 }
 
@@ -251,7 +251,7 @@ void EncodeStreamReactor::Submit(const TagPtr& tag, std::vector<SequenceTask> ta
       if (!tag->error().ok()) decided.cancel.emplace_back(*ticket, tag->error());
       if (tag->ready_before_ticket) decided.ready.push_back(*ticket);
     } else {
-      tag->NotSubmitted(ticket.status(), core_);
+      tag->NotSubmitted(ticket.status());
     }
     Advance(decided);
   }
@@ -347,17 +347,14 @@ void EncodeStreamReactor::OnDrain() {
   Do(std::move(decided));
 }
 
-int EncodeStreamReactor::OnAbort() {
+void EncodeStreamReactor::OnAbort() {
   Decided decided;
-  int open = 0;
   {
     MutexLock lock(&mutex_);
-    open = static_cast<int>(tags_.size());
     FailAll(MakeError(ErrorReason::kDraining, "the server is shutting down"), decided);
     Advance(decided);
   }
   Do(std::move(decided));
-  return open;
 }
 
 EncodeStreamReactor::TagPtr EncodeStreamReactor::Find(uint64_t id) {
@@ -367,7 +364,7 @@ EncodeStreamReactor::TagPtr EncodeStreamReactor::Find(uint64_t id) {
 
 void EncodeStreamReactor::Fail(StreamTag& tag, const absl::Status& error, Decided& decided) {
   const bool running = tag.phase() == StreamTag::Phase::kRunning && tag.error().ok();
-  tag.Fail(error, core_);
+  tag.Fail(error);
   if (running && tag.ticket.has_value()) decided.cancel.emplace_back(*tag.ticket, error);
 }
 

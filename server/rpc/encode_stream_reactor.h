@@ -41,7 +41,7 @@ class EncodeStreamReactor final
   void OnCancel() override;
   void OnDone() override;
   void OnDrain() override;
-  int OnAbort() override;
+  void OnAbort() override;
 
  private:
   class Consumer;

@@ -25,7 +25,8 @@ LogLevel LevelOf(absl::StatusCode code) {
 
 }  // namespace
 
-RequestRecorder::RequestRecorder(RpcMethod method, const ServiceCore* core) : core_(core) {
+RequestRecorder::RequestRecorder(RpcMethod method, ServiceCore* core) : core_(core) {
+  core_->RequestStarted();
   record_.method = method;
   trace_.arrived = Now();
   if (core_->metrics() != nullptr) core_->metrics()->RequestStarted(method);
@@ -67,6 +68,7 @@ StageTimes RequestRecorder::Finish() {
 void RequestRecorder::End(const absl::Status& status) {
   if (ended_) return;
   ended_ = true;
+  core_->RequestEnded();
   record_.code = status.code();
   if (!status.ok()) record_.reason = GetErrorDetails(status).reason;
   record_.stages = Finish();

@@ -19,7 +19,7 @@ namespace longwave {
 class RequestRecorder {
  public:
   // Stamps the arrival.
-  RequestRecorder(RpcMethod method, const ServiceCore* core);
+  RequestRecorder(RpcMethod method, ServiceCore* core);
   // Reports what nobody ended as INTERNAL.
   ~RequestRecorder();
   RequestRecorder(const RequestRecorder&) = delete;
@@ -47,7 +47,7 @@ class RequestRecorder {
  private:
   void Log(const absl::Status& status) const;
 
-  const ServiceCore* const core_;
+  ServiceCore* const core_;
   RequestTrace trace_;
   RequestRecord record_;
   std::string request_id_;

@@ -137,7 +137,7 @@ void RpcServer::SetNotReady() {
   health_.SetServing(kHealthEncoder, false);
 }
 
-RpcServer::DrainResult RpcServer::Drain(Instant deadline, const std::function<bool()>& end_rest) {
+RpcServer::DrainOutcome RpcServer::Drain(Instant deadline, const std::function<void()>& end_rest) {
   SetNotReady();
   health_.EndWatches();
   core_.BeginDrain();
@@ -152,20 +152,22 @@ RpcServer::DrainResult RpcServer::Drain(Instant deadline, const std::function<bo
     shut_down_ = true;
     changed_.NotifyAll();
   });
-  if (AwaitShutdown(deadline)) return DrainResult::kClean;
-  const bool idle = end_rest();
-  const bool nothing_open = core_.Abort() == 0;
+  DrainOutcome outcome;
+  if (AwaitShutdown(deadline)) return outcome;
+  outcome.clean = core_.open_requests() == 0;
+  end_rest();
+  core_.Abort();
   MutexLock lock(&mutex_);
   const bool hurried = hurried_;
   const Instant patience = std::chrono::steady_clock::now() + kHurriedLastWords;
-  while (!shut_down_) {
+  while (!shut_down_ && !outcome.stuck) {
     if (!hurried) {
       changed_.Wait(&mutex_);
     } else if (!changed_.WaitUntil(&mutex_, patience)) {
-      return DrainResult::kStuck;
+      outcome.stuck = true;
     }
   }
-  return idle && nothing_open ? DrainResult::kClean : DrainResult::kCut;
+  return outcome;
 }
 
 void RpcServer::AwaitQuiet() {

@@ -41,15 +41,15 @@ class RpcServer {
   // Waits until `until`, or until hurried: calls go on coming (drain, second part).
   void Linger(Instant until) { AwaitShutdown(until); }
 
-  enum class DrainResult {
-    kClean,  // every call had ended by itself in time
-    kCut,    // some were ended before their time
-    kStuck,  // Hurry was called and some call would not end: leave the process
+  struct DrainOutcome {
+    bool clean = true;  // every call ended by itself in time
+    bool stuck =
+        false;  // Hurry was called and a peer would not leave: exit without destroying this
   };
   // Takes no further calls and lets those in flight finish. At `deadline`, or when hurried,
-  // `end_rest` must give everything that the scheduler still holds a status, and return whether
-  // there was nothing; what does not end then is cancelled. Called once.
-  DrainResult Drain(Instant deadline, const std::function<bool()>& end_rest);
+  // `end_rest` must give everything that the scheduler still holds a status; what does not end then
+  // is cancelled. Called once.
+  DrainOutcome Drain(Instant deadline, const std::function<void()>& end_rest);
   // Ends the waiting of Drain. From any thread.
   void Hurry();
 

@@ -25,10 +25,8 @@ void ServiceCore::BeginDrain() {
   for (const auto& listener : Listeners()) listener->OnDrain();
 }
 
-int ServiceCore::Abort() {
-  int open = 0;
-  for (const auto& listener : Listeners()) open += listener->OnAbort();
-  return open;
+void ServiceCore::Abort() {
+  for (const auto& listener : Listeners()) listener->OnAbort();
 }
 
 ServiceCore::State ServiceCore::state() const {

@@ -29,8 +29,8 @@ class DrainListener {
   virtual ~DrainListener() = default;
   // Take no further requests, end when the open ones have ended.
   virtual void OnDrain() = 0;
-  // End now, with whatever status that takes. Returns how many requests were still open.
-  virtual int OnAbort() = 0;
+  // End now, with whatever status that takes.
+  virtual void OnAbort() = 0;
 };
 
 // What all calls share: the server's state, its options and where it reports to. Thread-safe.
@@ -45,8 +45,8 @@ class ServiceCore {
   void Serve(Backend backend);
   // To draining: no request is let in any more; listeners are told.
   void BeginDrain();
-  // Tells the listeners to end now. Returns how many requests were still open.
-  int Abort();
+  // Tells the listeners to end now.
+  void Abort();
 
   State state() const;
   // Lets a request in: the backend, or LOADING, DRAINING, or why the device answers no more.
@@ -55,6 +55,11 @@ class ServiceCore {
   Instant last_refused() const;
 
   void AddListener(std::weak_ptr<DrainListener> listener);
+
+  // Requests (of streams: tags) that have no answer yet.
+  void RequestStarted() { open_requests_.fetch_add(1); }
+  void RequestEnded() { open_requests_.fetch_sub(1); }
+  int64_t open_requests() const { return open_requests_.load(); }
 
   // Counts bytes of ids that have arrived for requests which are not complete. False: above
   // CallOptions::max_receiving_bytes, nothing counted.
@@ -78,6 +83,7 @@ class ServiceCore {
   Backend backend_ ABSL_GUARDED_BY(mutex_);
   Instant last_refused_ ABSL_GUARDED_BY(mutex_) = Instant::min();
   std::vector<std::weak_ptr<DrainListener>> listeners_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<int64_t> open_requests_{0};
   std::atomic<int64_t> receiving_bytes_{0};
 };
 

@@ -46,7 +46,7 @@ absl::Status BadField(const char* field, int64_t value, const std::string& limit
 
 }  // namespace
 
-StreamTag::StreamTag(uint64_t id, const ServiceCore* core)
+StreamTag::StreamTag(uint64_t id, ServiceCore* core)
     : id_(id), core_(core), recorder_(RpcMethod::kEncodeStream, core) {}
 
 absl::Status StreamTag::Open(const v1::StreamOpen& open, const Backend& backend, Instant deadline) {
@@ -121,7 +121,7 @@ v1::StreamAccepted StreamTag::MakeAccepted(const Backend& backend) const {
   return accepted;
 }
 
-absl::Status StreamTag::AddIds(ServiceCore* core, const v1::StreamData& data) {
+absl::Status StreamTag::AddIds(const v1::StreamData& data) {
   if (static_cast<int64_t>(data.ids().size()) > kMaxChunkBytes) {
     return MakeError({.reason = ErrorReason::kRequestTooLarge,
                       .field = "data.ids",
@@ -131,7 +131,7 @@ absl::Status StreamTag::AddIds(ServiceCore* core, const v1::StreamData& data) {
   }
   // Counted as they come, not as declared: what is promised and never sent takes no room.
   const auto bytes = static_cast<int64_t>(data.ids().size());
-  if (!core->ReserveReceiving(bytes)) {
+  if (!core_->ReserveReceiving(bytes)) {
     return MakeError({.reason = ErrorReason::kMemoryFull, .retry_after = kReceivingRetry},
                      "too many ids are arriving at once");
   }
@@ -139,9 +139,9 @@ absl::Status StreamTag::AddIds(ServiceCore* core, const v1::StreamData& data) {
   return ids_->Add(data.offset(), data.ids());
 }
 
-absl::StatusOr<std::vector<SequenceTask>> StreamTag::Close(ServiceCore* core) {
+absl::StatusOr<std::vector<SequenceTask>> StreamTag::Close() {
   if (absl::Status status = ids_->Finish(); !status.ok()) return status;
-  core->ReleaseReceiving(std::exchange(reserved_bytes_, 0));
+  core_->ReleaseReceiving(std::exchange(reserved_bytes_, 0));
   recorder_.trace().decoded = recorder_.Now();
   std::vector<std::vector<int32_t>> ids = ids_->Take();
   std::vector<SequenceTask> tasks;
@@ -204,9 +204,9 @@ void StreamTag::OnSequenceEnd(size_t sequence, absl::StatusOr<SequenceReport> re
   if (--unfinished_ == 0) phase_ = Phase::kEnded;
 }
 
-void StreamTag::Fail(absl::Status error, ServiceCore* core) {
+void StreamTag::Fail(absl::Status error) {
   if (error_.ok()) error_ = std::move(error);
-  core->ReleaseReceiving(std::exchange(reserved_bytes_, 0));
+  core_->ReleaseReceiving(std::exchange(reserved_bytes_, 0));
   ids_.reset();
   accepted_.reset();
   progress_.reset();
@@ -214,10 +214,10 @@ void StreamTag::Fail(absl::Status error, ServiceCore* core) {
   if (phase_ == Phase::kReceiving) phase_ = Phase::kEnded;
 }
 
-void StreamTag::NotSubmitted(absl::Status error, ServiceCore* core) {
+void StreamTag::NotSubmitted(absl::Status error) {
   recorder_.NotAdmitted();
   unfinished_ = 0;
-  Fail(std::move(error), core);
+  Fail(std::move(error));
   phase_ = Phase::kEnded;
 }
 

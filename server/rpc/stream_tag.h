@@ -27,23 +27,23 @@ class StreamTag {
   };
 
   // A tag whose Open was refused says so and is gone.
-  StreamTag(uint64_t id, const ServiceCore* core);
+  StreamTag(uint64_t id, ServiceCore* core);
 
   // Checks the Open. After an error call Fail with it.
   absl::Status Open(const v1::StreamOpen& open, const Backend& backend, Instant deadline);
   // As IdReceiver; counts the bytes against the server's budget (MEMORY_FULL).
-  absl::Status AddIds(ServiceCore* core, const v1::StreamData& data);
+  absl::Status AddIds(const v1::StreamData& data);
   // All ids are there: the tasks, without consumers. From here the tag is running.
-  absl::StatusOr<std::vector<SequenceTask>> Close(ServiceCore* core);
+  absl::StatusOr<std::vector<SequenceTask>> Close();
 
   RowSink::Answer OnRows(size_t sequence, int64_t first_row, RowBlock rows);
   void OnProgress(size_t sequence, double fraction);
   void OnSequenceEnd(size_t sequence, absl::StatusOr<SequenceReport> result,
                      const SequenceTimes& times);
   // Ends the tag, or marks it if sequences are still running: the first error is told.
-  void Fail(absl::Status error, ServiceCore* core);
+  void Fail(absl::Status error);
   // The scheduler took none of the sequences.
-  void NotSubmitted(absl::Status error, ServiceCore* core);
+  void NotSubmitted(absl::Status error);
 
   // The next message, if there is one. kEnded and the last message taken: the tag is over and has
   // been reported.
@@ -76,7 +76,7 @@ class StreamTag {
   v1::StreamDone MakeDone(const EncoderInfo& info);
 
   const uint64_t id_;
-  const ServiceCore* const core_;
+  ServiceCore* const core_;
   Phase phase_ = Phase::kReceiving;
   RequestRecorder recorder_;
   Instant deadline_{};
