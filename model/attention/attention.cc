@@ -188,6 +188,7 @@ absl::StatusOr<std::unique_ptr<const Attention>> CreateAttention(const ModelConf
                                 .features = softmax ? config.head_dim : config.features_per_head(),
                                 .kind = config.attention.features,
                                 .normalised = config.attention.qk_norm,
+                                .causal = config.attention.causal,
                                 .device = place.is_cpu() ? DeviceClass::kCpu : DeviceClass::kCuda};
   auto attention = std::make_unique<LayerAttention>(config, shape, place, *std::move(bias),
                                                     *std::move(features));

@@ -21,6 +21,7 @@ struct AttentionShape {
   int64_t features = 0;  // of phi; head_dim for kSoftmax
   FeatureKind kind = FeatureKind::kPrf;
   bool normalised = true;  // qk_norm
+  bool causal = false;
   DeviceClass device = DeviceClass::kCpu;
 
   // phi is positive and the weights are its products with c: what the routes faster than tiles
@@ -52,7 +53,7 @@ Precision FftPrecision(double row_sum_ratio, bool normalised);
 
 // What the transforms of one token in one (feature, column) channel cost, forward and back with the
 // products around them, in floating-point operations of a tile's matrix products.
-double TransformFlops(DeviceClass device, Precision precision);
+double TransformFlops(DeviceClass device, Precision precision, int64_t n);
 
 // Arithmetic of tiles and chunkwise states, from ToeplitzWeights::Spread(): fp32 unless whole rows
 // of c could fall out of its range.

@@ -62,7 +62,7 @@ Layout MakeLayout(const AttentionShape& shape, int64_t heads, int64_t n, at::Sca
   layout.bytes = layout.heads_per_group * head_bytes;
 
   layout.channel_flops =
-      TransformFlops(shape.device, type == at::kDouble ? Precision::kFp64 : Precision::kFp32) *
+      TransformFlops(shape.device, type == at::kDouble ? Precision::kFp64 : Precision::kFp32, n) *
       static_cast<double>(n);
   // Exponentials in double and one transform of twice the length in double.
   layout.spectrum_flops = 5e3 * static_cast<double>(n);

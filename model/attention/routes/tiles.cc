@@ -56,6 +56,24 @@ Layout MakeLayout(const AttentionShape& shape, int64_t heads, int64_t n) {
   return layout;
 }
 
+// One past the last key that a block of queries sees of a span.
+int64_t EndKey(const Layout& layout, bool causal, int64_t block, int64_t span) {
+  const int64_t end = std::min((span + 1) * kSpanTokens, layout.padded);
+  return causal ? std::min(end, (block + 1) * kB) : end;
+}
+
+// Operations of an average piece of a span: the last span is short, and causal blocks see only part
+// of it or nothing.
+double SpanFlops(const Layout& layout, bool causal, int64_t span) {
+  double keys = 0;
+  for (int64_t block = 0; block < layout.blocks; ++block) {
+    const int64_t seen = EndKey(layout, causal, block, span) - span * kSpanTokens;
+    keys += static_cast<double>(std::max<int64_t>(0, seen));
+  }
+  const double whole = static_cast<double>(layout.blocks * std::min(kSpanTokens, layout.padded));
+  return layout.head_flops * static_cast<double>(layout.heads_per_piece) * keys / whole;
+}
+
 class TilesPass final : public PhasedPass {
  public:
   explicit TilesPass(RouteContext context);
@@ -113,7 +131,7 @@ TilesPass::TilesPass(RouteContext context)
   AddPhase(heads, layout_.weight_flops, [this](int64_t head) { ComputeWeights(head); });
   for (int64_t span = 0; span < layout_.spans; ++span) {
     AddPhase(layout_.blocks * layout_.head_groups,
-             layout_.head_flops * static_cast<double>(layout_.heads_per_piece),
+             SpanFlops(layout_, context_.layer->config.causal, span),
              [this, span](int64_t piece) { ComputeSpan(span, piece); });
   }
 }
@@ -154,10 +172,7 @@ void TilesPass::ComputeSpan(int64_t span, int64_t piece) {
   const RowRange query_range =
       PaddedRange(block * kB, std::min((block + 1) * kB, context_.tokens()));
   const int64_t first_key = span * kSpanTokens;
-  int64_t end_key = std::min(first_key + kSpanTokens, layout_.padded);
-  if (context_.layer->config.causal) {
-    end_key = std::min(end_key, query_range.begin + query_range.padded);
-  }
+  const int64_t end_key = EndKey(layout_, context_.layer->config.causal, block, span);
   if (first_key < end_key) {
     const at::Tensor rows = GatherReversed(context_.q, heads, query_range, context_.precision);
     const BoundFeatures features = layout_.head_groups == 1
@@ -221,13 +236,17 @@ std::unique_ptr<AttentionPass> MakeTilesPass(RouteContext context) {
 AttentionCost TilesCost(const AttentionShape& shape, int64_t heads, int64_t n,
                         int64_t element_bytes) {
   const Layout layout = MakeLayout(shape, heads, n);
-  const double block_flops = layout.head_flops * static_cast<double>(layout.heads_per_piece);
   AttentionCost cost;
-  cost.flops =
-      block_flops * static_cast<double>(layout.spans * layout.blocks * layout.head_groups) +
-      layout.feature_flops * static_cast<double>(CeilDiv(layout.padded, kFeatureRows)) +
-      layout.weight_flops * static_cast<double>(heads);
-  cost.largest_piece_flops = std::max({block_flops, layout.feature_flops, layout.weight_flops});
+  const auto add = [&](double pieces, double flops) {
+    cost.flops += pieces * flops;
+    cost.largest_piece_flops = std::max(cost.largest_piece_flops, flops);
+  };
+  add(static_cast<double>(CeilDiv(layout.padded, kFeatureRows)), layout.feature_flops);
+  add(static_cast<double>(heads), layout.weight_flops);
+  for (int64_t span = 0; span < layout.spans; ++span) {
+    add(static_cast<double>(layout.blocks * layout.head_groups),
+        SpanFlops(layout, shape.causal, span));
+  }
   int64_t numbers = layout.padded * (shape.features + 2 * (shape.head_dim + 1) + 2) - 1;
   if (!shape.positive()) numbers += layout.padded;  // maxima or magnitudes
   cost.bytes = element_bytes * heads * numbers;

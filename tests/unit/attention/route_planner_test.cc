@@ -114,9 +114,11 @@ TEST(PlanRouteTest, TakesTheRouteOfTheTable) {
            {BiasKind::kClipped, true, 65536, Route::kChunkwise},
            {BiasKind::kTable, false, 1024, Route::kTiles},
            {BiasKind::kTable, false, 8192, Route::kTiles},
+           {BiasKind::kTable, false, 16384, Route::kFft},
            {BiasKind::kTable, false, 65536, Route::kFft},
-           // Causal row sums differ by a factor of n, so transforms are fp64 and pay later.
-           {BiasKind::kTable, true, 32768, Route::kTiles},
+           // Causal tiles cost half, and row sums differ by a factor of n, so that transforms are
+           // fp64: they pay later.
+           {BiasKind::kTable, true, 65536, Route::kTiles},
            {BiasKind::kTable, true, 131072, Route::kFft},
        }) {
     const BiasConfig bias = {.kind = row.kind, .table_length = 131072};
@@ -127,7 +129,9 @@ TEST(PlanRouteTest, TakesTheRouteOfTheTable) {
     std::vector<float> values = Random(columns, 0.5);
     if (row.kind == BiasKind::kAlibi) values[0] = 0.1F;
     const ToeplitzWeights weights = Weights(bias, values, row.causal);
-    EXPECT_EQ(PlanRoute(kPrf, weights, row.n), row.expected)
+    AttentionShape shape = kPrf;
+    shape.causal = row.causal;
+    EXPECT_EQ(PlanRoute(shape, weights, row.n), row.expected)
         << static_cast<int>(row.kind) << (row.causal ? " causal" : "") << " n = " << row.n;
   }
 }
