@@ -33,7 +33,8 @@ logs="$root/build/logs"
 cd "$root"
 
 programs() {
-  cmake --build --preset release --parallel "$jobs" --target longwave-server longwave-cli default_model
+  cmake --build --preset release --parallel "$jobs" \
+    --target longwave-server longwave-cli default_model
 }
 
 stage "configure" cmake --preset release
