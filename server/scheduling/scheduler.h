@@ -54,7 +54,8 @@ struct SchedulerOptions {
   double max_batch_seconds = 0.250;
   int64_t max_batch_tokens = 65536;
   int max_batch_sequences = 256;
-  // Memory of paused and running jobs together, predicted. One job always runs.
+  // Memory of paused and running jobs together, predicted. One job always runs; an eighth is kept
+  // for batches of short sequences, which long ones never lock out.
   int64_t max_resident_bytes = int64_t{8} << 30;
   int max_paused_jobs = 16;
   // A job whose sink refuses for longer ends with SLOW_READER.
@@ -87,7 +88,7 @@ class SchedulerObserver {
 // Bounded queue, batch former and executor thread of one encoder. After every slice the job with
 // the least virtual finish time runs (start-time fair queueing on predicted seconds, weight
 // interactive 9 : batch 1; ties by deadline, then arrival), so that a short sequence starts within
-// one slice while a long one is computed. Thread-safe.
+// one slice while a long one is computed; README.md has the whole order. Thread-safe.
 class Scheduler {
  public:
   // Names one accepted request until its last sequence has ended; never reused.
@@ -99,8 +100,9 @@ class Scheduler {
                                                            SchedulerObserver* observer);
   virtual ~Scheduler() = default;
 
-  // Admits all sequences of a request or none. DEADLINE_EXPIRED, QUEUE_FULL (with retry_after),
-  // MEMORY_FULL, DRAINING. Consumers of refused tasks get no call.
+  // Admits all sequences of a request or none. EMPTY_REQUEST, DEADLINE_EXPIRED, QUEUE_FULL (with
+  // retry_after, unless an empty queue would not take the request either), MEMORY_FULL (a sequence
+  // that can never run), DRAINING, DEVICE_LOST. Consumers of refused tasks get no call.
   virtual absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks, Priority priority,
                                         Instant deadline) = 0;
   // The request's sequences that have not ended end with `reason`: those in the queue at once,
