@@ -31,9 +31,9 @@ double CostModel::RouteRate(Route route) const {
   return measured > 0 ? measured : rates_.dense_flops / RouteFlopWeight(route);
 }
 
-double CostModel::DenseFlops(int64_t tokens) const {
+double CostModel::DenseFlops(int64_t tokens, int layers) const {
   double per_row = EmbedFlopsPerRow(transformer_);
-  for (int layer = 0; layer < transformer_.layers(); ++layer) {
+  for (int layer = 0; layer < layers; ++layer) {
     per_row +=
         transformer_.layer(layer).QkvFlopsPerRow() + transformer_.layer(layer).FinishFlopsPerRow();
   }
@@ -62,21 +62,27 @@ double CostModel::LargestPieceSeconds(int64_t tokens, Route route) const {
 }
 
 CostPrediction CostModel::Predict(int64_t tokens, const OutputSpec& output, Route route) const {
+  const int layers = SequenceOutput::DeepestLayer(output, transformer_.layers());
+  const double sent = SentBytes(tokens, output);
+  const double fold =
+      kElementFlops *
+      static_cast<double>(transformer_.config().hidden_size *
+                          SequenceOutput::FoldedRows(output, tokens, transformer_.layers()));
   // Whole rounds: with two threads three tiles take as long as four.
-  const double dense = DenseFlops(RoundUp(tokens, transformer_.tile_rows() * threads_));
-  double slices = DenseFlops(tokens) / kSliceFlops;
-  double seconds = rates_.job_seconds + dense / rates_.dense_flops;
+  const double dense = DenseFlops(RoundUp(tokens, transformer_.tile_rows() * threads_), layers);
+  const double emit = kElementFlops * sent / sizeof(float);
+  double seconds = rates_.job_seconds + (dense + fold + emit) / rates_.dense_flops;
+  double slices = (DenseFlops(tokens, layers) + fold) / kSliceFlops;
   LayerRoutes routes;
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
     routes.push_back(LayerRoute(layer, tokens, route));
+    if (layer >= layers) continue;
     const AttentionCost cost = transformer_.attention(layer).Cost(tokens, routes.back());
     seconds += cost.flops / RouteRate(routes.back());
     const double weight = RouteFlopWeight(routes.back());
     // A piece that is longer than a slice's share is a slice of its own.
     slices += cost.flops * weight / std::max(kSliceFlops, cost.largest_piece_flops * weight);
   }
-  const double sent = SentBytes(tokens, output);
-  seconds += kElementFlops * sent / sizeof(float) / rates_.dense_flops;
   return CostPrediction{
       .seconds = seconds,
       .peak_bytes = PeakBytes(tokens, output, routes),

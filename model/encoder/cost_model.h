@@ -29,8 +29,8 @@ class CostModel {
 
   // Precondition: `route` (kAuto: every layer's plan) passed Attention::Check at this length.
   CostPrediction Predict(int64_t tokens, const OutputSpec& output, Route route) const;
-  // Matrix products of all layers over the padded rows.
-  double DenseFlops(int64_t tokens) const;
+  // Embedding and the matrix products of the first `layers` layers over the padded rows.
+  double DenseFlops(int64_t tokens, int layers) const;
   // The attention of all layers, unweighted.
   double AttentionFlops(int64_t tokens, Route route) const;
   // Seconds of the largest piece that cannot be cut.

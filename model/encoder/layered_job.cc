@@ -87,7 +87,7 @@ LayeredJob::LayeredJob(const JobContext& context, EncoderBatch batch,
 double LayeredJob::PlannedFlops() const {
   const double rows = static_cast<double>(tiles_ * transformer_.tile_rows());
   double flops = rows * EmbedFlopsPerRow(transformer_);
-  for (int layer = 0; layer < transformer_.layers(); ++layer) {
+  for (int layer = 0; layer < LayersToRun(); ++layer) {
     flops += rows *
              (QkvFlopsPerRow(transformer_, layer) + transformer_.layer(layer).FinishFlopsPerRow());
     for (const Sequence& sequence : sequences_) {
@@ -132,11 +132,11 @@ void LayeredJob::NextStage() {
       return EnterFold();
     case Stage::kFold:
       LeaveFold();
-      if (layer_ < transformer_.layers()) {
+      if (layer_ < LayersToRun()) {
         return EnterTiles(Stage::kQkv, QkvFlopsPerRow(transformer_, layer_));
       }
       stage_ = Stage::kEmit;
-      return;
+      return Free(qkv_);
     case Stage::kQkv:
       return EnterAttention();
     case Stage::kAttention:
@@ -144,11 +144,19 @@ void LayeredJob::NextStage() {
       LeaveAttention();
       return EnterTiles(Stage::kFinish, transformer_.layer(layer_).FinishFlopsPerRow());
     case Stage::kFinish:
-      if (++layer_ == transformer_.layers()) Free(qkv_);
+      ++layer_;
       return EnterFold();
     case Stage::kEmit:
       return;
   }
+}
+
+int LayeredJob::LayersToRun() const {
+  int layers = 0;
+  for (const Sequence& sequence : sequences_) {
+    if (!sequence.ended) layers = std::max(layers, sequence.output.deepest_layer());
+  }
+  return layers;
 }
 
 void LayeredJob::Allocate() {

@@ -80,6 +80,8 @@ class LayeredJob {
     std::unique_ptr<AttentionPass> pass;  // while its layer's attention runs
   };
 
+  // The deepest layer that a sequence still needs.
+  int LayersToRun() const;
   // Leaves the stage that is done and enters the next one, which may have no pieces.
   void NextStage();
   void Allocate();

@@ -225,4 +225,19 @@ int64_t SequenceOutput::PredictBytes(const OutputSpec& spec, int64_t tokens, int
   return bytes;
 }
 
+int SequenceOutput::DeepestLayer(const OutputSpec& spec, int last_layer) {
+  const std::vector<int> layers = LayersOf(spec, last_layer);
+  return *std::max_element(layers.begin(), layers.end());
+}
+
+int64_t SequenceOutput::FoldedRows(const OutputSpec& spec, int64_t tokens, int last_layer) {
+  std::vector<int> layers = LayersOf(spec, last_layer);
+  std::sort(layers.begin(), layers.end());
+  layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+  if (spec.pooling == Pooling::kRows && layers.back() == last_layer) layers.pop_back();
+  int64_t rows = 0;
+  for (const TokenRange range : RangesOf(spec, tokens)) rows += range.end - range.begin;
+  return rows * static_cast<int64_t>(layers.size());
+}
+
 }  // namespace longwave

@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_MODEL_ENCODER_SEQUENCE_OUTPUT_H_
 #define LONGWAVE_MODEL_ENCODER_SEQUENCE_OUTPUT_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -25,6 +26,7 @@ class SequenceOutput {
   // Floats in a row: the layers' vectors side by side.
   int64_t dim() const { return kept_ * static_cast<int64_t>(layers_.size()); }
 
+  int deepest_layer() const { return *std::max_element(layers_.begin(), layers_.end()); }
   // True if the rows after this layer must be folded (0: the embeddings).
   bool Folds(int layer) const;
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
@@ -48,9 +50,13 @@ class SequenceOutput {
   // Frees what was folded. Only ResidentBytes may be called afterwards.
   void Release();
   int64_t ResidentBytes() const;
-  // What ResidentBytes would be.
+
+  // For predictions, of an output that was not made: what ResidentBytes would be, the deepest layer
+  // that it needs, and the rows that Fold would see, of all layers together.
   static int64_t PredictBytes(const OutputSpec& spec, int64_t tokens, int64_t hidden,
                               int last_layer);
+  static int DeepestLayer(const OutputSpec& spec, int last_layer);
+  static int64_t FoldedRows(const OutputSpec& spec, int64_t tokens, int last_layer);
 
  private:
   struct Block {

@@ -206,11 +206,17 @@ absl::Status PrepareProcessForCompute(absl::string_view cpu_target) {
   if (absl::Status status = CheckCpuTarget(cpu_target); !status.ok()) return status;
   setenv("OMP_NUM_THREADS", "1", /*overwrite=*/1);
   setenv("MKL_NUM_THREADS", "1", 1);
-  if (const CpuTarget* target = FindCpuTarget(cpu_target); target != nullptr) {
-    setenv("ATEN_CPU_CAPABILITY", target->aten, 1);
-    setenv("ONEDNN_MAX_CPU_ISA", target->onednn, 1);
-    setenv("MKL_ENABLE_INSTRUCTIONS", target->mkl, 1);
-  }
+  const CpuTarget* const target = FindCpuTarget(cpu_target);
+  const auto set = [target](const char* name, const char* CpuTarget::* value) {
+    if (target == nullptr) {
+      unsetenv(name);
+    } else {
+      setenv(name, target->*value, 1);
+    }
+  };
+  set("ATEN_CPU_CAPABILITY", &CpuTarget::aten);
+  set("ONEDNN_MAX_CPU_ISA", &CpuTarget::onednn);
+  set("MKL_ENABLE_INSTRUCTIONS", &CpuTarget::mkl);
   return absl::OkStatus();
 }
 

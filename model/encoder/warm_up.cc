@@ -114,7 +114,7 @@ absl::StatusOr<WarmUpResult> RunWarmUp(Encoder& encoder, const Transformer& tran
     if (!encoder.CheckRoute(tokens, route).ok()) continue;
     const absl::StatusOr<RunTimes> times = TimeSecondRun(encoder, tokens, route);
     if (!times.ok()) return times.status();
-    const double dense_seconds = cost.DenseFlops(tokens) / rates.dense_flops;
+    const double dense_seconds = cost.DenseFlops(tokens, transformer.layers()) / rates.dense_flops;
     // The dense part is a fraction of the whole; where noise makes it the whole, a tenth is left.
     const double attention_seconds =
         std::max(times->total_seconds - dense_seconds, 0.1 * times->total_seconds);
@@ -127,8 +127,8 @@ absl::StatusOr<WarmUpResult> RunWarmUp(Encoder& encoder, const Transformer& tran
   const absl::StatusOr<RunTimes> one = TimeSecondRun(encoder, 1, Route::kAuto);
   if (!one.ok()) return one.status();
   const int threads = pool == nullptr ? 1 : pool->threads();
-  rates.job_seconds =
-      std::max(0.0, one->total_seconds - cost.DenseFlops(1) * threads / rates.dense_flops);
+  rates.job_seconds = std::max(0.0, one->total_seconds - cost.DenseFlops(1, transformer.layers()) *
+                                                             threads / rates.dense_flops);
   return result;
 }
 

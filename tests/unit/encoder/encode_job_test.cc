@@ -168,6 +168,26 @@ TEST_F(EncodeJobTest, DroppingABlockedSequenceFreesTheNext) {
   EXPECT_EQ(sink.result(1).values, Alone(encoder(), 40, 1, kAllRows));
 }
 
+TEST_F(EncodeJobTest, LayersThatNobodyWantsAreNotComputed) {
+  CollectingSink all_sink;
+  const int all = CountSteps(*Begin(encoder(), {60'000}, kMean, all_sink));
+  const OutputSpec first{.pooling = Pooling::kMean, .layers = {0, 1}};
+  CollectingSink first_sink;
+  const int one_of_three = CountSteps(*Begin(encoder(), {60'000}, first, first_sink));
+  EXPECT_LT(one_of_three, 0.5 * all);
+  EXPECT_EQ(first_sink.result(0).values.size(), 2u * 48);
+  EXPECT_LT(encoder().Predict(60'000, first, Route::kAuto).seconds,
+            0.5 * encoder().Predict(60'000, kMean, Route::kAuto).seconds);
+}
+
+TEST_F(EncodeJobTest, SpansOverAndOverTheSameTokensArePredictedToCost) {
+  const OutputSpec once{.pooling = Pooling::kSpans, .spans = {{0, 60'000}}};
+  OutputSpec often = once;
+  often.spans.resize(10'000, once.spans[0]);
+  EXPECT_GT(encoder().Predict(60'000, often, Route::kAuto).seconds,
+            5 * encoder().Predict(60'000, once, Route::kAuto).seconds);
+}
+
 TEST_F(EncodeJobTest, AJobMayBeDestroyedAtAnyPoint) {
   for (int steps = 0; steps < 8; ++steps) {
     CollectingSink sink;

@@ -203,6 +203,20 @@ TEST(PrepareProcessForComputeDeathTest, PinsTheInstructionSet) {
   EXPECT_EXIT(EncodeForTarget("avx2"), testing::ExitedWithCode(0), "fingerprint [0-9a-f]{64}");
 }
 
+TEST(PrepareProcessForComputeDeathTest, AutoTakesBackWhatTheEnvironmentSaid) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  const auto run = [] {
+    setenv("ONEDNN_MAX_CPU_ISA", "SSE41", 1);
+    setenv("OMP_NUM_THREADS", "7", 1);
+    if (!PrepareProcessForCompute("auto").ok()) std::exit(2);
+    std::exit(std::getenv("ONEDNN_MAX_CPU_ISA") == nullptr &&
+                      std::string(std::getenv("OMP_NUM_THREADS")) == "1"
+                  ? 0
+                  : 1);
+  };
+  EXPECT_EXIT(run(), testing::ExitedWithCode(0), "");
+}
+
 TEST(PrepareProcessForComputeDeathTest, ATargetThatIsNotInUseIsAnError) {
   const ModelFolder folder = RandomModel(SmallConfig(), 1);
   int refused = 0;
