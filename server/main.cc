@@ -5,7 +5,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "model/base/clock.h"
 #include "model/encoder/goldens.h"
 #include "model/encoder/transformer_encoder.h"
@@ -39,6 +41,13 @@ absl::StatusOr<int64_t> Configure(const ModelOptions& options) {
   return config->max_tokens;
 }
 
+// The label of a reason for falling back to the CPU.
+absl::string_view FallbackLabel(absl::string_view reason) {
+  if (absl::StrContains(reason, "driver")) return "no_driver";
+  if (absl::StrContains(reason, "no CUDA")) return "no_device";
+  return "init_failed";
+}
+
 // Records how long each phase of loading took.
 class PhaseTimer {
  public:
@@ -68,7 +77,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> Load(const ModelOptions& options, Servi
   timer.End("convert");
   if (const std::string& reason = (*encoder)->fallback_reason(); !reason.empty()) {
     log->Warning("cpu_fallback", {{"message", reason}});
-    metrics->CpuFallback("no_device");
+    metrics->CpuFallback(FallbackLabel(reason));
   }
   if (absl::Status status = VerifyGoldens(**encoder, folder->serving); !status.ok()) return status;
   timer.End("goldens");
