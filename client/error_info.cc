@@ -17,7 +17,9 @@ std::string TypeUrl() {
 
 template <typename Message>
 void AttachPayload(const Message& message, absl::Status& status) {
-  status.SetPayload(TypeUrl<Message>(), absl::Cord(message.SerializeAsString()));
+  // By view: Clang and GCC do not agree on the symbol of Cord's constructor from a string.
+  const std::string bytes = message.SerializeAsString();
+  status.SetPayload(TypeUrl<Message>(), absl::Cord(absl::string_view(bytes)));
 }
 
 template <typename Message>
