@@ -4,12 +4,17 @@ set(LONGWAVE_WARNINGS
     -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
     -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers)
 set(LONGWAVE_WARNINGS_CLANG -Wthread-safety)
+# Debian's libraries were compiled by GCC 12; from version 18 on Clang spells the symbols of some of
+# their templates (absl::Cord's constructor) otherwise.
+set(LONGWAVE_ABI_CLANG
+    $<$<VERSION_GREATER_EQUAL:$<CXX_COMPILER_VERSION>,18>:-fclang-abi-compat=17>)
 
 add_library(longwave_flags INTERFACE)
 target_include_directories(longwave_flags INTERFACE "${CMAKE_SOURCE_DIR}")
 target_compile_options(longwave_flags INTERFACE
   ${LONGWAVE_WARNINGS}
   $<$<CXX_COMPILER_ID:Clang>:${LONGWAVE_WARNINGS_CLANG}>
+  $<$<CXX_COMPILER_ID:Clang>:${LONGWAVE_ABI_CLANG}>
   $<$<BOOL:${LONGWAVE_WERROR}>:-Werror>)
 if(LONGWAVE_SANITIZE)
   target_compile_options(longwave_flags INTERFACE
