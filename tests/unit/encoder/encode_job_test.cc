@@ -59,7 +59,7 @@ TransformerEncoder* EncodeJobTest::encoder_ = nullptr;
 
 TEST_F(EncodeJobTest, ALongSequenceTakesManySlicesAndProgressNeverFalls) {
   CollectingSink sink;
-  const auto job = Begin(encoder(), {60'000}, kMean, sink);
+  const auto job = Begin(encoder(), {30'000}, kMean, sink);
   double progress = job->Progress();
   int steps = 0;
   for (EncodeJob::State state = EncodeJob::State::kMore; state != EncodeJob::State::kDone;
@@ -73,7 +73,7 @@ TEST_F(EncodeJobTest, ALongSequenceTakesManySlicesAndProgressNeverFalls) {
   }
   EXPECT_GT(steps, 5);
   EXPECT_EQ(progress, 1.0);
-  const int64_t predicted = encoder().Predict(60'000, kMean, Route::kAuto).slices;
+  const int64_t predicted = encoder().Predict(30'000, kMean, Route::kAuto).slices;
   EXPECT_NEAR(steps, predicted, 0.3 * static_cast<double>(predicted));
 }
 
@@ -170,10 +170,10 @@ TEST_F(EncodeJobTest, DroppingABlockedSequenceFreesTheNext) {
 
 TEST_F(EncodeJobTest, LayersThatNobodyWantsAreNotComputed) {
   CollectingSink all_sink;
-  const int all = CountSteps(*Begin(encoder(), {60'000}, kMean, all_sink));
+  const int all = CountSteps(*Begin(encoder(), {30'000}, kMean, all_sink));
   const OutputSpec first{.pooling = Pooling::kMean, .layers = {0, 1}};
   CollectingSink first_sink;
-  const int one_of_three = CountSteps(*Begin(encoder(), {60'000}, first, first_sink));
+  const int one_of_three = CountSteps(*Begin(encoder(), {30'000}, first, first_sink));
   EXPECT_LT(one_of_three, 0.5 * all);
   EXPECT_EQ(first_sink.result(0).values.size(), 2u * 48);
   EXPECT_LT(encoder().Predict(60'000, first, Route::kAuto).seconds,
@@ -278,7 +278,7 @@ TEST_F(EncodeJobTest, MemoryIsWhatPredictSaid) {
   outputs.push_back({.pooling = Pooling::kRows, .layers = {0, 1, 3}});
   outputs.push_back({.pooling = Pooling::kMean, .layers = {2, 3}, .truncate_dim = 16});
   for (const OutputSpec& output : outputs) {
-    for (const int64_t tokens : {20'000, 50'001}) {
+    for (const int64_t tokens : {9'000, 20'001}) {
       CollectingSink sink;
       const auto job = Begin(encoder(), {tokens}, output, sink);
       int64_t peak = 0;
@@ -307,7 +307,7 @@ TEST_F(EncodeJobTest, TheProcessGrowsByWhatTheJobSays) {
   CollectingSink sink;
   CountSteps(*Begin(encoder(), {100}, kMean, sink));
   CollectingSink long_sink;
-  const auto job = Begin(encoder(), {400'000}, kMean, long_sink);
+  const auto job = Begin(encoder(), {150'000}, kMean, long_sink);
   const int64_t before = ResidentBytesOfProcess();
   int64_t grown = 0;
   int64_t said = 0;
