@@ -381,8 +381,9 @@ EncodeJob::State LayeredJob::Done() {
   ids_.reset();
   positions_.reset();
   emitted_rows_.reset();
-  batch_.token_ids = {};
-  position_of_row_ = {};
+  emitter_.Release();
+  batch_.token_ids = std::vector<int32_t>();
+  position_of_row_ = std::vector<int32_t>();
   flops_done_ = flops_total_;
   return EncodeJob::State::kDone;
 }

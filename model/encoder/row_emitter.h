@@ -27,6 +27,8 @@ class RowEmitter {
   // first row. An error (NON_FINITE) is the sequence's end.
   absl::StatusOr<Result> Next(int sequence, const SequenceOutput& output, LastRows last_rows);
 
+  // Frees the block. Only for an emitter that has sent all.
+  void Release() { block_ = std::vector<float>(); }
   // Bytes of the block that was offered last.
   int64_t block_bytes() const { return static_cast<int64_t>(block_.size() * sizeof(float)); }
   int64_t ResidentBytes() const { return static_cast<int64_t>(block_.capacity() * sizeof(float)); }

@@ -56,6 +56,14 @@ std::vector<TokenRange> RangesOf(const OutputSpec& spec, int64_t tokens) {
   return {{0, tokens}};
 }
 
+int64_t CountBlocks(const std::vector<TokenRange>& ranges) {
+  int64_t blocks = 0;
+  for (const TokenRange range : ranges) {
+    blocks += (range.end - range.begin + kBlockRows - 1) / kBlockRows;
+  }
+  return blocks;
+}
+
 // Rows of the last layer alone are read from the layer when they are sent.
 bool StoresValues(const OutputSpec& spec, int last_layer) {
   if (spec.pooling != Pooling::kRows) return true;
@@ -90,6 +98,7 @@ SequenceOutput::SequenceOutput(OutputSpec spec, int64_t tokens, int64_t hidden, 
 }
 
 void SequenceOutput::CutBlocks() {
+  blocks_.reserve(CountBlocks(ranges_));
   int64_t rows_before = 0;
   for (int64_t r = 0; r < static_cast<int64_t>(ranges_.size()); ++r) {
     range_rows_.push_back(rows_before);
@@ -199,22 +208,21 @@ absl::Status SequenceOutput::Gather(int64_t first, absl::Span<const float* const
 }
 
 void SequenceOutput::Release() {
-  blocks_ = {};
-  partials_ = {};
-  values_ = {};
+  // Not `= {}`: that keeps the memory.
+  blocks_ = std::vector<Block>();
+  partials_ = std::vector<double>();
+  values_ = std::vector<float>();
 }
 
 int64_t SequenceOutput::ResidentBytes() const {
-  return static_cast<int64_t>(partials_.size() * sizeof(double) + values_.size() * sizeof(float) +
-                              blocks_.size() * sizeof(Block));
+  return static_cast<int64_t>(partials_.capacity() * sizeof(double) +
+                              values_.capacity() * sizeof(float) +
+                              blocks_.capacity() * sizeof(Block));
 }
 
 int64_t SequenceOutput::PredictBytes(const OutputSpec& spec, int64_t tokens, int64_t hidden,
                                      int last_layer) {
-  int64_t blocks = 0;
-  for (const TokenRange range : RangesOf(spec, tokens)) {
-    blocks += (range.end - range.begin + kBlockRows - 1) / kBlockRows;
-  }
+  const int64_t blocks = CountBlocks(RangesOf(spec, tokens));
   const int64_t kept = KeptOf(spec, hidden);
   int64_t bytes = blocks * static_cast<int64_t>(sizeof(Block));
   if (spec.pooling != Pooling::kRows) bytes += blocks * kept * static_cast<int64_t>(sizeof(double));
