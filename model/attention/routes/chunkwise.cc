@@ -82,10 +82,21 @@ class ChunkwisePass final : public PhasedPass {
   int64_t ResidentBytes() const override;
 
  private:
+  // The queries of one piece of outputs and the keys that their bands reach, all heads.
+  struct Window {
+    RowRange query_range;
+    RowRange key_range;
+    at::Tensor queries;  // phi, in reversed token order
+    at::Tensor keys;     // phi
+    at::Tensor values;   // [v | 1]
+  };
+
   at::Tensor Keys(RowRange range) const;
   void ComputeStates(int64_t piece);
   void ScanStates(int64_t piece);
   void ComputeOutputs(int64_t piece);
+  TileOperands BandTile(const Window& window, int64_t head, int64_t block, int64_t row,
+                        int64_t rows) const;
   void AddFar(int64_t head, int64_t block, const at::Tensor& queries, at::Tensor sums) const;
   void AddSide(const ChunkwiseSide& side, int64_t head, const at::Tensor& state,
                const at::Tensor& queries, at::Tensor sums) const;
@@ -193,39 +204,46 @@ void ChunkwisePass::ScanStates(int64_t piece) {
 void ChunkwisePass::ComputeOutputs(int64_t piece) {
   const int64_t first = piece * layout_.blocks_per_piece;
   const int64_t end = std::min(first + layout_.blocks_per_piece, layout_.blocks);
-  const int64_t first_key_block = std::max<int64_t>(0, first - layout_.band_before);
-  const int64_t end_key_block = std::min(layout_.blocks, end + layout_.band_after);
-  const RowRange query_range = BlockRange(first, end);
-  const RowRange key_range = BlockRange(first_key_block, end_key_block);
-  const at::Tensor queries = features_.Queries(
-      GatherReversed(context_.q, context_.heads, query_range, context_.precision));
-  const at::Tensor keys = Keys(key_range);
-  const at::Tensor values = GatherValues(context_.v, context_.heads, key_range, context_.precision);
-  const int64_t d = context_.v.size(2);
+  Window window;
+  window.query_range = BlockRange(first, end);
+  window.key_range = BlockRange(std::max<int64_t>(0, first - layout_.band_before),
+                                std::min(layout_.blocks, end + layout_.band_after));
+  window.queries = features_.Queries(
+      GatherReversed(context_.q, context_.heads, window.query_range, context_.precision));
+  window.keys = Keys(window.key_range);
+  window.values = GatherValues(context_.v, context_.heads, window.key_range, context_.precision);
   at::Tensor sums =
-      at::zeros({context_.head_count(), query_range.padded, d + 1}, queries.options());
-  const TileScratch scratch(kB, queries.options());
-  const int64_t zero_offset = (layout_.band_before + 1) * kB - 1;  // index of c(0) in the band
+      at::zeros({context_.head_count(), window.query_range.padded, context_.v.size(2) + 1},
+                window.queries.options());
+  const TileScratch scratch(kB, window.queries.options());
   for (int64_t h = 0; h < context_.head_count(); ++h) {
     for (int64_t block = first; block < end; ++block) {
-      const int64_t rows = std::min(kB, query_range.padded - (block - first) * kB);
-      const int64_t row = query_range.padded - (block - first) * kB - rows;
-      const int64_t key = std::max<int64_t>(0, block - layout_.band_before) * kB;
-      const int64_t key_end =
-          std::min((block + layout_.band_after + 1) * kB, key_range.begin + key_range.padded);
-      const int64_t key_count = key_end - key;
-      const TileOperands tile = {
-          .queries = queries.select(0, h).narrow(0, row, rows),
-          .keys = keys.select(0, h).narrow(0, key - key_range.begin, key_count),
-          .values = values.select(0, h).narrow(0, key - key_range.begin, key_count),
-          .weights = weights_->band.select(0, h).narrow(
-              0, zero_offset + key - block * kB - (rows - 1), rows + key_count - 1)};
+      const int64_t before = (block - first) * kB;  // rows of the blocks before it
+      const int64_t rows = std::min(kB, window.query_range.padded - before);
+      const int64_t row = window.query_range.padded - before - rows;  // reversed
       at::Tensor block_sums = sums.select(0, h).narrow(0, row, rows);
+      const TileOperands tile = BandTile(window, h, block, row, rows);
       AccumulateTile(tile, scratch, block_sums);
       AddFar(h, block, tile.queries, block_sums);
     }
   }
-  ScatterReversed(Quotient(sums), context_.heads, query_range, context_.out);
+  ScatterReversed(Quotient(sums), context_.heads, window.query_range, context_.out);
+}
+
+// One block of queries against all keys of its band.
+TileOperands ChunkwisePass::BandTile(const Window& window, int64_t head, int64_t block, int64_t row,
+                                     int64_t rows) const {
+  const int64_t key = std::max<int64_t>(0, block - layout_.band_before) * kB;
+  const int64_t key_end = std::min((block + layout_.band_after + 1) * kB,
+                                   window.key_range.begin + window.key_range.padded);
+  const int64_t count = key_end - key;
+  const int64_t zero_offset = (layout_.band_before + 1) * kB - 1;  // index of c(0)
+  const int64_t first_offset = key - block * kB - (rows - 1);      // of the first row and key
+  return {.queries = window.queries.select(0, head).narrow(0, row, rows),
+          .keys = window.keys.select(0, head).narrow(0, key - window.key_range.begin, count),
+          .values = window.values.select(0, head).narrow(0, key - window.key_range.begin, count),
+          .weights = weights_->band.select(0, head).narrow(0, zero_offset + first_offset,
+                                                           rows + count - 1)};
 }
 
 // What lies beyond the band of one block.
