@@ -22,13 +22,14 @@ constexpr size_t kMaxCachedLengths = 4096;
 }  // namespace
 
 ToeplitzWeights::ToeplitzWeights(RelativeBias bias, bool causal, int64_t max_tokens)
-    : bias_(std::move(bias)), causal_(causal) {
-  const int64_t last_offset = std::min(max_tokens, bias_.max_tokens()) - 1;
+    : bias_(std::move(bias)),
+      causal_(causal),
+      last_offset_(std::min(max_tokens, bias_.max_tokens()) - 1) {
   // Beyond the explicit distance b is a line, so its maximum lies at one of the two ends.
-  const int64_t explicit_last = std::min(bias_.explicit_distance(), last_offset);
+  const int64_t explicit_last = std::min(bias_.explicit_distance(), last_offset_);
   for (int h = 0; h < heads(); ++h) {
-    double highest = std::max(bias_.At(h, 0), bias_.At(h, -last_offset));
-    if (!causal_) highest = std::max(highest, bias_.At(h, last_offset));
+    double highest = std::max(bias_.At(h, 0), bias_.At(h, -last_offset_));
+    if (!causal_) highest = std::max(highest, bias_.At(h, last_offset_));
     for (int64_t distance = 1; distance <= explicit_last; ++distance) {
       highest = std::max(highest, bias_.At(h, -distance));
       if (!causal_) highest = std::max(highest, bias_.At(h, distance));
@@ -37,8 +38,8 @@ ToeplitzWeights::ToeplitzWeights(RelativeBias bias, bool causal, int64_t max_tok
     spread_ = std::max(spread_, highest - bias_.At(h, 0));
   }
   for (int h = 0; h < heads(); ++h) {
-    const Side before = FindTail(h, -1, last_offset);
-    const Side after = causal_ ? Side{.band = 1, .found = true} : FindTail(h, 1, last_offset);
+    const Side before = FindTail(h, -1);
+    const Side after = causal_ ? Side{.band = 1, .found = true} : FindTail(h, 1);
     structured_ = structured_ && before.found && after.found;
     band_ = std::max({band_, before.band, after.band});
     before_.push_back(before.tail);
@@ -48,7 +49,7 @@ ToeplitzWeights::ToeplitzWeights(RelativeBias bias, bool causal, int64_t max_tok
 
 double ToeplitzWeights::Log(int head, int64_t offset) const {
   if (causal_ && offset > 0) return kMinusInfinity;
-  return bias_.At(head, offset) - max_bias_[head];
+  return bias_.At(head, std::clamp(offset, -last_offset_, last_offset_)) - max_bias_[head];
 }
 
 std::vector<double> ToeplitzWeights::LogRange(int head, int64_t first, int64_t last) const {
@@ -68,10 +69,10 @@ std::vector<double> ToeplitzWeights::Range(int head, int64_t first, int64_t last
 // the tail. Where the table ends with the longest sequence nothing lies beyond, and the tail is a
 // constant or the line that fits the outer half best; if it holds for less than that half it is
 // taken for chance.
-ToeplitzWeights::Side ToeplitzWeights::FindTail(int head, int sign, int64_t last_offset) const {
-  const int64_t end = std::min(bias_.explicit_distance(), last_offset);
+ToeplitzWeights::Side ToeplitzWeights::FindTail(int head, int sign) const {
+  const int64_t end = std::min(bias_.explicit_distance(), last_offset_);
   const double last_value = bias_.At(head, sign * end) - max_bias_[head];
-  if (end < last_offset || end == 0) {
+  if (end < last_offset_ || end == 0) {
     const double slope = bias_.slope(head);
     Side side = FollowTail(head, sign, end, {false, last_value - slope * end, slope});
     side.found = slope <= 0;

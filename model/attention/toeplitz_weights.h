@@ -31,7 +31,8 @@ class ToeplitzWeights {
   // Longest sequence for which the weights are defined.
   int64_t max_tokens() const { return bias_.max_tokens(); }
 
-  // log c(o); minus infinity where c is zero.
+  // log c(o); minus infinity where c is zero. Offsets that no sequence has (padding has) take the
+  // outermost that one has, so that none exceeds the maximum.
   double Log(int head, int64_t offset) const;
   // c(o) for o = first .. last.
   std::vector<double> Range(int head, int64_t first, int64_t last) const;
@@ -59,13 +60,14 @@ class ToeplitzWeights {
     bool found = false;
   };
   // `sign`: -1 before the query, 1 after it.
-  Side FindTail(int head, int sign, int64_t last_offset) const;
+  Side FindTail(int head, int sign) const;
   Side FollowTail(int head, int sign, int64_t end, const ToeplitzTail& tail) const;
   ToeplitzTail FitOuterHalf(int head, int sign, int64_t end) const;
   double ComputeRowSumRatio(int head, int64_t n) const;
 
   const RelativeBias bias_;
   const bool causal_;
+  const int64_t last_offset_;  // of the longest sequence
   std::vector<double> max_bias_;
   double spread_ = 0;
   bool structured_ = true;

@@ -35,11 +35,11 @@ class AttentionTest : public ::testing::Test {
     attention.bias.kind = BiasKind::kT5;
     return MakeCase({.name = "t5", .attention = attention});
   }
-  static AttentionCase TwoPrecisions() {
+  static AttentionCase TwoPrecisions(double height = 15) {
     AttentionConfig attention;
     attention.bias = {.kind = BiasKind::kTable, .table_length = 1500};
-    const auto peak = [](int64_t head, int64_t column) {
-      return head == 1 && column == 1499 + 3 ? 15.0 : 0.0;
+    const auto peak = [=](int64_t head, int64_t column) {
+      return head == 1 && column == 1499 + 3 ? height : 0.0;
     };
     return MakeCase({.name = "two", .attention = attention, .max_tokens = 1500, .bias = peak});
   }
@@ -61,7 +61,8 @@ class AttentionTest : public ::testing::Test {
 };
 
 TEST_F(AttentionTest, BitsDoNotDependOnTheOrderOfPieces) {
-  for (const AttentionCase& which : {T5(), T5(/*qk_norm=*/false), TwoPrecisions()}) {
+  for (const AttentionCase& which :
+       {T5(), T5(/*qk_norm=*/false), TwoPrecisions(), TwoPrecisions(40)}) {
     const AttentionPtr attention = Make(which);
     const AttentionInput input = RandomInput(which.config, 1500, 1);
     for (const Route route : Routes(*attention, 1500)) {
@@ -136,6 +137,17 @@ TEST_F(AttentionTest, CountsWhatTheGuardTook) {
   EXPECT_EQ(attention->Counters().fft_fp32, 1);
   EXPECT_EQ(attention->Counters().fft_fp64, 1);
   EXPECT_EQ(attention->Counters().fft_tiles, 0);
+}
+
+TEST_F(AttentionTest, HeadsThatNoTransformServesAreExactInTiles) {
+  const AttentionCase which = TwoPrecisions(/*height=*/40);
+  const AttentionPtr attention = Make(which);
+  const AttentionInput input = RandomInput(which.config, 1500, 7);
+  const at::Tensor out = RunRoute(*attention, Route::kFft, input);
+  EXPECT_EQ(attention->Counters().fft_fp32, 1);
+  EXPECT_EQ(attention->Counters().fft_tiles, 1);
+  const std::vector<int64_t> rows = SampledRows(1500);
+  EXPECT_LT(RelativeError(RowsOf(out, rows), ReferenceOutput(which, input, rows), input), 1e-5);
 }
 
 TEST_F(AttentionTest, CostIsWhatThePassDeclares) {

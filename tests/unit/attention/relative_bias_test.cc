@@ -1,5 +1,6 @@
 #include "model/attention/relative_bias.h"
 
+#include <limits>
 #include <numeric>
 #include <vector>
 

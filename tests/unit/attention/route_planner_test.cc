@@ -1,6 +1,7 @@
 #include "model/attention/route_planner.h"
 
 #include <cmath>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>

@@ -1,7 +1,7 @@
 #include "model/attention/toeplitz_weights.h"
 
+#include <algorithm>
 #include <cmath>
-#include <random>
 
 #include "gtest/gtest.h"
 #include "tests/unit/attention/bias_weights.h"
@@ -130,6 +130,18 @@ TEST(ToeplitzWeightsTest, RowSumRatioIsThatOfTheMatrix) {
     EXPECT_EQ(weights.RowSumRatio(0, n), weights.RowSumRatio(0, n));
     EXPECT_EQ(weights.RowSumRatio(0, 1), 1);
   }
+}
+
+// Rows of padding reach a little beyond the longest sequence; nothing there may overflow.
+TEST(ToeplitzWeightsTest, OffsetsBeyondTheLongestSequenceNeverExceedTheMaximum) {
+  std::vector<float> values(2 * 100 - 1, 0);
+  values[0] = values[198] = 1000;  // at offsets of -99 and 99
+  const ToeplitzWeights weights =
+      Make({.kind = BiasKind::kTable, .table_length = 100, .beyond = BeyondTable::kClip}, values, 1,
+           false, /*max_tokens=*/90);
+  EXPECT_EQ(weights.Log(0, 99), 0);
+  EXPECT_EQ(weights.Log(0, -120), 0);
+  EXPECT_EQ(weights.Spread(), 0);
 }
 
 TEST(ToeplitzWeightsTest, SpreadIsWhatTheOwnPositionMayLack) {
