@@ -54,6 +54,11 @@ int64_t PackedRowBytes(OutputType type, int64_t dim) {
   return 0;
 }
 
+int64_t WireRowBytes(OutputType type, int64_t dim) {
+  const int64_t scale_bytes = type == OutputType::kInt8 ? sizeof(float) : 0;
+  return PackedRowBytes(type, dim) + scale_bytes;
+}
+
 float PackRow(OutputType type, absl::Span<const float> row, char* out) {
   switch (type) {
     case OutputType::kFp32:

@@ -8,9 +8,10 @@
 
 namespace longwave {
 
-// Bytes of one row of `dim` values on the wire, int8 scales not counted.
-// Precondition: kBinary has dim % 8 == 0.
+// Bytes of the values of one row on the wire. Precondition: kBinary has dim % 8 == 0.
 int64_t PackedRowBytes(OutputType type, int64_t dim);
+// The same with the row's scale, if the type has scales: what a row takes of a message.
+int64_t WireRowBytes(OutputType type, int64_t dim);
 
 // Writes one row little-endian to `out` (PackedRowBytes of it) and returns its scale: kInt8's
 // largest magnitude / 127 (1 for the zero row), 1 for the other types. fp16 and bf16 round to

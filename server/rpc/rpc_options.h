@@ -29,7 +29,7 @@ struct CallOptions {
   double max_stall_seconds = 30;
   // Requests open on one stream at once.
   int max_stream_tags = 256;
-  // Token ids of all streams that have arrived and are not yet queued.
+  // Token ids (four bytes each) of all streams that have arrived and are not yet queued.
   int64_t max_receiving_bytes = 256 << 20;
 
   // Every problem at once, each naming the flag to change.

@@ -18,6 +18,9 @@ namespace {
 // at once, so it can make no batch wait.
 constexpr int64_t kBatchedBytes = 64 << 10;
 
+// What an id takes while it waits for the last of its sequence.
+constexpr int64_t kDecodedIdBytes = sizeof(int32_t);
+
 // Progress is told in steps of at least this.
 constexpr double kProgressStep = 0.005;
 
@@ -54,14 +57,19 @@ absl::Status StreamTag::Open(const v1::StreamOpen& open, const Backend& backend,
   if (deadline_ <= recorder_.Now()) {
     return MakeError(ErrorReason::kDeadlineExpired, "the deadline had passed");
   }
-  const EncoderInfo& info = backend.encoder->Info();
   absl::StatusOr<ValidatedRequest> valid =
       ValidateStreamOpen(ToRequestData(open.request()), *backend.encoder, core_->options().limits);
   if (!valid.ok()) return valid.status();
   request_ = *std::move(valid);
   wants_progress_ = open.progress();
+  if (absl::Status status = CheckStreamFields(open); !status.ok()) return status;
+  PrepareSequences(open.request(), backend.encoder->Info());
+  accepted_ = MakeAccepted(backend);
+  return absl::OkStatus();
+}
 
-  const int64_t row_bytes = PackedRowBytes(request_.dtype, request_.row_dim);
+absl::Status StreamTag::CheckStreamFields(const v1::StreamOpen& open) {
+  const int64_t row_bytes = WireRowBytes(request_.dtype, request_.row_dim);
   chunk_bytes_ = open.max_chunk_bytes() == 0 ? kMaxChunkBytes : open.max_chunk_bytes();
   if (chunk_bytes_ > kMaxChunkBytes || chunk_bytes_ < row_bytes) {
     return BadField("open.max_chunk_bytes", chunk_bytes_,
@@ -77,14 +85,22 @@ absl::Status StreamTag::Open(const v1::StreamOpen& open, const Backend& backend,
     return BadField("open.resume_from_row", first_row_, absl::StrCat(request_.total_rows),
                     "there are no rows to resume from");
   }
-  PrepareSequences(open.request(), info);
-  accepted_ = MakeAccepted(backend);
+  int64_t sent = 0;
+  for (const ValidatedSequence& sequence : request_.sequences) sent += sequence.tokens_in;
+  const int64_t room = core_->options().max_receiving_bytes / kDecodedIdBytes;
+  if (sent > room) {  // AddIds would refuse it for ever
+    return MakeError({.reason = ErrorReason::kRequestTooLarge,
+                      .field = "tokens.lengths",
+                      .value = absl::StrCat(sent, " tokens"),
+                      .limit = absl::StrCat(room, " tokens")},
+                     "the server does not hold so many ids at once");
+  }
   return absl::OkStatus();
 }
 
 void StreamTag::PrepareSequences(const v1::EncodeRequest& request, const EncoderInfo& info) {
   std::vector<WantedIds> wanted;
-  const int64_t row_bytes = PackedRowBytes(request_.dtype, request_.row_dim);
+  const int64_t row_bytes = WireRowBytes(request_.dtype, request_.row_dim);
   for (const ValidatedSequence& sequence : request_.sequences) {
     wanted.push_back(
         {.total = sequence.tokens_in, .skip = sequence.first_kept, .keep = sequence.tokens_used});
@@ -97,7 +113,8 @@ void StreamTag::PrepareSequences(const v1::EncodeRequest& request, const Encoder
   }
   fractions_.resize(summaries_.size());
   recorder_.Describe(request_, summaries_);
-  ids_.emplace(BytesPerId(request.tokens().id_width()), info.vocab_size, std::move(wanted));
+  id_width_ = BytesPerId(request.tokens().id_width());
+  ids_.emplace(id_width_, info.vocab_size, std::move(wanted));
   output_.emplace(TagOutput::Options{.dtype = request_.dtype,
                                      .dim = request_.row_dim,
                                      .max_chunk_bytes = chunk_bytes_,
@@ -130,7 +147,7 @@ absl::Status StreamTag::AddIds(const v1::StreamData& data) {
                      "the ids of one message are bounded");
   }
   // Counted as they come, not as declared: what is promised and never sent takes no room.
-  const auto bytes = static_cast<int64_t>(data.ids().size());
+  const int64_t bytes = static_cast<int64_t>(data.ids().size()) / id_width_ * kDecodedIdBytes;
   if (!core_->ReserveReceiving(bytes)) {
     return MakeError({.reason = ErrorReason::kMemoryFull, .retry_after = kReceivingRetry},
                      "too many ids are arriving at once");

@@ -70,6 +70,8 @@ class StreamTag {
   bool end_received = false;         // the client sends nothing more for this tag
 
  private:
+  // Those fields of an Open that a unary request does not have.
+  absl::Status CheckStreamFields(const v1::StreamOpen& open);
   void PrepareSequences(const v1::EncodeRequest& request, const EncoderInfo& info);
   v1::StreamAccepted MakeAccepted(const Backend& backend) const;
   v1::StreamChunk TakeChunk();
@@ -84,6 +86,7 @@ class StreamTag {
   int64_t first_row_ = 0;  // resume_from_row
   bool wants_progress_ = false;
   int64_t chunk_bytes_ = 0;
+  int id_width_ = 1;
   int64_t reserved_bytes_ = 0;
   std::optional<IdReceiver> ids_;
   std::optional<TagOutput> output_;

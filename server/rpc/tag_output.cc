@@ -12,10 +12,11 @@ namespace longwave {
 TagOutput::TagOutput(const Options& options)
     : options_(options),
       row_bytes_(PackedRowBytes(options.dtype, options.dim)),
-      max_chunk_rows_(std::max<int64_t>(options.max_chunk_bytes / row_bytes_, 1)) {}
+      wire_bytes_(WireRowBytes(options.dtype, options.dim)),
+      max_chunk_rows_(std::max<int64_t>(options.max_chunk_bytes / wire_bytes_, 1)) {}
 
 RowSink::Answer TagOutput::Offer(uint32_t sequence, int64_t first_row, RowBlock rows) {
-  const int64_t bytes = rows.rows * row_bytes_;
+  const int64_t bytes = rows.rows * wire_bytes_;
   if (waiting_bytes_ > 0 && waiting_bytes_ + bytes > options_.budget_bytes) {
     refused_bytes_ = bytes;
     return RowSink::Answer::kRefused;
@@ -46,7 +47,7 @@ void TagOutput::Take(uint32_t sequence, int64_t first_row, RowBlock rows) {
       if (options_.dtype == OutputType::kInt8) chunk.scales.push_back(scale);
     }
     chunk.rows += count;
-    waiting_bytes_ += count * row_bytes_;
+    waiting_bytes_ += count * wire_bytes_;
     done += count;
   }
 }
@@ -58,7 +59,7 @@ v1::StreamChunk TagOutput::PopChunk() {
   message.set_first_row(static_cast<uint64_t>(chunk.first_row));
   message.set_crc32c(Crc32c(chunk.data));
   v1::EmbeddingBlock* block = message.mutable_embeddings();
-  on_wire_bytes_ += static_cast<int64_t>(chunk.data.size());
+  on_wire_bytes_ += chunk.rows * wire_bytes_;
   block->set_data(std::move(chunk.data));
   block->set_dtype(ToProtoDataType(options_.dtype));
   block->set_rows(static_cast<uint32_t>(chunk.rows));

@@ -19,7 +19,7 @@ class TagOutput {
   struct Options {
     OutputType dtype = OutputType::kFp32;
     int64_t dim = 0;
-    int64_t max_chunk_bytes = 0;  // at least one row
+    int64_t max_chunk_bytes = 0;  // scales included; at least one row
     int64_t budget_bytes = 0;
   };
   explicit TagOutput(const Options& options);
@@ -54,7 +54,8 @@ class TagOutput {
   bool Extends(const Chunk& chunk, uint32_t sequence, int64_t row) const;
 
   const Options options_;
-  const int64_t row_bytes_;
+  const int64_t row_bytes_;   // values
+  const int64_t wire_bytes_;  // values and scale: what budgets count
   const int64_t max_chunk_rows_;
   std::deque<Chunk> chunks_;
   int64_t waiting_bytes_ = 0;  // in chunks_ and on the wire

@@ -523,7 +523,7 @@ TEST_F(EncodeStreamTest, OpenTagsAreBounded) {
 }
 
 TEST_F(EncodeStreamTest, IdsThatArriveAreBoundedAndTheRoomComesBack) {
-  Connect({.max_receiving_bytes = 1 << 20});
+  Connect({.max_receiving_bytes = 4 << 20});  // a million ids
   Write(MakeOpen(1, {1 << 20}));
   ReadAccepted(1);
   Data(1, 0, std::string(1 << 19, '\1'));
@@ -537,6 +537,14 @@ TEST_F(EncodeStreamTest, IdsThatArriveAreBoundedAndTheRoomComesBack) {
   Send(MakeOpen(3, {1 << 20}), std::string(1 << 20, '\1'));
   ReadAccepted(3);
   scheduler_.AwaitSubmitted(2);
+}
+
+TEST_F(EncodeStreamTest, MoreIdsThanTheServerEverHoldsAreRefusedForGood) {
+  Connect({.max_receiving_bytes = 1 << 20});
+  Write(MakeOpen(1, {1 << 20}));
+  const v1::StreamFailed failed = ReadFailed(1);
+  EXPECT_EQ(failed.reason(), "REQUEST_TOO_LARGE");
+  EXPECT_FALSE(failed.has_retry_after());
 }
 
 TEST_F(EncodeStreamTest, ARequestWhoseIdsNeverComeExpires) {

@@ -1,9 +1,12 @@
 // Encode through the port: codes, details, deadlines, cancellation, and what the reply says.
 #include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
 
+#include "absl/strings/str_cat.h"
 #include "google/rpc/status.pb.h"
 #include "model/base/error.h"
 #include "tests/unit/rpc/rpc_fixture.h"
@@ -155,6 +158,43 @@ TEST_F(EncodeTest, AFullQueueSaysWhenToComeBack) {
   EXPECT_GE(pushback, 800);
   EXPECT_LE(pushback, 1200);
   EXPECT_FALSE(OnlyRecord().record.admitted);
+}
+
+// A client with the retry policy of a service config; it only repeats calls of which the server has
+// sent nothing but trailers.
+class RetryTest : public EncodeTest {
+ protected:
+  grpc::Status EncodeWithRetries() {
+    grpc::ChannelArguments arguments;
+    arguments.SetServiceConfigJSON(R"({"methodConfig": [{
+        "name": [{"service": "longwave.v1.EncoderService"}],
+        "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.001s", "maxBackoff": "0.001s",
+                        "backoffMultiplier": 1,
+                        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]}}]})");
+    const auto channel = grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", server_->port()),
+                                                   grpc::InsecureChannelCredentials(), arguments);
+    grpc::ClientContext context;
+    v1::EncodeResponse response;
+    return v1::EncoderService::NewStub(channel)->Encode(&context, MakeRequest({{1}}), &response);
+  }
+};
+
+TEST_F(RetryTest, ARefusalWithATimeIsRepeatedByTheClientsLibrary) {
+  Start();
+  scheduler_.RefuseNext(
+      MakeError({.reason = ErrorReason::kQueueFull, .retry_after = milliseconds(1)}, "full"));
+  auto call = std::async(std::launch::async, [this] { return EncodeWithRetries(); });
+  ComputeAll(scheduler_.AwaitSubmitted(1));
+  EXPECT_TRUE(call.get().ok());
+  EXPECT_EQ(metrics_.AwaitEnded(2).size(), 2u);
+}
+
+TEST_F(RetryTest, ARefusalForGoodIsNotRepeated) {
+  Start();
+  scheduler_.RefuseNext(MakeError(ErrorReason::kDeadlineUnmeetable, "too late"));
+  const grpc::Status status = EncodeWithRetries();
+  EXPECT_EQ(Info(status).reason(), "DEADLINE_UNMEETABLE");
+  EXPECT_EQ(metrics_.AwaitEnded(1).size(), 1u);
 }
 
 TEST_F(EncodeTest, AnUnmeetableDeadlineForbidsRetries) {

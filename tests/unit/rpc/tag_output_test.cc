@@ -126,12 +126,22 @@ TEST(TagOutputTest, ClearDropsWhatWaitsAndKeepsCount) {
 TEST(TagOutputTest, Int8ChunksCarryOneScaleARow) {
   TagOutput output = MakeOutput(/*chunk_rows=*/1, /*budget_rows=*/100, OutputType::kInt8);
   EXPECT_EQ(Offer(output, 1, 6), RowSink::Answer::kTaken);
-  // Four bytes a row: four rows fit where one of fp32 does.
+  // Four bytes a row and four of its scale: two rows fit where one of fp32 does.
   const v1::StreamChunk first = output.PopChunk();
-  EXPECT_EQ(first.embeddings().rows(), 4u);
-  EXPECT_EQ(first.embeddings().scales_size(), 4);
+  EXPECT_EQ(first.embeddings().rows(), 2u);
+  EXPECT_EQ(first.embeddings().scales_size(), 2);
   EXPECT_FLOAT_EQ(first.embeddings().scales(0), 7.0f / 127);
+  output.PopChunk();
   EXPECT_EQ(output.PopChunk().embeddings().scales_size(), 2);
+  EXPECT_FALSE(output.HasChunk());
+}
+
+TEST(TagOutputTest, ChunksOfTheNarrowestRowsFitIntoAMessage) {
+  TagOutput output(
+      {.dtype = OutputType::kInt8, .dim = 1, .max_chunk_bytes = 1 << 20, .budget_bytes = 4 << 20});
+  const std::vector<float> values(1 << 20, 1.0f);
+  output.Take(0, 0, {.values = values, .rows = 1 << 20, .dim = 1});
+  EXPECT_LT(output.PopChunk().ByteSizeLong(), (1u << 20) + 1024);
 }
 
 TEST(TagOutputTest, SequencesDoNotShareChunks) {
