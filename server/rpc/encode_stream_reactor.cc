@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 
-#include "absl/strings/str_cat.h"
 #include "model/base/error.h"
 #include "server/rpc/deadline.h"
 #include "server/rpc/message_io.h"
@@ -16,42 +15,12 @@ namespace {
 // the server remember for ever.
 constexpr size_t kMaxEndedEarly = 4096;
 
-// How long a client with too many open tags should wait.
-constexpr std::chrono::milliseconds kTagRetry{100};
-
 Instant CallDeadline(grpc::CallbackServerContext* context, Instant now) {
   const std::optional<Nanoseconds> left = TimeLeft(context->raw_deadline());
   return left.has_value() ? now + *left : kNever;
 }
 
-absl::Status Violation(absl::string_view what) {
-  return MakeError(ErrorReason::kProtocolViolation, what);
-}
-
 }  // namespace
-
-// Carries the rows of one sequence to its tag.
-class EncodeStreamReactor::Consumer final : public SequenceConsumer {
- public:
-  Consumer(std::shared_ptr<EncodeStreamReactor> stream, TagPtr tag, size_t sequence)
-      : stream_(std::move(stream)), tag_(std::move(tag)), sequence_(sequence) {}
-
-  RowSink::Answer OnRows(int64_t first_row, RowBlock rows) override {
-    return stream_->OnRows(*tag_, sequence_, first_row, rows);
-  }
-  void OnProgress(double fraction) override { stream_->OnProgress(*tag_, sequence_, fraction); }
-  void OnEnd(absl::StatusOr<SequenceReport> result, const SequenceTimes& times) override {
-    // The scheduler may keep the consumer for a while; the call must not wait for that.
-    const std::shared_ptr<EncodeStreamReactor> stream = std::move(stream_);
-    const TagPtr tag = std::move(tag_);
-    stream->OnSequenceEnd(*tag, sequence_, std::move(result), times);
-  }
-
- private:
-  std::shared_ptr<EncodeStreamReactor> stream_;
-  TagPtr tag_;
-  const size_t sequence_;
-};
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EncodeStreamReactor::Start(
     ServiceCore* core, grpc::CallbackServerContext* context) {
@@ -92,7 +61,8 @@ void EncodeStreamReactor::OnReadDone(bool ok) {
     // A client that leaves ends the reading too, often before OnCancel.
     const absl::Status error = context_->IsCancelled()
                                    ? MakeError(ErrorReason::kCancelled, "the client left")
-                                   : Violation("the client closed its side before StreamEnd");
+                                   : MakeError(ErrorReason::kProtocolViolation,
+                                               "the client closed its side before StreamEnd");
     for (const auto& [id, tag] : tags_) {
       if (tag->phase() == StreamTag::Phase::kReceiving) {
         tag->end_received = true;
@@ -117,145 +87,6 @@ void EncodeStreamReactor::OnReadDone(bool ok) {
   }
   Do(std::move(decided));
   if (go_on) StartRead(&in_);
-}
-
-void EncodeStreamReactor::Handle(const v1::EncodeStreamRequest& message) {
-  if (message.message_case() == v1::EncodeStreamRequest::kEnd) {
-    HandleEnd(message.tag());
-    return;
-  }
-  Decided decided;
-  {
-    MutexLock lock(&mutex_);
-    if (!broken_.ok() || finished_) return;
-    switch (message.message_case()) {
-      case v1::EncodeStreamRequest::kOpen:
-        HandleOpen(message.tag(), message.open(), decided);
-        break;
-      case v1::EncodeStreamRequest::kData:
-        HandleData(message.tag(), message.data(), decided);
-        break;
-      case v1::EncodeStreamRequest::kCancel:
-        HandleCancel(message.tag(), decided);
-        break;
-      default:
-        if (const TagPtr tag = Find(message.tag())) {
-          Fail(*tag, Violation("a stream message that says nothing"), decided);
-        } else {
-          HandleStray(message.tag(), "a stream message that says nothing");
-        }
-    }
-    Advance(decided);
-  }
-  Do(std::move(decided));
-}
-
-void EncodeStreamReactor::HandleOpen(uint64_t id, const v1::StreamOpen& open, Decided& decided) {
-  if (const TagPtr tag = Find(id)) {
-    Fail(*tag, Violation("StreamOpen for a tag that is open"), decided);
-    return;
-  }
-  ended_early_.erase(id);
-  if (tags_.size() >= static_cast<size_t>(core_->options().max_stream_tags)) {
-    AddFailed(id, MakeError({.reason = ErrorReason::kQueueFull,
-                             .limit = absl::StrCat(core_->options().max_stream_tags),
-                             .retry_after = kTagRetry},
-                            "too many requests are open on this stream"));
-    return;
-  }
-  const auto tag = std::make_shared<StreamTag>(id, core_);
-  tags_[id] = tag;
-  const absl::StatusOr<Backend> backend = core_->Enter();
-  const Instant deadline =
-      std::min(call_deadline_,
-               core_->clock().Now() + FromSeconds(core_->options().max_stream_deadline_seconds));
-  const absl::Status status = backend.ok() ? tag->Open(open, backend_, deadline) : backend.status();
-  if (status.ok()) {
-    Arm(deadline);
-  } else {
-    tag->Fail(status);
-  }
-}
-
-void EncodeStreamReactor::HandleData(uint64_t id, const v1::StreamData& data, Decided& decided) {
-  const TagPtr tag = Find(id);
-  if (tag == nullptr) {
-    HandleStray(id, "StreamData for a tag that is not open");
-  } else if (tag->end_received) {
-    Fail(*tag, Violation("StreamData after StreamEnd"), decided);
-  } else if (tag->phase() == StreamTag::Phase::kReceiving) {
-    if (absl::Status status = tag->AddIds(data); !status.ok()) Fail(*tag, status, decided);
-  }
-}
-
-void EncodeStreamReactor::HandleCancel(uint64_t id, Decided& decided) {
-  ended_early_.erase(id);
-  // A tag that has just ended is no mistake of the client's.
-  if (const TagPtr tag = Find(id)) {
-    tag->end_received = true;
-    Fail(*tag, MakeError(ErrorReason::kCancelled, "the client cancelled this tag"), decided);
-  }
-}
-
-void EncodeStreamReactor::HandleEnd(uint64_t id) {
-  Decided decided;
-  TagPtr tag;
-  std::vector<SequenceTask> tasks;
-  {
-    MutexLock lock(&mutex_);
-    if (!broken_.ok() || finished_) return;
-    tag = Find(id);
-    if (tag == nullptr) {
-      HandleStray(id, "StreamEnd for a tag that is not open");
-      if (const TagPtr stray = Find(id)) stray->end_received = true;
-      ended_early_.erase(id);
-    } else if (std::exchange(tag->end_received, true)) {
-      Fail(*tag, Violation("a second StreamEnd"), decided);
-    } else if (tag->phase() == StreamTag::Phase::kReceiving) {
-      absl::StatusOr<std::vector<SequenceTask>> closed = tag->Close();
-      if (closed.ok()) {
-        tasks = *std::move(closed);
-      } else {
-        Fail(*tag, closed.status(), decided);
-      }
-    }
-    Advance(decided);
-  }
-  Do(std::move(decided));
-  if (!tasks.empty()) Submit(tag, std::move(tasks));
-}
-
-void EncodeStreamReactor::HandleStray(uint64_t id, const char* what) {
-  if (ended_early_.count(id) > 0) return;
-  AddFailed(id, Violation(what));
-}
-
-void EncodeStreamReactor::AddFailed(uint64_t id, absl::Status error) {
-  const auto tag = std::make_shared<StreamTag>(id, core_);
-  tag->Fail(std::move(error));
-  tags_[id] = tag;
-}
-
-void EncodeStreamReactor::Submit(const TagPtr& tag, std::vector<SequenceTask> tasks) {
-  for (size_t s = 0; s < tasks.size(); ++s) {
-    tasks[s].consumer = std::make_shared<Consumer>(shared_from_this(), tag, s);
-  }
-  absl::StatusOr<Scheduler::Ticket> ticket =
-      backend_.scheduler->Submit(std::move(tasks), tag->priority(), tag->deadline());
-  Decided decided;
-  {
-    MutexLock lock(&mutex_);
-    if (ticket.ok()) {
-      tag->ticket = *ticket;
-      // What happened while the ticket was not known yet.
-      if (!tag->error().ok()) decided.cancel.emplace_back(*ticket, tag->error());
-      if (tag->ready_before_ticket) decided.ready.push_back(*ticket);
-    } else {
-      tag->NotSubmitted(ticket.status());
-    }
-    Advance(decided);
-  }
-  Do(std::move(decided));
 }
 
 RowSink::Answer EncodeStreamReactor::OnRows(StreamTag& tag, size_t sequence, int64_t first_row,

@@ -74,7 +74,7 @@ absl::Status SchedulerOptions::Validate() const {
       {"--max_batch_sequences", static_cast<double>(max_batch_sequences), 1, 65536},
       {"--max_resident_bytes", static_cast<double>(max_resident_bytes), 1, kMostBytes},
       {"--max_paused_jobs", static_cast<double>(max_paused_jobs), 0, 1024},
-      {"--max_stall_seconds", max_stall_seconds, 0.001, 86400}};
+      {"--max_stall", max_stall_seconds, 0.001, 86400}};
   std::vector<std::string> problems;
   for (const Range& range : ranges) {
     if (range.value >= range.low && range.value <= range.high) continue;  // false for NaN

@@ -24,7 +24,7 @@ TEST(SchedulerOptionsTest, EveryProblemNamesItsFlag) {
   for (const char* flag :
        {"--max_queue_sequences", "--max_queue_tokens", "--max_batch_seconds = nan",
         "--max_batch_tokens", "--max_batch_sequences", "--max_resident_bytes", "--max_paused_jobs",
-        "--max_stall_seconds"}) {
+        "--max_stall"}) {
     EXPECT_THAT(message, HasSubstr(flag));
   }
 }
