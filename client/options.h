@@ -79,9 +79,10 @@ struct EncodeOptions {
   // the service config, for streams none.
   absl::Duration timeout = absl::InfiniteDuration();
 
-  // Long lists travel as several requests of about this many tokens, so many at a time.
+  // Long lists travel as several requests of about this many tokens, so many at a time: enough that
+  // a server has the next batch when it ends one, and not so many that the last one waits long.
   int64_t tokens_per_request = 1 << 15;
-  int max_in_flight = 8;
+  int max_in_flight = 4;
   // A sequence that fails does not fail the call: see SequenceResult::status.
   bool keep_going = false;
 };

@@ -15,8 +15,8 @@ namespace {
 
 constexpr size_t kFirstValues = 3;
 // Documents this long travel by EncodeStream even if a unary request could hold them: it tells of
-// its progress and needs no second sending of ids when it breaks.
-constexpr int64_t kStreamTokens = 1 << 18;
+// its progress, and servers give it more time than a unary call.
+constexpr int64_t kStreamTokens = 1 << 17;
 // Short documents are held until there are enough to keep all requests in flight busy.
 constexpr size_t kMaxWaiting = 4096;
 

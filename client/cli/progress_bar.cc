@@ -39,10 +39,13 @@ std::string RenderProgress(const ProgressState& state, int width) {
     fraction = std::max(fraction, static_cast<double>(state.rows) / state.total_rows);
   }
   fraction = std::clamp(fraction, 0.0, 1.0);
-  const int filled = static_cast<int>(fraction * kBarCells);
-  std::string line = absl::StrFormat("%s [%s%s] %3d%%", ShortName(state.name, kNameWidth),
-                                     std::string(filled, '#'), std::string(kBarCells - filled, '.'),
-                                     static_cast<int>(fraction * 100));
+  std::string line = ShortName(state.name, kNameWidth);
+  // Where nothing is known of the progress, an empty bar would look like none is made.
+  if (state.total_rows > 0 || fraction > 0) {
+    const int filled = static_cast<int>(fraction * kBarCells);
+    absl::StrAppendFormat(&line, " [%s%s] %3d%%", std::string(filled, '#'),
+                          std::string(kBarCells - filled, '.'), static_cast<int>(fraction * 100));
+  }
   if (state.total_rows > 1) {
     absl::StrAppend(&line, "  ", state.rows, "/", state.total_rows, " rows");
   }

@@ -25,10 +25,15 @@ TEST(RenderProgressTest, GoesByTheServersWordWhereThereIsOneRow) {
 }
 
 TEST(RenderProgressTest, MakesNoGuessBeforeItKnowsOrWhenDone) {
-  EXPECT_EQ(RenderProgress({.name = "x", .elapsed = absl::Seconds(1)}, 100),
+  EXPECT_EQ(RenderProgress({.name = "x", .total_rows = 1, .elapsed = absl::Seconds(1)}, 100),
             "x [....................]   0%  00:01");
   EXPECT_EQ(RenderProgress({.name = "x", .fraction = 2, .elapsed = absl::Seconds(1)}, 100),
             "x [####################] 100%  00:01");
+}
+
+TEST(RenderProgressTest, HasNoBarWhereNothingIsKnown) {
+  EXPECT_EQ(RenderProgress({.name = "12 documents", .elapsed = absl::Seconds(1)}, 100),
+            "12 documents  00:01");
 }
 
 TEST(RenderProgressTest, KeepsToTheWidth) {
