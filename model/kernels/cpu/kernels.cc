@@ -1,0 +1,84 @@
+#include "model/kernels/cpu/kernels.h"
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "hwy/targets.h"
+#include "model/kernels/cpu/kernel_parts.h"
+
+namespace longwave::cpu {
+namespace {
+
+struct TargetName {
+  int64_t target;
+  const char* name;
+};
+// Best first.
+constexpr TargetName kTargets[] = {{HWY_AVX3, "avx512"},
+                                   {HWY_AVX2, "avx2"},
+                                   {HWY_SSE4, "sse4"},
+                                   {HWY_NEON, "neon"},
+                                   {HWY_EMU128 | HWY_SCALAR, "scalar"}};
+
+Kernels MakeKernels(const TargetName& target) {
+  hwy::ChosenTarget chosen;
+  chosen.Update(target.target);
+  const FeatureKernels features = FeatureKernelsAt(chosen.GetIndex());
+  const TileKernels tile = TileKernelsAt(chosen.GetIndex());
+  return {.name = target.name,
+          .query_features = features.query_features,
+          .key_features = features.key_features,
+          .pack_values = features.pack_values,
+          .accumulate_tile = tile.accumulate_tile,
+          .accumulate_state = tile.accumulate_state,
+          .apply_state = tile.apply_state,
+          .combine = tile.combine,
+          .divide = tile.divide};
+}
+
+const std::vector<Kernels>& AllKernels() {
+  static const auto* const kAll = [] {
+    auto* const all = new std::vector<Kernels>;
+    const int64_t runnable = (hwy::SupportedTargets() | HWY_EMU128 | HWY_SCALAR) & HWY_TARGETS;
+    for (const TargetName& target : kTargets) {
+      if ((target.target & runnable) != 0) all->push_back(MakeKernels(target));
+    }
+    return all;
+  }();
+  return *kAll;
+}
+
+struct Free {
+  void operator()(float* memory) const { std::free(memory); }
+};
+
+}  // namespace
+
+std::vector<const Kernels*> SupportedKernels() {
+  std::vector<const Kernels*> supported;
+  for (const Kernels& kernels : AllKernels()) supported.push_back(&kernels);
+  return supported;
+}
+
+const Kernels* FindKernels(absl::string_view name) {
+  for (const Kernels& kernels : AllKernels()) {
+    if (name == "auto" || name == kernels.name) return &kernels;
+  }
+  return nullptr;
+}
+
+float* ThreadScratch(int64_t floats) {
+  thread_local std::unique_ptr<float, Free> memory;
+  thread_local int64_t size = 0;
+  if (floats > size) {
+    memory.reset();
+    const size_t bytes = static_cast<size_t>(RoundUp(floats, 16)) * sizeof(float);
+    memory.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
+    size = memory == nullptr ? 0 : floats;
+    if (memory == nullptr) throw std::bad_alloc();
+  }
+  return memory.get();
+}
+
+}  // namespace longwave::cpu
