@@ -10,7 +10,8 @@ Installs the system packages (apt) and the Python environment (.venv) that the
 build needs: compiler, gRPC, protobuf, Abseil, Prometheus-cpp, LibTorch (CPU).
 
   --test   also what the tests use: clang 19, promtool, buf, Python gRPC, numpy
-  --cuda   also the CUDA compiler and libraries (about 5 GB; no GPU needed)
+  --cuda   also LibTorch for CUDA, nvcc and CUDA's libraries, in an environment of
+           their own (.venv-cuda, about 5 GB; no GPU needed)
 
 Runs as root or through sudo. A second run finds everything there and is quick.
 USAGE
@@ -29,6 +30,7 @@ done
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
+cuda_venv="$root/.venv-cuda"
 say() { printf 'setup: %s\n' "$*" >&2; }
 
 # One list, one place. Versions are Debian 12's; the pip side is pinned below.
@@ -42,13 +44,12 @@ pip_packages=("cmake==4.4.4" "ninja==1.13.2" "numpy==2.4.6" "googleapis-common-p
 # LibTorch alone: --no-deps keeps the CUDA libraries away. libtorch_cpu.so of this
 # wheel needs these two small CUDA libraries at load time and nothing else of CUDA.
 torch_packages=("torch==2.11.0" "nvidia-cuda-runtime==13.0.96" "nvidia-cuda-cupti==13.0.85")
+# The same wheel with all that it asks for, and the compiler.
+cuda_packages=("torch==2.11.0" "cuda-toolkit[nvcc,cccl,crt]==13.0.2" "nvidia-nvvm==13.0.*")
 if [ "$with_test" = 1 ]; then
   apt_packages+=(clang-19 libclang-rt-19-dev clang-format-19 prometheus curl)
   pip_packages+=("grpcio==1.85.1" "grpcio-tools==1.85.1" "grpcio-health-checking==1.85.1"
     "grpcio-reflection==1.85.1" "pytest==9.2.0" "buf-bin==1.75.0")
-fi
-if [ "$with_cuda" = 1 ]; then
-  torch_packages=("torch==2.11.0" "cuda-toolkit[nvcc,cccl,crt]==13.0.2" "nvidia-nvvm==13.0.*")
 fi
 
 as_root() {
@@ -70,32 +71,43 @@ else
   say "apt: all ${#apt_packages[@]} packages are there"
 fi
 
-if [ ! -x "$venv/bin/python" ]; then
-  say "python: making .venv"
-  /usr/bin/python3 -m venv "$venv"
-fi
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input -q "$@"; }
-# The stamp holds the list that was installed last, so that an unchanged list costs nothing.
-stamp="$venv/.longwave-setup"
-wanted="${pip_packages[*]} ${torch_packages[*]}"
-if ! grep -qxF "$wanted" "$stamp" 2>/dev/null; then
-  say "pip: ${pip_packages[*]}"
-  pip install "${pip_packages[@]}"
-  if [ "$with_cuda" = 1 ]; then
-    say "pip: LibTorch and the CUDA compiler (some minutes)"
-    pip install "${torch_packages[@]}"
-  else
-    say "pip: LibTorch for CPU (${torch_packages[*]})"
-    pip install --no-deps "${torch_packages[@]}"
+# make_venv <folder>
+make_venv() {
+  if [ ! -x "$1/bin/python" ]; then
+    say "python: making $(basename "$1")"
+    /usr/bin/python3 -m venv "$1"
   fi
-  echo "$wanted" >>"$stamp"
-else
-  say "pip: all packages are there"
-fi
+}
+# install_once <folder> <what> <command...>: runs the command unless it ran before with this list.
+# The stamp holds the lists that were installed, so that an unchanged one costs nothing.
+install_once() {
+  local stamp="$1/.longwave-setup" what="$2"
+  shift 2
+  if grep -qxF "$*" "$stamp" 2>/dev/null; then
+    say "pip: all packages for $what are there"
+    return
+  fi
+  say "pip: $what"
+  "$@"
+  echo "$*" >>"$stamp"
+}
+# pip_install <folder> <arguments...>
+pip_install() {
+  local folder="$1"
+  shift
+  "$folder/bin/python" -m pip --disable-pip-version-check --no-input -q install "$@"
+}
+
+make_venv "$venv"
+install_once "$venv" "tools" pip_install "$venv" "${pip_packages[@]}"
+install_once "$venv" "LibTorch for CPU" pip_install "$venv" --no-deps "${torch_packages[@]}"
 
 if [ "$with_cuda" = 1 ]; then
+  make_venv "$cuda_venv"
+  install_once "$cuda_venv" "LibTorch for CUDA and nvcc (some minutes)" \
+    pip_install "$cuda_venv" "${cuda_packages[@]}"
   # The wheels ship versioned libraries only; the linker and CMake look for the bare names.
-  cuda="$("$venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/nvidia/cu13"
+  cuda="$("$cuda_venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/nvidia/cu13"
   [ -e "$cuda/lib64" ] || ln -s lib "$cuda/lib64"
   for library in "$cuda"/lib/*.so.*; do
     bare="${library%%.so.*}.so"

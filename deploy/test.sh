@@ -7,22 +7,28 @@ source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
 
 usage() {
   cat <<'USAGE'
-usage: deploy/test.sh [--jobs N] [--skip-sanitizers] [--help]
+usage: deploy/test.sh [--cuda] [--jobs N] [--skip-sanitizers] [--help]
 
 In this order: set-up, lint of the API, build (release), Clang's thread-safety
 analysis, tests under AddressSanitizer + UndefinedBehaviorSanitizer, tests under
 ThreadSanitizer, all tests (release). Stops at the first stage that fails.
 Logs: build/test-logs/.
 
+With --cuda instead: set-up, build of what CUDA changes (server, tests/gpu), the
+tests labelled gpu. It needs no GPU: those tests then skip and say so.
+
+  --cuda              the CUDA flavour (about 5 GB more of packages)
   --jobs N            compile and test jobs (default: cores, less if memory is short)
   --skip-sanitizers   leave out Clang's analysis and the sanitizers
 USAGE
 }
 
+cuda=0
 jobs=""
 sanitizers=1
 while [ $# -gt 0 ]; do
   case "$1" in
+    --cuda) cuda=1; shift ;;
     --jobs) jobs="${2:?test: --jobs needs a number}"; shift 2 ;;
     --skip-sanitizers) sanitizers=0; shift ;;
     -h | --help) usage; exit 0 ;;
@@ -40,16 +46,36 @@ build() {
   cmake --preset "$preset" "$@" && cmake --build --preset "$preset" --parallel "$jobs"
 }
 
-# run_tests <preset>
+# Only what CUDA changes: the rest is built and tested in the CPU flavour.
+build_cuda() {
+  cmake --preset cuda &&
+    cmake --build --preset cuda --parallel "$jobs" --target longwave-server longwave_gpu_tests
+}
+
+# run_tests <preset> <ctest arguments...>
 run_tests() {
-  ctest --test-dir "build/$1" --parallel "$jobs" --output-on-failure --no-tests=error \
-    --output-junit "$logs/$1.xml"
+  local preset="$1"
+  shift
+  ctest --test-dir "build/$preset" --parallel "$jobs" --output-on-failure --no-tests=error \
+    --output-junit "$logs/$preset.xml" "$@"
 }
 
 sanitized() { build "$1" && run_tests "$1"; }
 
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 
+if [ "$cuda" = 1 ]; then
+  stage "set-up, cuda" bash deploy/setup.sh --test --cuda
+  stage "build, cuda" build_cuda
+  say "seconds of each stage:"
+  print_stages
+  say "tests labelled gpu:"
+  jobs=1  # there is one device
+  run_tests cuda --label-regex '^gpu$'
+  skipped="$(grep -ho 'no usable GPU[^&<]*' "$logs/cuda.xml" | sort -u || true)"
+  if [ -n "$skipped" ]; then say "skipped tests: $skipped"; fi
+  exit
+fi
 stage "set-up" bash deploy/setup.sh --test
 stage "lint of the API" buf lint
 stage "build, release" build release

@@ -2,10 +2,17 @@
 # file insists on CUDA; a CPU build needs two libraries and the headers only, a CUDA build
 # (LONGWAVE_CUDA) two more and the CUDA runtime's headers, which lie in a wheel beside it.
 #
-# Input: LIBTORCH_ROOT, the wheel's torch folder (default: the one in the project's .venv).
+# Input: LIBTORCH_ROOT, the wheel's torch folder (default: the one in the project's .venv, or in its
+# .venv-cuda).
 
 if(NOT LIBTORCH_ROOT)
-  file(GLOB _libtorch_candidates "${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
+  if(LONGWAVE_CUDA)
+    set(_libtorch_venv .venv-cuda)
+  else()
+    set(_libtorch_venv .venv)
+  endif()
+  file(GLOB _libtorch_candidates
+    "${CMAKE_SOURCE_DIR}/${_libtorch_venv}/lib/python3*/site-packages/torch")
   if(_libtorch_candidates)
     list(GET _libtorch_candidates 0 LIBTORCH_ROOT)
   endif()
