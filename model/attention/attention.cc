@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "model/attention/routes/fft.h"
 #include "model/attention/routes/tiles.h"
 #include "model/base/error.h"
+#include "model/base/mutex.h"
 
 namespace longwave {
 
@@ -29,6 +31,12 @@ namespace {
 
 int64_t ElementBytes(at::ScalarType type) { return type == at::kDouble ? 8 : 4; }
 
+void Add(const AttentionCost& part, AttentionCost& total) {
+  total.flops += part.flops;
+  total.bytes += part.bytes;
+  total.largest_piece_flops = std::max(total.largest_piece_flops, part.largest_piece_flops);
+}
+
 class LayerAttention final : public Attention {
  public:
   LayerAttention(const ModelConfig& config, const AttentionShape& shape, at::Device device,
@@ -40,20 +48,19 @@ class LayerAttention final : public Attention {
                    ToeplitzWeights(std::move(bias), config.attention.causal, config.max_tokens),
                .features = std::move(features)},
         tile_type_(TilePrecision(layer_.weights.Spread()) == Precision::kFp32 ? at::kFloat
-                                                                              : at::kDouble) {
-    if (shape.positive() && layer_.weights.structured()) {
-      chunkwise_weights_ = std::make_shared<const ChunkwiseWeights>(
-          MakeChunkwiseWeights(layer_.weights, at::TensorOptions(device).dtype(tile_type_)));
-    }
-  }
+                                                                              : at::kDouble) {}
 
   double spread() const { return layer_.weights.Spread(); }
 
-  Route Plan(int64_t n) const override { return PlanRoute(layer_.shape, layer_.weights, n); }
+  Route Plan(int64_t n) const override { return MainRoute(PlanHeads(Facts(), n)); }
+  std::string PlanText(int64_t n) const override {
+    return longwave::PlanText(PlanHeads(Facts(), n));
+  }
   absl::Status Check(int64_t n, Route route) const override {
-    return CheckRoute(layer_.shape, layer_.weights, n, route);
+    return CheckRoute(Facts(), n, route);
   }
   AttentionCost Cost(int64_t n, Route route) const override;
+  std::vector<RouteShare> Shares(int64_t n, Route route) const override;
   AttentionCounters Counters() const override {
     return {.fft_fp32 = fft_fp32_.load(std::memory_order_relaxed),
             .fft_fp64 = fft_fp64_.load(std::memory_order_relaxed),
@@ -69,45 +76,66 @@ class LayerAttention final : public Attention {
     std::vector<int64_t> fp64;
     std::vector<int64_t> tiles;
   };
-  GuardedHeads Guard(int64_t n) const;
-  AttentionCost GuardedCost(int64_t n) const;
+  LayerFacts Facts() const {
+    return {.shape = layer_.shape,
+            .weights = layer_.weights,
+            .preferred = layer_.config.preferred_route};
+  }
+  std::shared_ptr<const ChunkwiseWeights> BandOf(const std::vector<int64_t>& heads) const;
+  GuardedHeads Guard(const std::vector<int64_t>& heads, int64_t n) const;
+  AttentionCost GroupCost(const HeadGroup& group, int64_t n) const;
+  AttentionCost GuardedCost(const std::vector<int64_t>& heads, int64_t n) const;
+  std::unique_ptr<AttentionPass> BeginGroup(RouteContext context, HeadMethod method) const;
   std::unique_ptr<AttentionPass> BeginGuarded(const RouteContext& context) const;
 
   const LayerState layer_;
   const at::ScalarType tile_type_;
-  std::shared_ptr<const ChunkwiseWeights> chunkwise_weights_;
+  mutable Mutex mutex_;
+  // By the heads that are computed together.
+  mutable std::map<std::vector<int64_t>, std::shared_ptr<const ChunkwiseWeights>> bands_
+      ABSL_GUARDED_BY(mutex_);
   mutable std::atomic<int64_t> fft_fp32_{0};
   mutable std::atomic<int64_t> fft_fp64_{0};
   mutable std::atomic<int64_t> fft_tiles_{0};
 };
 
-LayerAttention::GuardedHeads LayerAttention::Guard(int64_t n) const {
-  GuardedHeads heads;
-  for (int h = 0; h < layer_.shape.heads; ++h) {
+// Made when first asked for: which heads go together depends on the length.
+std::shared_ptr<const ChunkwiseWeights> LayerAttention::BandOf(
+    const std::vector<int64_t>& heads) const {
+  MutexLock lock(&mutex_);
+  std::shared_ptr<const ChunkwiseWeights>& band = bands_[heads];
+  if (band == nullptr) {
+    band = std::make_shared<const ChunkwiseWeights>(MakeChunkwiseWeights(
+        layer_.weights, heads, at::TensorOptions(layer_.device).dtype(tile_type_)));
+  }
+  return band;
+}
+
+LayerAttention::GuardedHeads LayerAttention::Guard(const std::vector<int64_t>& heads,
+                                                   int64_t n) const {
+  GuardedHeads guarded;
+  for (const int64_t head : heads) {
+    const int h = static_cast<int>(head);
     switch (FftPrecision(layer_.weights.RowSumRatio(h, n), layer_.shape.normalised)) {
       case Precision::kFp32:
-        heads.fp32.push_back(h);
+        guarded.fp32.push_back(h);
         break;
       case Precision::kFp64:
-        heads.fp64.push_back(h);
+        guarded.fp64.push_back(h);
         break;
       case Precision::kTiles:
-        heads.tiles.push_back(h);
+        guarded.tiles.push_back(h);
         break;
     }
   }
-  return heads;
+  return guarded;
 }
 
-AttentionCost LayerAttention::GuardedCost(int64_t n) const {
-  const GuardedHeads heads = Guard(n);
+AttentionCost LayerAttention::GuardedCost(const std::vector<int64_t>& members, int64_t n) const {
+  const GuardedHeads heads = Guard(members, n);
   AttentionCost total;
-  const auto add = [&](const std::vector<int64_t>& members, auto cost_of) {
-    if (members.empty()) return;
-    const AttentionCost cost = cost_of(static_cast<int64_t>(members.size()));
-    total.flops += cost.flops;
-    total.bytes += cost.bytes;
-    total.largest_piece_flops = std::max(total.largest_piece_flops, cost.largest_piece_flops);
+  const auto add = [&](const std::vector<int64_t>& part, auto cost_of) {
+    if (!part.empty()) Add(cost_of(static_cast<int64_t>(part.size())), total);
   };
   add(heads.fp32, [&](int64_t count) { return FftCost(layer_.shape, count, n, at::kFloat); });
   add(heads.fp64, [&](int64_t count) { return FftCost(layer_.shape, count, n, at::kDouble); });
@@ -117,7 +145,7 @@ AttentionCost LayerAttention::GuardedCost(int64_t n) const {
 }
 
 std::unique_ptr<AttentionPass> LayerAttention::BeginGuarded(const RouteContext& context) const {
-  const GuardedHeads heads = Guard(context.tokens());
+  const GuardedHeads heads = Guard(context.heads, context.tokens());
   std::vector<std::unique_ptr<AttentionPass>> parts;
   const auto add = [&](const std::vector<int64_t>& members, at::ScalarType type, auto make,
                        std::atomic<int64_t>& counter) {
@@ -135,40 +163,79 @@ std::unique_ptr<AttentionPass> LayerAttention::BeginGuarded(const RouteContext& 
   return std::make_unique<SequentialPass>(std::move(parts));
 }
 
-AttentionCost LayerAttention::Cost(int64_t n, Route route) const {
+AttentionCost LayerAttention::GroupCost(const HeadGroup& group, int64_t n) const {
   const int64_t bytes = ElementBytes(tile_type_);
-  switch (route == Route::kAuto ? Plan(n) : route) {
-    case Route::kDirect:
+  const int64_t count = static_cast<int64_t>(group.heads.size());
+  switch (group.method) {
+    case HeadMethod::kDirect:
       return DirectCost(layer_.shape, n);
-    case Route::kChunkwise:
-      return ChunkwiseCost(layer_.shape, layer_.weights, n, bytes);
-    case Route::kFft:
-      return GuardedCost(n);
-    default:
-      return TilesCost(layer_.shape, layer_.shape.heads, n, bytes);
+    case HeadMethod::kTiles:
+      return TilesCost(layer_.shape, count, n, bytes);
+    case HeadMethod::kBand:
+      return ChunkwiseCost(layer_.shape, *BandOf(group.heads), n, bytes);
+    case HeadMethod::kFft:
+      return GuardedCost(group.heads, n);
   }
+  return {};
+}
+
+std::vector<RouteShare> LayerAttention::Shares(int64_t n, Route route) const {
+  std::vector<RouteShare> shares;
+  for (const HeadGroup& group : PlanHeads(Facts(), n, route)) {
+    const AttentionCost cost = GroupCost(group, n);
+    const auto same = std::find_if(shares.begin(), shares.end(), [&](const RouteShare& share) {
+      return share.route == group.route();
+    });
+    if (same == shares.end()) {
+      shares.push_back({group.route(), cost});
+    } else {
+      Add(cost, same->cost);
+    }
+  }
+  return shares;
+}
+
+AttentionCost LayerAttention::Cost(int64_t n, Route route) const {
+  AttentionCost total;
+  for (const RouteShare& share : Shares(n, route)) Add(share.cost, total);
+  return total;
+}
+
+std::unique_ptr<AttentionPass> LayerAttention::BeginGroup(RouteContext context,
+                                                          HeadMethod method) const {
+  switch (method) {
+    case HeadMethod::kDirect:
+      return MakeDirectPass(std::move(context));
+    case HeadMethod::kTiles:
+      return MakeTilesPass(std::move(context));
+    case HeadMethod::kBand: {
+      std::shared_ptr<const ChunkwiseWeights> weights = BandOf(context.heads);
+      return MakeChunkwisePass(std::move(context), std::move(weights));
+    }
+    case HeadMethod::kFft:
+      return BeginGuarded(context);
+  }
+  return nullptr;
 }
 
 std::unique_ptr<AttentionPass> LayerAttention::Begin(Route route, at::TensorBase q,
                                                      at::TensorBase k, at::TensorBase v,
                                                      at::TensorBase out) const {
-  RouteContext context = {.layer = &layer_,
-                          .heads = AllHeads(layer_.shape),
-                          .precision = tile_type_,
-                          .q = at::Tensor(std::move(q)),
-                          .k = at::Tensor(std::move(k)),
-                          .v = at::Tensor(std::move(v)),
-                          .out = at::Tensor(std::move(out))};
-  switch (route) {
-    case Route::kDirect:
-      return MakeDirectPass(std::move(context));
-    case Route::kChunkwise:
-      return MakeChunkwisePass(std::move(context), chunkwise_weights_);
-    case Route::kFft:
-      return BeginGuarded(context);
-    default:
-      return MakeTilesPass(std::move(context));
+  const RouteContext all = {.layer = &layer_,
+                            .heads = {},
+                            .precision = tile_type_,
+                            .q = at::Tensor(std::move(q)),
+                            .k = at::Tensor(std::move(k)),
+                            .v = at::Tensor(std::move(v)),
+                            .out = at::Tensor(std::move(out))};
+  std::vector<std::unique_ptr<AttentionPass>> parts;
+  for (HeadGroup& group : PlanHeads(Facts(), all.tokens(), route)) {
+    RouteContext part = all;
+    part.heads = std::move(group.heads);
+    parts.push_back(BeginGroup(std::move(part), group.method));
   }
+  if (parts.size() == 1) return std::move(parts.front());
+  return std::make_unique<SequentialPass>(std::move(parts));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -42,6 +43,12 @@ struct AttentionCost {
   double largest_piece_flops = 0;
 };
 
+// The part of a pass that one route has.
+struct RouteShare {
+  Route route = Route::kTiles;
+  AttentionCost cost;
+};
+
 // What the precision guard of the FFT route took since the layer was made: heads of passes, by the
 // arithmetic that was good enough. Tiles: no transform was, and the head was computed in tiles.
 struct AttentionCounters {
@@ -57,18 +64,22 @@ class Attention {
  public:
   virtual ~Attention() = default;
 
-  // The route that AUTO takes for a sequence of n tokens: a pure function of weights, n, device
-  // class and build.
+  // The route that AUTO takes for most heads of a sequence of n tokens: a pure function of weights,
+  // n, device class and build.
   virtual Route Plan(int64_t n) const = 0;
+  // That of every head: "chunkwise", or "chunkwise 0-6 tiles 7" where they differ.
+  virtual std::string PlanText(int64_t n) const = 0;
   // FAILED_PRECONDITION if the route is not exact for this layer's bias and features, or not sane
   // at this length.
   virtual absl::Status Check(int64_t n, Route route) const = 0;
   virtual AttentionCost Cost(int64_t n, Route route) const = 0;
+  // The same by the routes of the heads: more than one part only for kAuto where heads differ.
+  virtual std::vector<RouteShare> Shares(int64_t n, Route route) const = 0;
   virtual AttentionCounters Counters() const = 0;
   // q, k, v, out: [n, heads, head_dim] fp32 on one device, any strides with the last one 1. q and k
   // are raw projections: normalisation, features and weights are the pass's. `out` may be the
-  // memory of q (each piece writes only rows whose q no later piece reads). `route` is not kAuto
-  // and passed Check. Tensors are kept until the pass ends.
+  // memory of q (each piece writes only rows whose q no later piece reads). `route` passed Check;
+  // kAuto: each head takes its own. Tensors are kept until the pass ends.
   virtual std::unique_ptr<AttentionPass> Begin(Route route, at::TensorBase q, at::TensorBase k,
                                                at::TensorBase v, at::TensorBase out) const = 0;
 };

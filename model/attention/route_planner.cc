@@ -1,6 +1,9 @@
 #include "model/attention/route_planner.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <map>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -13,57 +16,78 @@ namespace {
 // times the prediction, so outputs keep five digits.
 constexpr double kMaxFftError = 1e-6;
 
-// Of one token against so many keys.
-double TileCost(const AttentionShape& shape, double keys) {
-  return 2 * keys * static_cast<double>(shape.features + shape.head_dim);
+const DeviceCosts& CostsOf(const LayerFacts& facts) {
+  return facts.shape.device == DeviceClass::kCpu ? facts.costs.cpu : facts.costs.cuda;
 }
 
-// Causal tiles beyond the diagonal are not computed.
-double QuadraticCost(const AttentionShape& shape, int64_t n) {
-  return TileCost(shape, static_cast<double>(n)) * (shape.causal ? 0.5 : 1);
+double Channels(const AttentionShape& shape) {
+  return static_cast<double>(shape.features * (shape.head_dim + 1));
 }
 
-double ChunkwiseCost(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n) {
-  const int64_t sides = shape.causal ? 1 : 2;
-  const double window = static_cast<double>((sides * BandBlocks(weights) + 1) * kBlockTokens);
-  const double states = 8.0 * shape.features * (shape.head_dim + 1);
-  return TileCost(shape, std::min<double>(window, n)) + states;
+Precision HeadPrecision(const LayerFacts& facts, int head, int64_t n) {
+  return FftPrecision(facts.weights.RowSumRatio(head, n), facts.shape.normalised);
 }
 
-Precision HeadPrecision(const AttentionShape& shape, const ToeplitzWeights& weights, int head,
-                        int64_t n) {
-  return FftPrecision(weights.RowSumRatio(head, n), shape.normalised);
-}
-
-double FftCost(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n) {
-  const double channels = static_cast<double>(shape.features * (shape.head_dim + 1));
-  double total = 0;
-  for (int h = 0; h < weights.heads(); ++h) {
-    const Precision precision = HeadPrecision(shape, weights, h, n);
-    total += precision == Precision::kTiles ? QuadraticCost(shape, n)
-                                            : TransformFlops(shape.device, precision, n) * channels;
-  }
-  return total / weights.heads();
-}
-
-// Below this the transforms cannot win whatever the precision, and the row sums need not be formed.
-bool FftMayWin(const AttentionShape& shape, int64_t n, double other_cost) {
-  const double channels = static_cast<double>(shape.features * (shape.head_dim + 1));
-  return TransformFlops(shape.device, Precision::kFp32, n) * channels < other_cost;
-}
-
-bool AllHeadsInTiles(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n) {
-  for (int h = 0; h < weights.heads(); ++h) {
-    if (HeadPrecision(shape, weights, h, n) != Precision::kTiles) return false;
-  }
-  return true;
-}
-
-bool AnyHeadInTiles(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n) {
-  for (int h = 0; h < weights.heads(); ++h) {
-    if (HeadPrecision(shape, weights, h, n) == Precision::kTiles) return true;
+bool AnyHeadInTiles(const LayerFacts& facts, int64_t n) {
+  for (int h = 0; h < facts.weights.heads(); ++h) {
+    if (HeadPrecision(facts, h, n) == Precision::kTiles) return true;
   }
   return false;
+}
+
+double FftSeconds(const LayerFacts& facts, Precision precision, int64_t n) {
+  const DeviceCosts& costs = CostsOf(facts);
+  return static_cast<double>(n) * Channels(facts.shape) *
+         SecondsPerToken(precision == Precision::kFp64 ? costs.fft_fp64 : costs.fft_fp32, n);
+}
+
+double MethodSeconds(const LayerFacts& facts, HeadMethod method, int head, int64_t n) {
+  const DeviceCosts& costs = CostsOf(facts);
+  const double flops = HeadFlops(facts, method, head, n);
+  return method == HeadMethod::kBand ? costs.band.Seconds(flops) : costs.tiles.Seconds(flops);
+}
+
+// The cheapest of the methods that are exact for the head. Where two cost the same (a band as wide
+// as the sequence, and tiles) the first that is named here.
+HeadMethod CheapestMethod(const LayerFacts& facts, int head, int64_t n) {
+  if (!facts.shape.positive()) return HeadMethod::kTiles;
+  HeadMethod best = HeadMethod::kTiles;
+  double seconds = MethodSeconds(facts, best, head, n);
+  if (facts.weights.structure(head).tailed()) {
+    const double band = MethodSeconds(facts, HeadMethod::kBand, head, n);
+    if (band <= seconds) {
+      best = HeadMethod::kBand;
+      seconds = band;
+    }
+  }
+  // Where transforms cannot win whatever the precision, the row sums need not be formed.
+  if (FftSeconds(facts, Precision::kFp32, n) >= seconds) return best;
+  const Precision precision = HeadPrecision(facts, head, n);
+  if (precision == Precision::kTiles) return best;
+  return FftSeconds(facts, precision, n) < seconds ? HeadMethod::kFft : best;
+}
+
+HeadMethod MethodFor(const LayerFacts& facts, int head, int64_t n, Route route) {
+  switch (route) {
+    case Route::kDirect:
+      return HeadMethod::kDirect;
+    case Route::kTiles:
+      return HeadMethod::kTiles;
+    case Route::kChunkwise:
+      return HeadMethod::kBand;
+    case Route::kFft:
+      return HeadMethod::kFft;
+    default:
+      return CheapestMethod(facts, head, n);
+  }
+}
+
+// Bands in one group are computed as wide as the widest, so they differ by less than a factor of
+// two.
+int64_t BandClass(const LayerFacts& facts, HeadMethod method, int head) {
+  if (method != HeadMethod::kBand) return 0;
+  const auto blocks = static_cast<uint64_t>(BandBlocks(facts.weights.structure(head).band()));
+  return static_cast<int64_t>(std::bit_ceil(blocks));
 }
 
 absl::Status NotExact(Route route, absl::string_view why) {
@@ -86,16 +110,11 @@ Precision FftPrecision(double row_sum_ratio, bool normalised) {
   return Precision::kTiles;
 }
 
-// CPU (Zen 5, MKL, one thread): 5 ns fp32 and 13 ns fp64 as long as a batch of channels stays in
-// the caches, at n = 64 k 10 and 20 ns, against 115 GFLOP/s of matrix products. Cards: from byte
-// counts (68 to 100 bytes a channel at 80 % of the memory's rate, against fp32 matrix products
-// through memory); not measured.
 double TransformFlops(DeviceClass device, Precision precision, int64_t n) {
-  constexpr int64_t kCachedTokens = 32768;
-  const bool wide = precision == Precision::kFp64;
-  if (device == DeviceClass::kCuda) return wide ? 1000 : 500;
-  if (n <= kCachedTokens) return wide ? 1500 : 600;
-  return wide ? 2400 : 1200;
+  const RouteCosts& all = BuiltInRouteCosts();
+  const DeviceCosts& costs = device == DeviceClass::kCpu ? all.cpu : all.cuda;
+  return SecondsPerToken(precision == Precision::kFp64 ? costs.fft_fp64 : costs.fft_fp32, n) *
+         costs.tiles.gflops * 1e9;
 }
 
 Precision TilePrecision(double spread) {
@@ -105,22 +124,96 @@ Precision TilePrecision(double spread) {
   return spread <= kMaxFloatSpread ? Precision::kFp32 : Precision::kFp64;
 }
 
-int64_t BandBlocks(const ToeplitzWeights& weights) {
-  // Keys in the block w + 1 away are at least w * B + 1 tokens off, which must reach K.
-  return (std::max<int64_t>(weights.band(), 1) - 1 + kBlockTokens - 1) / kBlockTokens;
+int64_t BandBlocks(int64_t band) {
+  // Keys in the block w + 1 away are at least w * B + 1 tokens off, which must reach the band's
+  // end.
+  return (std::max<int64_t>(band, 1) - 1 + kBlockTokens - 1) / kBlockTokens;
 }
 
-Route PlanRoute(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n) {
-  if (!shape.positive()) return Route::kTiles;
-  const Route best = weights.structured() ? Route::kChunkwise : Route::kTiles;
-  const double cost =
-      weights.structured() ? ChunkwiseCost(shape, weights, n) : QuadraticCost(shape, n);
-  if (!FftMayWin(shape, n, cost) || AllHeadsInTiles(shape, weights, n)) return best;
-  return FftCost(shape, weights, n) < cost ? Route::kFft : best;
+int64_t BandBlocks(const ToeplitzWeights& weights) { return BandBlocks(weights.band()); }
+
+Route RouteOf(HeadMethod method) {
+  switch (method) {
+    case HeadMethod::kDirect:
+      return Route::kDirect;
+    case HeadMethod::kTiles:
+      return Route::kTiles;
+    case HeadMethod::kBand:
+      return Route::kChunkwise;
+    case HeadMethod::kFft:
+      return Route::kFft;
+  }
+  return Route::kTiles;
 }
 
-absl::Status CheckRoute(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n,
-                        Route route) {
+Route MainRoute(const HeadPlan& plan) {
+  std::map<Route, size_t> heads;
+  for (const HeadGroup& group : plan) heads[group.route()] += group.heads.size();
+  return std::max_element(heads.begin(), heads.end(),
+                          [](const auto& a, const auto& b) { return a.second < b.second; })
+      ->first;
+}
+
+std::string PlanText(const HeadPlan& plan) {
+  std::string text;
+  for (const HeadGroup& group : plan) {
+    absl::StrAppend(&text, text.empty() ? "" : " ", RouteName(group.route()));
+    if (plan.size() == 1) return text;
+    for (size_t i = 0; i < group.heads.size();) {
+      size_t last = i;
+      while (last + 1 < group.heads.size() && group.heads[last + 1] == group.heads[last] + 1)
+        ++last;
+      absl::StrAppend(&text, i == 0 ? " " : ",", group.heads[i]);
+      if (last > i) absl::StrAppend(&text, "-", group.heads[last]);
+      i = last + 1;
+    }
+  }
+  return text;
+}
+
+double HeadFlops(const LayerFacts& facts, HeadMethod method, int head, int64_t n) {
+  const AttentionShape& shape = facts.shape;
+  const double m = static_cast<double>(shape.features);
+  const double d1 = static_cast<double>(shape.head_dim + 1);
+  const double tokens = static_cast<double>(n);
+  const double features = 4 * tokens * m * static_cast<double>(shape.head_dim);
+  if (method == HeadMethod::kFft) return tokens * m * d1 * (10 * std::log2(2 * tokens) + 12);
+  const double sides = shape.causal ? 1 : 2;
+  // Causal tiles beyond the diagonal are not computed.
+  double keys = tokens * sides / 2;
+  double states = 0;
+  if (method == HeadMethod::kBand) {
+    const int64_t blocks = BandBlocks(facts.weights.structure(head).band());
+    const double window =
+        static_cast<double>(kBlockTokens) * (sides * static_cast<double>(blocks) + 1);
+    // Up to a band's width there is nothing beyond it.
+    if (n > (blocks + 1) * kBlockTokens) states = 4 * tokens * m * d1;
+    keys = std::min(keys, window);
+  }
+  return 2 * tokens * keys * (m + d1) + states + features;
+}
+
+HeadPlan PlanHeads(const LayerFacts& facts, int64_t n, Route route) {
+  if (route == Route::kAuto && CheckRoute(facts, n, facts.preferred).ok()) route = facts.preferred;
+  HeadPlan plan;
+  std::vector<int64_t> classes;  // of the groups
+  for (int head = 0; head < facts.weights.heads(); ++head) {
+    const HeadMethod method = MethodFor(facts, head, n, route);
+    const int64_t band = BandClass(facts, method, head);
+    size_t group = 0;
+    while (group < plan.size() && (plan[group].method != method || classes[group] != band)) ++group;
+    if (group == plan.size()) {
+      plan.push_back({.method = method});
+      classes.push_back(band);
+    }
+    plan[group].heads.push_back(head);
+  }
+  return plan;
+}
+
+absl::Status CheckRoute(const LayerFacts& facts, int64_t n, Route route) {
+  const AttentionShape& shape = facts.shape;
+  const ToeplitzWeights& weights = facts.weights;
   if (n > weights.max_tokens()) {
     return MakeError({.reason = ErrorReason::kSequenceTooLong,
                       .value = absl::StrCat(n),
@@ -139,8 +232,7 @@ absl::Status CheckRoute(const AttentionShape& shape, const ToeplitzWeights& weig
       return absl::OkStatus();
     case Route::kFft:
       if (!shape.positive()) return NotExact(route, "the features are not positive");
-      if (n > kMaxQuadraticTokens && AnyHeadInTiles(shape, weights, n))
-        return TooQuadratic(route, n);
+      if (n > kMaxQuadraticTokens && AnyHeadInTiles(facts, n)) return TooQuadratic(route, n);
       return absl::OkStatus();
     case Route::kInterpolation:
       return NotExact(route, "this build has no certificate for it");

@@ -2,9 +2,12 @@
 #define LONGWAVE_MODEL_ATTENTION_ROUTE_PLANNER_H_
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "model/api/encoder.h"
+#include "model/attention/route_costs.h"
 #include "model/attention/toeplitz_weights.h"
 #include "model/weights/model_config.h"
 
@@ -52,7 +55,8 @@ inline constexpr int64_t kMaxQuadraticTokens = 16384;
 Precision FftPrecision(double row_sum_ratio, bool normalised);
 
 // What the transforms of one token in one (feature, column) channel cost, forward and back with the
-// products around them, in floating-point operations of a tile's matrix products.
+// products around them, in floating-point operations of a tile's matrix products: by
+// route_costs.json.
 double TransformFlops(DeviceClass device, Precision precision, int64_t n);
 
 // Arithmetic of tiles and chunkwise states, from ToeplitzWeights::Spread(): fp32 unless whole rows
@@ -61,17 +65,49 @@ Precision TilePrecision(double spread);
 // Spread up to which fp64 tiles are safe; a layer beyond is refused at load.
 inline constexpr double kMaxSpread = 600;
 
-// Neighbouring blocks on each side that the band reaches into.
+// Neighbouring blocks on each side that a band of so many tokens reaches into.
+int64_t BandBlocks(int64_t band);
 int64_t BandBlocks(const ToeplitzWeights& weights);
 
-// The route that AUTO takes. Precondition: 1 <= n <= weights.max_tokens().
-Route PlanRoute(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n);
+// How a head is computed. Several methods may stand behind one route.
+enum class HeadMethod { kDirect, kTiles, kBand, kFft };
+Route RouteOf(HeadMethod method);
+
+// Heads of one layer that are computed together.
+struct HeadGroup {
+  HeadMethod method = HeadMethod::kTiles;
+  std::vector<int64_t> heads;  // ascending
+
+  Route route() const { return RouteOf(method); }
+};
+// Every head in one group; in the order of their first heads.
+using HeadPlan = std::vector<HeadGroup>;
+// The route of most heads; of equally many, the one with the lower number.
+Route MainRoute(const HeadPlan& plan);
+// "chunkwise", or "chunkwise 0-6 tiles 7" if heads differ. Bands of different blocks differ too.
+std::string PlanText(const HeadPlan& plan);
+
+// All that a plan is a function of.
+struct LayerFacts {
+  AttentionShape shape;
+  const ToeplitzWeights& weights;
+  // What the model asks for instead of the planner's choice, at every length where it may be had.
+  Route preferred = Route::kAuto;
+  const RouteCosts& costs = BuiltInRouteCosts();
+};
+
+// Floating-point operations of one head, as calibration and planner count them: products and sums,
+// features included.
+double HeadFlops(const LayerFacts& facts, HeadMethod method, int head, int64_t n);
+
+// The plan of a layer. kAuto: per head the cheapest method that is exact for it. Precondition:
+// 1 <= n <= weights.max_tokens(), and `route` passed CheckRoute.
+HeadPlan PlanHeads(const LayerFacts& facts, int64_t n, Route route = Route::kAuto);
 
 // Whether a caller may have `route`: FAILED_PRECONDITION ROUTE_NOT_EXACT with the reason if it is
-// not exact for these weights, or quadratic above kMaxQuadraticTokens; SEQUENCE_TOO_LONG beyond the
+// not exact for every head, or quadratic above kMaxQuadraticTokens; SEQUENCE_TOO_LONG beyond the
 // weights. kAuto: always OK within the weights.
-absl::Status CheckRoute(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n,
-                        Route route);
+absl::Status CheckRoute(const LayerFacts& facts, int64_t n, Route route);
 
 }  // namespace longwave
 

@@ -38,12 +38,17 @@ ToeplitzWeights::ToeplitzWeights(RelativeBias bias, bool causal, int64_t max_tok
     spread_ = std::max(spread_, highest - bias_.At(h, 0));
   }
   for (int h = 0; h < heads(); ++h) {
-    const Side before = FindTail(h, -1);
-    const Side after = causal_ ? Side{.band = 1, .found = true} : FindTail(h, 1);
-    structured_ = structured_ && before.found && after.found;
-    band_ = std::max({band_, before.band, after.band});
-    before_.push_back(before.tail);
-    after_.push_back(after.tail);
+    HeadStructure head;
+    head.before = FindTail(h, -1);
+    head.before.runs = FindRuns(h, -1);
+    head.after = {.has_tail = true, .band = 1};
+    if (!causal_) {
+      head.after = FindTail(h, 1);
+      head.after.runs = FindRuns(h, 1);
+    }
+    structured_ = structured_ && head.tailed();
+    band_ = std::max(band_, head.band());
+    structures_.push_back(std::move(head));
   }
 }
 
@@ -69,31 +74,52 @@ std::vector<double> ToeplitzWeights::Range(int head, int64_t first, int64_t last
 // the tail. Where the table ends with the longest sequence nothing lies beyond, and the tail is a
 // constant or the line that fits the outer half best; if it holds for less than that half it is
 // taken for chance.
-ToeplitzWeights::Side ToeplitzWeights::FindTail(int head, int sign) const {
+ToeplitzSide ToeplitzWeights::FindTail(int head, int sign) const {
   const int64_t end = std::min(bias_.explicit_distance(), last_offset_);
   const double last_value = bias_.At(head, sign * end) - max_bias_[head];
   if (end < last_offset_ || end == 0) {
     const double slope = bias_.slope(head);
-    Side side = FollowTail(head, sign, end, {false, last_value - slope * end, slope});
-    side.found = slope <= 0;
+    ToeplitzSide side = FollowTail(head, sign, end, {false, last_value - slope * end, slope});
+    side.has_tail = slope <= 0;
     return side;
   }
-  Side side = FollowTail(head, sign, end, {false, last_value, 0});
+  ToeplitzSide side = FollowTail(head, sign, end, {false, last_value, 0});
   if (side.band > end / 2) side = FollowTail(head, sign, end, FitOuterHalf(head, sign, end));
-  side.found = side.band <= end / 2 && side.tail.log_ratio <= 0;
+  side.has_tail = side.band <= end / 2 && side.tail.log_ratio <= 0;
   return side;
 }
 
 // How far inwards from `end` the tail holds.
-ToeplitzWeights::Side ToeplitzWeights::FollowTail(int head, int sign, int64_t end,
-                                                  const ToeplitzTail& tail) const {
-  Side side = {.tail = tail, .band = end + 1};
+ToeplitzSide ToeplitzWeights::FollowTail(int head, int sign, int64_t end,
+                                         const ToeplitzTail& tail) const {
+  ToeplitzSide side = {.tail = tail, .band = end + 1};
   for (int64_t distance = end; distance >= 0; --distance) {
     const double line = tail.log_scale + tail.log_ratio * distance;
     if (std::abs(bias_.At(head, sign * distance) - max_bias_[head] - line) > kTailTolerance) break;
     side.band = distance;
   }
   return side;
+}
+
+// From the query outwards, each run as long as its first value lasts. The last one goes on for ever
+// if nothing follows it but more of the same.
+std::vector<ConstantRun> ToeplitzWeights::FindRuns(int head, int sign) const {
+  const int64_t end = std::min(bias_.explicit_distance(), last_offset_);
+  const bool goes_on = end == last_offset_ || bias_.slope(head) == 0;
+  const auto log = [&](int64_t distance) {
+    return bias_.At(head, sign * distance) - max_bias_[head];
+  };
+  std::vector<ConstantRun> runs;
+  for (int64_t first = 1; first <= end;) {
+    ConstantRun run = {.first = first, .end = first + 1, .log_value = log(first)};
+    while (run.end <= end && std::abs(log(run.end) - run.log_value) <= kTailTolerance) ++run.end;
+    first = run.end;
+    if (run.end > end && goes_on) run.end = ConstantRun::kForever;
+    const int64_t length = std::min(run.end, last_offset_ + 1) - run.first;
+    if (length >= ToeplitzSide::kMinRunTokens) runs.push_back(run);
+  }
+  if (end == 0 && goes_on) runs.push_back({1, ConstantRun::kForever, log(1)});
+  return runs;
 }
 
 // Least squares, so that the roundings of single values hardly move the line.

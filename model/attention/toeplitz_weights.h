@@ -1,7 +1,9 @@
 #ifndef LONGWAVE_MODEL_ATTENTION_TOEPLITZ_WEIGHTS_H_
 #define LONGWAVE_MODEL_ATTENTION_TOEPLITZ_WEIGHTS_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <vector>
 
@@ -15,6 +17,40 @@ struct ToeplitzTail {
   bool absent = true;  // c = 0 beyond the band
   double log_scale = 0;
   double log_ratio = 0;  // <= 0; 0: constant
+};
+
+// A range of distances over which c is constant.
+struct ConstantRun {
+  int64_t first = 0;
+  int64_t end = 0;  // exclusive; kForever if c stays constant at any distance
+  double log_value = 0;
+
+  static constexpr int64_t kForever = std::numeric_limits<int64_t>::max();
+};
+
+// One side of one head's c, by distance |o|: what routes faster than n^2 rest on. Both descriptions
+// are of the same numbers; a table of noise has neither.
+struct ToeplitzSide {
+  // Whether `tail` holds for every distance from `band` on.
+  bool has_tail = false;
+  ToeplitzTail tail;
+  int64_t band = 0;
+  // The runs of at least kMinRunTokens, ascending and disjoint (logarithmic buckets, say). What
+  // lies between them may be anything.
+  std::vector<ConstantRun> runs;
+
+  // A run that is shorter saves less than keeping its sums costs.
+  static constexpr int64_t kMinRunTokens = 128;
+};
+
+// What was found in one head's c at load.
+struct HeadStructure {
+  ToeplitzSide before;
+  ToeplitzSide after;  // causal: an absent tail at distance 1, no runs
+
+  // Tails on both sides.
+  bool tailed() const { return before.has_tail && after.has_tail; }
+  int64_t band() const { return std::max(before.band, after.band); }
 };
 
 // The relative weights of one layer: per head the Toeplitz matrix C_ij = c(j - i) with
@@ -38,14 +74,17 @@ class ToeplitzWeights {
   std::vector<double> Range(int head, int64_t first, int64_t last) const;
   std::vector<double> LogRange(int head, int64_t first, int64_t last) const;
 
+  // Found at load from the numbers alone, head by head: one head with a free table does not spoil
+  // the others.
+  const HeadStructure& structure(int head) const { return structures_[head]; }
   // Whether c is constant or exponential (or zero) beyond band() on both sides of every head, so
   // that O(n) is enough.
   bool structured() const { return structured_; }
   // K, the smallest distance such that the tails hold for every |o| >= K in every head.
   // Precondition: structured().
   int64_t band() const { return band_; }
-  const ToeplitzTail& before(int head) const { return before_[head]; }
-  const ToeplitzTail& after(int head) const { return after_[head]; }
+  const ToeplitzTail& before(int head) const { return structures_[head].before.tail; }
+  const ToeplitzTail& after(int head) const { return structures_[head].after.tail; }
 
   // Largest over smallest row sum of C for a sequence of n tokens. In O(n) at first, then cached.
   double RowSumRatio(int head, int64_t n) const;
@@ -54,14 +93,10 @@ class ToeplitzWeights {
   double Spread() const { return spread_; }
 
  private:
-  struct Side {
-    ToeplitzTail tail;
-    int64_t band = 0;
-    bool found = false;
-  };
   // `sign`: -1 before the query, 1 after it.
-  Side FindTail(int head, int sign) const;
-  Side FollowTail(int head, int sign, int64_t end, const ToeplitzTail& tail) const;
+  ToeplitzSide FindTail(int head, int sign) const;
+  ToeplitzSide FollowTail(int head, int sign, int64_t end, const ToeplitzTail& tail) const;
+  std::vector<ConstantRun> FindRuns(int head, int sign) const;
   ToeplitzTail FitOuterHalf(int head, int sign, int64_t end) const;
   double ComputeRowSumRatio(int head, int64_t n) const;
 
@@ -72,8 +107,7 @@ class ToeplitzWeights {
   double spread_ = 0;
   bool structured_ = true;
   int64_t band_ = 0;
-  std::vector<ToeplitzTail> before_;
-  std::vector<ToeplitzTail> after_;
+  std::vector<HeadStructure> structures_;
 
   mutable Mutex mutex_;
   mutable std::map<int64_t, std::vector<double>> ratios_ ABSL_GUARDED_BY(mutex_);  // by n

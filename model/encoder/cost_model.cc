@@ -22,10 +22,6 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
 CostModel::CostModel(const Transformer* transformer, int threads)
     : transformer_(*transformer), threads_(threads) {}
 
-Route CostModel::LayerRoute(int layer, int64_t tokens, Route route) const {
-  return route == Route::kAuto ? transformer_.attention(layer).Plan(tokens) : route;
-}
-
 double CostModel::RouteRate(Route route) const {
   const double measured = rates_.route_flops[static_cast<size_t>(route)];
   return measured > 0 ? measured : rates_.dense_flops / RouteFlopWeight(route);
@@ -43,8 +39,7 @@ double CostModel::DenseFlops(int64_t tokens, int layers) const {
 double CostModel::AttentionFlops(int64_t tokens, Route route) const {
   double flops = 0;
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
-    const Route chosen = LayerRoute(layer, tokens, route);
-    flops += transformer_.attention(layer).Cost(tokens, chosen).flops;
+    flops += transformer_.attention(layer).Cost(tokens, route).flops;
   }
   return flops;
 }
@@ -52,11 +47,11 @@ double CostModel::AttentionFlops(int64_t tokens, Route route) const {
 double CostModel::LargestPieceSeconds(int64_t tokens, Route route) const {
   double seconds = 0;
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
-    const Route chosen = LayerRoute(layer, tokens, route);
-    // A piece runs on one thread; rates are those of all of them.
-    seconds =
-        std::max(seconds, transformer_.attention(layer).Cost(tokens, chosen).largest_piece_flops /
-                              RouteRate(chosen) * threads_);
+    for (const RouteShare& share : transformer_.attention(layer).Shares(tokens, route)) {
+      // A piece runs on one thread; rates are those of all of them.
+      seconds =
+          std::max(seconds, share.cost.largest_piece_flops / RouteRate(share.route) * threads_);
+    }
   }
   return seconds;
 }
@@ -73,21 +68,21 @@ CostPrediction CostModel::Predict(int64_t tokens, const OutputSpec& output, Rout
   const double emit = kElementFlops * sent / sizeof(float);
   double seconds = rates_.job_seconds + (dense + fold + emit) / rates_.dense_flops;
   double slices = (DenseFlops(tokens, layers) + fold) / kSliceFlops;
-  LayerRoutes routes;
-  for (int layer = 0; layer < transformer_.layers(); ++layer) {
-    routes.push_back(LayerRoute(layer, tokens, route));
-    if (layer >= layers) continue;
-    const AttentionCost cost = transformer_.attention(layer).Cost(tokens, routes.back());
-    seconds += cost.flops / RouteRate(routes.back());
-    const double weight = RouteFlopWeight(routes.back());
-    // A piece that is longer than a slice's share is a slice of its own.
-    slices += cost.flops * weight / std::max(kSliceFlops, cost.largest_piece_flops * weight);
+  for (int layer = 0; layer < layers; ++layer) {
+    for (const RouteShare& share : transformer_.attention(layer).Shares(tokens, route)) {
+      seconds += share.cost.flops / RouteRate(share.route);
+      const double weight = RouteFlopWeight(share.route);
+      // A piece that is longer than a slice's share is a slice of its own.
+      slices += share.cost.flops * weight /
+                std::max(kSliceFlops, share.cost.largest_piece_flops * weight);
+    }
   }
+  const LayerRoutes routes(transformer_.layers(), route);
   return CostPrediction{
       .seconds = seconds,
-      .peak_bytes = PeakBytes(tokens, output, routes),
+      .peak_bytes = PeakBytes(tokens, output, route),
       .slices = static_cast<int64_t>(std::ceil(slices) + std::ceil(sent / kStepBytes)),
-      .route = MainRoute(routes)};
+      .route = MainRoute(transformer_, tokens, routes)};
 }
 
 double CostModel::SentBytes(int64_t tokens, const OutputSpec& output) const {
@@ -98,15 +93,13 @@ double CostModel::SentBytes(int64_t tokens, const OutputSpec& output) const {
 }
 
 // The larger of two moments: attention at work, and rows being sent, when q, k and v are gone.
-int64_t CostModel::PeakBytes(int64_t tokens, const OutputSpec& output,
-                             const LayerRoutes& routes) const {
+int64_t CostModel::PeakBytes(int64_t tokens, const OutputSpec& output, Route route) const {
   const ModelConfig& config = transformer_.config();
   const int64_t rows = RoundUp(tokens, transformer_.tile_rows());
   const int64_t ints_per_row = transformer_.embedding().needs_positions() ? 2 : 1;
   int64_t attention = 0;
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
-    attention =
-        std::max(attention, transformer_.attention(layer).Cost(tokens, routes[layer]).bytes);
+    attention = std::max(attention, transformer_.attention(layer).Cost(tokens, route).bytes);
   }
   const int64_t qkv = rows * 3 * transformer_.heads_width() * sizeof(float);
   const int64_t sending = std::min<int64_t>(kBlockBytes, SentBytes(tokens, output));

@@ -37,10 +37,9 @@ class CostModel {
   double LargestPieceSeconds(int64_t tokens, Route route) const;
 
  private:
-  Route LayerRoute(int layer, int64_t tokens, Route route) const;
   double RouteRate(Route route) const;
   double SentBytes(int64_t tokens, const OutputSpec& output) const;
-  int64_t PeakBytes(int64_t tokens, const OutputSpec& output, const LayerRoutes& routes) const;
+  int64_t PeakBytes(int64_t tokens, const OutputSpec& output, Route route) const;
 
   const Transformer& transformer_;
   const int threads_;

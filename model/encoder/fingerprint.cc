@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/attention/route_costs.h"
 #include "model/encoder/linear.h"
 #include "model/weights/file.h"
 
@@ -18,23 +19,25 @@ namespace {
 // The first length in (begin, end] that is planned as `end` is. Precondition: the plan changes once
 // between them.
 int64_t FirstLengthPlannedAs(const Attention& attention, int64_t begin, int64_t end) {
-  const Route route = attention.Plan(end);
+  const std::string plan = attention.PlanText(end);
   while (end - begin > 1) {
     const int64_t middle = begin + (end - begin) / 2;
-    (attention.Plan(middle) == route ? end : begin) = middle;
+    (attention.PlanText(middle) == plan ? end : begin) = middle;
   }
   return end;
 }
 
-// "chunkwise" or "tiles;4097:fft": the planner's decisions themselves stand for its constants. A
-// change that is undone within a factor of two of the length would not be seen.
-std::string PlanText(const Attention& attention, int64_t max_tokens) {
-  std::string text(RouteName(attention.Plan(1)));
+// "chunkwise" or "tiles;4097:fft": the planner's decisions beside the digest of its costs. A change
+// that is undone within a factor of two of the length would not be seen.
+std::string PlansText(const Attention& attention, int64_t max_tokens) {
+  std::string last = attention.PlanText(1);
+  std::string text = last;
   for (int64_t begin = 1; begin < max_tokens; begin *= 2) {
     const int64_t end = std::min(2 * begin, max_tokens);
-    if (attention.Plan(end) == attention.Plan(begin)) continue;
-    absl::StrAppend(&text, ";", FirstLengthPlannedAs(attention, begin, end), ":",
-                    RouteName(attention.Plan(end)));
+    const std::string plan = attention.PlanText(end);
+    if (plan == last) continue;
+    absl::StrAppend(&text, ";", FirstLengthPlannedAs(attention, begin, end), ":", plan);
+    last = plan;
   }
   return text;
 }
@@ -64,10 +67,11 @@ std::string Fingerprint(const std::string& weights_digest, const Transformer& tr
       "weights ", weights_digest, "\nconfig ", ConfigText(transformer.config()), "\nlongwave ",
       LONGWAVE_VERSION, "\nlibtorch ", TORCH_VERSION, "\ndevice ", DeviceClassText(device),
       "\nkernels ", device.device.is_cuda() ? "cublas" : CpuLinearKernels(), "\ndtype ",
-      compute_dtype, "\ntile_rows ", transformer.tile_rows());
+      compute_dtype, "\ntile_rows ", transformer.tile_rows(), "\nroute_costs ",
+      Sha256Hex(BuiltInRouteCostsText()));
   for (int layer = 0; layer < transformer.layers(); ++layer) {
     absl::StrAppend(&text, "\nplan ", layer, " ",
-                    PlanText(transformer.attention(layer), transformer.config().max_tokens));
+                    PlansText(transformer.attention(layer), transformer.config().max_tokens));
   }
   return Sha256Hex(text);
 }

@@ -41,9 +41,20 @@ double RouteFlopWeight(Route route) {
   }
 }
 
-Route MainRoute(const LayerRoutes& routes) {
+double AttentionFlopWeight(const Attention& attention, int64_t tokens, Route route) {
+  double weight = 0;
+  for (const RouteShare& share : attention.Shares(tokens, route)) {
+    weight = std::max(weight, RouteFlopWeight(share.route));
+  }
+  return weight;
+}
+
+Route MainRoute(const Transformer& transformer, int64_t tokens, const LayerRoutes& routes) {
   std::map<Route, int> layers;
-  for (const Route route : routes) ++layers[route];
+  for (int layer = 0; layer < static_cast<int>(routes.size()); ++layer) {
+    const bool planned = routes[layer] == Route::kAuto;
+    ++layers[planned ? transformer.attention(layer).Plan(tokens) : routes[layer]];
+  }
   return std::max_element(layers.begin(), layers.end(),
                           [](const auto& a, const auto& b) { return a.second < b.second; })
       ->first;
@@ -93,7 +104,8 @@ double LayeredJob::PlannedFlops() const {
     for (const Sequence& sequence : sequences_) {
       const Route route = sequence.routes[layer];
       const int64_t tokens = sequence.rows.end - sequence.rows.begin;
-      flops += transformer_.attention(layer).Cost(tokens, route).flops * RouteFlopWeight(route);
+      const Attention& attention = transformer_.attention(layer);
+      flops += attention.Cost(tokens, route).flops * AttentionFlopWeight(attention, tokens, route);
     }
   }
   for (const Sequence& sequence : sequences_) {
@@ -233,8 +245,10 @@ void LayeredJob::EnterAttention() {
           .view({tokens, transformer_.config().num_heads, transformer_.config().head_dim});
     };
     const at::Tensor q = heads(0);
-    sequence.pass =
-        transformer_.attention(layer_).Begin(sequence.routes[layer_], q, heads(1), heads(2), q);
+    const Attention& attention = transformer_.attention(layer_);
+    const Route route = sequence.routes[layer_];
+    sequence.pass = attention.Begin(route, q, heads(1), heads(2), q);
+    sequence.pass_weight = AttentionFlopWeight(attention, tokens, route);
     phases_ = std::max(phases_, sequence.pass->phases());
   }
   phase_ = 0;
@@ -246,8 +260,7 @@ void LayeredJob::EnterAttentionPhase() {
   for (int s = 0; s < static_cast<int>(sequences_.size()); ++s) {
     const AttentionPass* const pass = sequences_[s].pass.get();
     if (pass == nullptr || phase_ >= pass->phases()) continue;
-    pieces_.AddGroup(s, pass->Pieces(phase_),
-                     pass->PieceFlops(phase_) * RouteFlopWeight(sequences_[s].routes[layer_]));
+    pieces_.AddGroup(s, pass->Pieces(phase_), pass->PieceFlops(phase_) * sequences_[s].pass_weight);
   }
 }
 
@@ -329,7 +342,10 @@ EncodeJob::State LayeredJob::Emit() {
     } else if (*result == RowEmitter::Result::kRefused) {
       return EncodeJob::State::kBlocked;
     } else if (*result == RowEmitter::Result::kAll) {
-      sink_->Finish(emitting_, SequenceReport{.route = MainRoute(sequence.routes)});
+      sink_->Finish(
+          emitting_,
+          SequenceReport{.route = MainRoute(transformer_, sequence.rows.end - sequence.rows.begin,
+                                            sequence.routes)});
       End(emitting_);
     }
     bytes -= emitter_.block_bytes() + kEmitBytesPerCall;

@@ -33,10 +33,13 @@ inline constexpr double kElementFlops = 64;
 // What a FLOP of a route costs beside one of a large matrix product.
 double RouteFlopWeight(Route route);
 
-// The routes of one sequence's layers.
+// What the operations of a layer's attention weigh: of its heads' routes the heaviest.
+double AttentionFlopWeight(const Attention& attention, int64_t tokens, Route route);
+
+// The routes of one sequence's layers; kAuto: each head takes its own.
 using LayerRoutes = std::vector<Route>;
 // The route of most layers; of equally many, the one with the lower number.
-Route MainRoute(const LayerRoutes& routes);
+Route MainRoute(const Transformer& transformer, int64_t tokens, const LayerRoutes& routes);
 
 // What all jobs of an encoder share. Everything outlives the jobs.
 struct JobContext {
@@ -78,6 +81,7 @@ class LayeredJob {
     LayerRoutes routes;
     SequenceOutput output;
     std::unique_ptr<AttentionPass> pass;  // while its layer's attention runs
+    double pass_weight = 0;               // of its operations
   };
 
   // The deepest layer that a sequence still needs.

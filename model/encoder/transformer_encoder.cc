@@ -274,10 +274,10 @@ absl::StatusOr<std::unique_ptr<TransformerEncoder>> TransformerEncoder::Create(
   return std::unique_ptr<TransformerEncoder>(new TransformerEncoder(std::move(state)));
 }
 
-absl::Status TransformerEncoder::WarmUp() {
+absl::Status TransformerEncoder::WarmUp(const Clock& clock) {
   return state_->barrier.Run([&]() -> absl::Status {
     const absl::StatusOr<WarmUpResult> result =
-        RunWarmUp(*this, *state_->transformer, state_->pool.get(), state_->cost);
+        RunWarmUp(*this, *state_->transformer, state_->pool.get(), state_->cost, clock);
     if (!result.ok()) return result.status();
     state_->cost.SetRates(result->rates);
     // A piece that is the longer the longer the sequence may be more than a slice's share.
@@ -300,8 +300,7 @@ CostPrediction TransformerEncoder::Predict(int64_t tokens, const OutputSpec& out
 absl::Status TransformerEncoder::CheckRoute(int64_t tokens, Route route) const {
   for (int layer = 0; layer < state_->transformer->layers(); ++layer) {
     const Attention& attention = state_->transformer->attention(layer);
-    const Route chosen = route == Route::kAuto ? attention.Plan(tokens) : route;
-    if (absl::Status status = attention.Check(tokens, chosen); !status.ok()) return status;
+    if (absl::Status status = attention.Check(tokens, route); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -314,10 +313,7 @@ absl::StatusOr<std::unique_ptr<EncodeJob>> TransformerEncoder::Begin(
   for (int s = 0; s < batch.sequences(); ++s) {
     const Route route = batch.routes.empty() ? Route::kAuto : batch.routes[s];
     if (absl::Status status = CheckRoute(batch.length(s), route); !status.ok()) return status;
-    for (int layer = 0; layer < state_->transformer->layers(); ++layer) {
-      const Attention& attention = state_->transformer->attention(layer);
-      routes[s].push_back(route == Route::kAuto ? attention.Plan(batch.length(s)) : route);
-    }
+    routes[s].assign(state_->transformer->layers(), route);
   }
   std::unique_ptr<LayeredJob> job;
   const absl::Status status = state_->barrier.Run([&] {

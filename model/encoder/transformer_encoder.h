@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "model/api/encoder.h"
+#include "model/base/clock.h"
 #include "model/base/compute_pool.h"
 #include "model/weights/model_folder.h"
 
@@ -45,8 +46,9 @@ class TransformerEncoder final : public Encoder {
   ~TransformerEncoder() override;
 
   // Runs every route twice and measures: fills in Info().max_slice_seconds and the rates behind
-  // Predict. Call it once, before the encoder is shared; Info() is constant afterwards.
-  absl::Status WarmUp();
+  // Predict, and nothing else: routes and bits do not depend on it. Call it once, before the
+  // encoder is shared; Info() is constant afterwards.
+  absl::Status WarmUp(const Clock& clock = SteadyClock());
 
   const EncoderInfo& Info() const override;
   absl::Status Health() const override;

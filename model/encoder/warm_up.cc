@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -35,7 +34,8 @@ struct RunTimes {
   double slice_seconds = 0;  // the longest
 };
 
-absl::StatusOr<RunTimes> TimeRun(Encoder& encoder, int64_t tokens, Route route) {
+absl::StatusOr<RunTimes> TimeRun(Encoder& encoder, int64_t tokens, Route route,
+                                 const Clock& clock) {
   std::vector<int32_t> ids(tokens);
   for (int64_t i = 0; i < tokens; ++i) {
     ids[i] = static_cast<int32_t>(i * 7919 % encoder.Info().vocab_size);
@@ -44,29 +44,30 @@ absl::StatusOr<RunTimes> TimeRun(Encoder& encoder, int64_t tokens, Route route) 
   batch.Add(ids, route);
   IgnoreRows sink;
   RunTimes times;
-  const Instant start = std::chrono::steady_clock::now();
+  const Instant start = clock.Now();
   auto job = encoder.Begin(std::move(batch), {OutputSpec{}}, &sink);
   if (!job.ok()) return job.status();
   for (EncodeJob::State state = EncodeJob::State::kMore; state != EncodeJob::State::kDone;) {
-    const Instant slice_start = std::chrono::steady_clock::now();
+    const Instant slice_start = clock.Now();
     const absl::StatusOr<EncodeJob::State> next = (*job)->Step();
     if (!next.ok()) return next.status();
     state = *next;
-    times.slice_seconds =
-        std::max(times.slice_seconds, ToSeconds(std::chrono::steady_clock::now() - slice_start));
+    times.slice_seconds = std::max(times.slice_seconds, ToSeconds(clock.Now() - slice_start));
   }
-  times.total_seconds = ToSeconds(std::chrono::steady_clock::now() - start);
+  times.total_seconds = ToSeconds(clock.Now() - start);
   if (!sink.error().ok()) return sink.error();
   return times;
 }
 
-absl::StatusOr<RunTimes> TimeSecondRun(Encoder& encoder, int64_t tokens, Route route) {
-  if (absl::StatusOr<RunTimes> first = TimeRun(encoder, tokens, route); !first.ok()) return first;
-  return TimeRun(encoder, tokens, route);
+absl::StatusOr<RunTimes> TimeSecondRun(Encoder& encoder, int64_t tokens, Route route,
+                                       const Clock& clock) {
+  if (absl::StatusOr<RunTimes> first = TimeRun(encoder, tokens, route, clock); !first.ok())
+    return first;
+  return TimeRun(encoder, tokens, route, clock);
 }
 
 // FLOPs a second of all threads on the dense halves of the first layer.
-double MeasureDense(const Transformer& transformer, ComputePool* pool) {
+double MeasureDense(const Transformer& transformer, ComputePool* pool, const Clock& clock) {
   DeviceStream stream(transformer.device());
   const SliceScope scope(stream);
   const TransformerLayer& layer = transformer.layer(0);
@@ -87,9 +88,9 @@ double MeasureDense(const Transformer& transformer, ComputePool* pool) {
     stream.Synchronize();
   };
   run();
-  const Instant start = std::chrono::steady_clock::now();
+  const Instant start = clock.Now();
   run();
-  const double seconds = ToSeconds(std::chrono::steady_clock::now() - start);
+  const double seconds = ToSeconds(clock.Now() - start);
   return static_cast<double>(tiles * height) *
          (layer.QkvFlopsPerRow() + layer.FinishFlopsPerRow()) / seconds;
 }
@@ -104,15 +105,16 @@ bool IsPlanned(const Encoder& encoder, Route route) {
 }  // namespace
 
 absl::StatusOr<WarmUpResult> RunWarmUp(Encoder& encoder, const Transformer& transformer,
-                                       ComputePool* pool, const CostModel& cost) {
+                                       ComputePool* pool, const CostModel& cost,
+                                       const Clock& clock) {
   WarmUpResult result;
   MeasuredRates& rates = result.rates;
-  rates.dense_flops = MeasureDense(transformer, pool);
+  rates.dense_flops = MeasureDense(transformer, pool, clock);
   const int64_t longest = encoder.Info().max_tokens;
   for (const Route route : encoder.Info().routes) {
     const int64_t tokens = std::min(route == Route::kDirect ? kDirectTokens : kTokens, longest);
     if (!encoder.CheckRoute(tokens, route).ok()) continue;
-    const absl::StatusOr<RunTimes> times = TimeSecondRun(encoder, tokens, route);
+    const absl::StatusOr<RunTimes> times = TimeSecondRun(encoder, tokens, route, clock);
     if (!times.ok()) return times.status();
     const double dense_seconds = cost.DenseFlops(tokens, transformer.layers()) / rates.dense_flops;
     // The dense part is a fraction of the whole; where noise makes it the whole, a tenth is left.
@@ -124,7 +126,7 @@ absl::StatusOr<WarmUpResult> RunWarmUp(Encoder& encoder, const Transformer& tran
       result.max_slice_seconds = std::max(result.max_slice_seconds, times->slice_seconds);
     }
   }
-  const absl::StatusOr<RunTimes> one = TimeSecondRun(encoder, 1, Route::kAuto);
+  const absl::StatusOr<RunTimes> one = TimeSecondRun(encoder, 1, Route::kAuto, clock);
   if (!one.ok()) return one.status();
   const int threads = pool == nullptr ? 1 : pool->threads();
   rates.job_seconds = std::max(0.0, one->total_seconds - cost.DenseFlops(1, transformer.layers()) *

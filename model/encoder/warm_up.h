@@ -3,6 +3,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/api/encoder.h"
+#include "model/base/clock.h"
 #include "model/base/compute_pool.h"
 #include "model/encoder/cost_model.h"
 #include "model/encoder/transformer.h"
@@ -15,10 +16,11 @@ struct WarmUpResult {
 };
 
 // Runs every route of encoder.Info().routes twice: the first run fills caches and compiles kernels,
-// the second is timed. `cost` and `pool` (null on CUDA) are the encoder's own. Throws what LibTorch
-// throws.
+// the second is timed by `clock`. `cost` and `pool` (null on CUDA) are the encoder's own. Throws
+// what LibTorch throws.
 absl::StatusOr<WarmUpResult> RunWarmUp(Encoder& encoder, const Transformer& transformer,
-                                       ComputePool* pool, const CostModel& cost);
+                                       ComputePool* pool, const CostModel& cost,
+                                       const Clock& clock);
 
 }  // namespace longwave
 

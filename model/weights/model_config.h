@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "model/api/encoder.h"
 
 namespace longwave {
 
@@ -45,6 +46,9 @@ struct AttentionConfig {
   double scale = 1.0;
   bool causal = false;
   BiasConfig bias;
+  // longwave.json's `route`: taken instead of the planner's choice at every length where it may be
+  // had. kAuto: the planner's.
+  Route preferred_route = Route::kAuto;
 };
 
 // config.json, validated. Keys are Hugging Face's where they exist.

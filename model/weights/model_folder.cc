@@ -101,6 +101,7 @@ absl::StatusOr<ModelFolder> LoadModelFolder(const std::string& path) {
   ModelFolder model;
   model.config = *std::move(config);
   if (serving->max_tokens > 0) model.config.max_tokens = serving->max_tokens;
+  model.config.attention.preferred_route = serving->route;
   model.serving = std::move(serving->serving);
   if (absl::Status status = LoadWeights(path, serving->weights_sha256, model); !status.ok()) {
     return status;

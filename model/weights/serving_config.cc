@@ -26,6 +26,14 @@ std::array<std::pair<absl::string_view, Pooling>, 6> PoolingNames() {
   return names;
 }
 
+std::array<std::pair<absl::string_view, Route>, 6> RouteNames() {
+  std::array<std::pair<absl::string_view, Route>, 6> names;
+  for (size_t i = 0; i < names.size(); ++i) {
+    names[i] = {RouteName(static_cast<Route>(i)), static_cast<Route>(i)};
+  }
+  return names;
+}
+
 bool IsName(absl::string_view text) {
   const auto allowed = [](char c) {
     return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
@@ -170,6 +178,7 @@ absl::StatusOr<ServingFile> ParseServingConfig(absl::string_view json, const Mod
     fields.Refuse("default_pooling", "a pooling to one vector: mean, first, last, max");
   }
   serving.default_normalize = fields.Boolean("default_normalize", true);
+  file.route = fields.Choice<Route>("route", Route::kAuto, RouteNames());
   JsonFields limits = fields.Object("limits");
   file.max_tokens = limits.Integer("max_tokens", 0, 1, config.max_tokens);
   limits.RefuseUnknown();

@@ -15,6 +15,7 @@ namespace longwave {
 struct ServingFile {
   ServingConfig serving;
   int64_t max_tokens = 0;      // limits.max_tokens, at most the config's; 0 = not given
+  Route route = Route::kAuto;  // instead of the planner's choice
   std::string weights_sha256;  // lower-case hex; empty = not given
 };
 

@@ -193,8 +193,8 @@ TEST_P(AttentionRoutesTest, DoubleRoutesAgreeToTwelveDigits) {
     EXPECT_LE(error(MakeFftPass), std::max(1e-12, 8 * 0x1p-53 * ratio)) << "fft n = " << n;
     ASSERT_EQ(layer->weights.structured(), !IsFree(GetParam()));
     if (!layer->weights.structured()) continue;
-    const auto weights =
-        std::make_shared<const ChunkwiseWeights>(MakeChunkwiseWeights(layer->weights, at::kDouble));
+    const auto weights = std::make_shared<const ChunkwiseWeights>(
+        MakeChunkwiseWeights(layer->weights, AllHeads(layer->shape), at::kDouble));
     EXPECT_LE(
         error([&](const RouteContext& context) { return MakeChunkwisePass(context, weights); }),
         1e-12)

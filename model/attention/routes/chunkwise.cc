@@ -21,6 +21,7 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // How a sequence is cut: a function of shape, weights and length.
 struct Layout {
+  int64_t heads = 0;
   int64_t blocks = 0;
   int64_t band_before = 0;  // band blocks on each side
   int64_t band_after = 0;
@@ -32,18 +33,19 @@ struct Layout {
   double block_flops = 0;        // all heads, outputs of one block
 
   int64_t pieces() const { return CeilDiv(blocks, blocks_per_piece); }
-  int64_t scan_pieces(int64_t heads) const { return heads * CeilDiv(columns, columns_per_scan); }
+  int64_t scan_pieces() const { return heads * CeilDiv(columns, columns_per_scan); }
   int64_t sides() const { return (states_before ? 1 : 0) + (states_after ? 1 : 0); }
 };
 
-Layout MakeLayout(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n) {
+Layout MakeLayout(const AttentionShape& shape, const ChunkwiseWeights& weights, int64_t n) {
   Layout layout;
+  layout.heads = static_cast<int64_t>(weights.before.scale.size());
   layout.blocks = CeilDiv(n, kB);
-  layout.band_before = BandBlocks(weights);
-  layout.band_after = weights.causal() ? 0 : layout.band_before;
+  layout.band_before = weights.band_blocks;
+  layout.band_after = shape.causal ? 0 : layout.band_before;
   const bool far = layout.blocks > layout.band_before + 1;
-  layout.states_before = far && !weights.before(0).absent;
-  layout.states_after = far && !weights.after(0).absent;
+  layout.states_before = far && weights.before.present;
+  layout.states_after = far && weights.after.present;
 
   const double m = static_cast<double>(shape.features);
   const double d1 = static_cast<double>(shape.head_dim + 1);
@@ -51,7 +53,7 @@ Layout MakeLayout(const AttentionShape& shape, const ToeplitzWeights& weights, i
       static_cast<double>(std::min(layout.band_before + layout.band_after + 1, layout.blocks) * kB);
   const double tiles = 2.0 * kB * window * (m + d1);
   const double features = 2 * 2.0 * kB * m * static_cast<double>(shape.head_dim);
-  layout.block_flops = static_cast<double>(shape.heads) *
+  layout.block_flops = static_cast<double>(layout.heads) *
                        (tiles + features + static_cast<double>(layout.sides()) * 2.0 * kB * m * d1);
   layout.blocks_per_piece =
       std::clamp<int64_t>(static_cast<int64_t>(kPieceFlops / layout.block_flops), 1,
@@ -67,7 +69,7 @@ Layout MakeLayout(const AttentionShape& shape, const ToeplitzWeights& weights, i
 double StateFlops(const AttentionShape& shape, const Layout& layout) {
   const double m = static_cast<double>(shape.features);
   const double d = static_cast<double>(shape.head_dim);
-  return static_cast<double>(layout.blocks_per_piece * shape.heads) * 2.0 * kB * m * (2 * d + 1);
+  return static_cast<double>(layout.blocks_per_piece * layout.heads) * 2.0 * kB * m * (2 * d + 1);
 }
 
 double ScanFlops(const Layout& layout, int64_t element_bytes) {
@@ -122,17 +124,17 @@ ChunkwisePass::ChunkwisePass(RouteContext context, std::shared_ptr<const Chunkwi
     : context_(std::move(context)),
       weights_(std::move(weights)),
       features_(context_.layer->features.Bind(context_.heads, context_.precision)),
-      layout_(MakeLayout(context_.layer->shape, context_.layer->weights, context_.tokens())),
+      layout_(MakeLayout(context_.layer->shape, *weights_, context_.tokens())),
       key_maximum_(features_, context_) {
   const AttentionShape& shape = context_.layer->shape;
   const int64_t maxima = KeyMaximum::Pieces(features_, context_.tokens());
   AddPhase(maxima,
-           2.0 * KeyMaximum::kRows * static_cast<double>(shape.heads * shape.features) *
+           2.0 * KeyMaximum::kRows * static_cast<double>(layout_.heads * shape.features) *
                static_cast<double>(shape.head_dim),
            [this](int64_t piece) { key_maximum_.Run(piece); });
   AddPhase(maxima > 0 ? 1 : 0, 0, [this](int64_t) { key_maximum_.Finish(); });
 
-  const std::vector<int64_t> sizes = {shape.heads, layout_.blocks, shape.features,
+  const std::vector<int64_t> sizes = {layout_.heads, layout_.blocks, shape.features,
                                       shape.head_dim + 1};
   const at::TensorOptions options = context_.q.options().dtype(context_.precision);
   if (layout_.states_before) before_ = at::empty(sizes, options);
@@ -140,7 +142,7 @@ ChunkwisePass::ChunkwisePass(RouteContext context, std::shared_ptr<const Chunkwi
   if (layout_.sides() > 0) {
     AddPhase(layout_.pieces(), StateFlops(shape, layout_),
              [this](int64_t piece) { ComputeStates(piece); });
-    AddPhase(layout_.scan_pieces(shape.heads), ScanFlops(layout_, options.dtype().itemsize()),
+    AddPhase(layout_.scan_pieces(), ScanFlops(layout_, options.dtype().itemsize()),
              [this](int64_t piece) { ScanStates(piece); });
   }
   AddPhase(layout_.pieces(), layout_.block_flops * static_cast<double>(layout_.blocks_per_piece),
@@ -285,7 +287,7 @@ std::unique_ptr<AttentionPass> MakeChunkwisePass(RouteContext context,
   return std::make_unique<ChunkwisePass>(std::move(context), std::move(weights));
 }
 
-AttentionCost ChunkwiseCost(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n,
+AttentionCost ChunkwiseCost(const AttentionShape& shape, const ChunkwiseWeights& weights, int64_t n,
                             int64_t element_bytes) {
   const Layout layout = MakeLayout(shape, weights, n);
   AttentionCost cost;
@@ -294,9 +296,9 @@ AttentionCost ChunkwiseCost(const AttentionShape& shape, const ToeplitzWeights& 
   if (layout.sides() > 0) {
     const double scan = ScanFlops(layout, element_bytes);
     cost.flops += StateFlops(shape, layout) * static_cast<double>(layout.pieces()) +
-                  scan * static_cast<double>(layout.scan_pieces(shape.heads));
+                  scan * static_cast<double>(layout.scan_pieces());
     cost.largest_piece_flops = std::max(cost.largest_piece_flops, scan);
-    cost.bytes = element_bytes * layout.sides() * layout.blocks * shape.heads * layout.columns;
+    cost.bytes = element_bytes * layout.sides() * layout.blocks * layout.heads * layout.columns;
   }
   return cost;
 }

@@ -15,12 +15,12 @@ namespace longwave {
 // the states being sums of phi(k_j) [v_j | 1]^T over whole blocks of 128 tokens, counted from the
 // sequence's start, scanned once from each end (never a total minus a prefix). Phases: key maxima
 // if the features need them, block states, scans, outputs. Memory: one [features, head_dim + 1]
-// state per block, head and side. `weights` are of the context's precision and outlive the pass;
-// the context has all heads. Precondition: positive features, structured weights.
+// state per block, head and side. `weights` are those of the context's heads in its precision.
+// Precondition: positive features.
 std::unique_ptr<AttentionPass> MakeChunkwisePass(RouteContext context,
                                                  std::shared_ptr<const ChunkwiseWeights> weights);
 
-AttentionCost ChunkwiseCost(const AttentionShape& shape, const ToeplitzWeights& weights, int64_t n,
+AttentionCost ChunkwiseCost(const AttentionShape& shape, const ChunkwiseWeights& weights, int64_t n,
                             int64_t element_bytes);
 
 }  // namespace longwave

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/attention/route_planner.h"
@@ -55,14 +56,19 @@ ChunkwiseSide MakeSide(const std::vector<ToeplitzTail>& tails, int64_t band_toke
 }  // namespace
 
 ChunkwiseWeights MakeChunkwiseWeights(const ToeplitzWeights& weights,
+                                      const std::vector<int64_t>& heads,
                                       const at::TensorOptions& options) {
   ChunkwiseWeights result;
-  result.band_blocks = BandBlocks(weights);
+  for (const int64_t h : heads) {
+    const int64_t band = weights.structure(static_cast<int>(h)).band();
+    result.band_blocks = std::max(result.band_blocks, BandBlocks(band));
+  }
   const int64_t reach = (result.band_blocks + 1) * kRows - 1;
   std::vector<at::Tensor> bands;
   std::vector<ToeplitzTail> before;
   std::vector<ToeplitzTail> after;
-  for (int h = 0; h < weights.heads(); ++h) {
+  for (const int64_t head : heads) {
+    const int h = static_cast<int>(head);
     const std::vector<double> band = weights.Range(h, -reach, reach);
     bands.push_back(at::tensor(band, at::kDouble));
     before.push_back(weights.before(h));

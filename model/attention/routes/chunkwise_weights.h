@@ -24,7 +24,8 @@ struct ChunkwiseSide {
   at::Tensor query_rows;            // [heads, B, 1], in reversed token order
 };
 
-// The weights of one layer as the chunkwise route takes them, in one precision on one device.
+// The weights of some heads of one layer as the chunkwise route takes them, in one precision on one
+// device.
 struct ChunkwiseWeights {
   int64_t band_blocks = 0;  // W
   at::Tensor band;          // [heads, 2 (W + 1) B - 1]: c(o) from o = -((W + 1) B - 1) on
@@ -32,8 +33,9 @@ struct ChunkwiseWeights {
   ChunkwiseSide after;
 };
 
-// Precondition: weights.structured().
+// Precondition: all of `heads` have tails.
 ChunkwiseWeights MakeChunkwiseWeights(const ToeplitzWeights& weights,
+                                      const std::vector<int64_t>& heads,
                                       const at::TensorOptions& options);
 
 }  // namespace longwave

@@ -132,7 +132,7 @@ TEST(PlanRouteTest, TakesTheRouteOfTheTable) {
     const ToeplitzWeights weights = Weights(bias, values, row.causal);
     AttentionShape shape = kPrf;
     shape.causal = row.causal;
-    EXPECT_EQ(PlanRoute(shape, weights, row.n), row.expected)
+    EXPECT_EQ(MainRoute(PlanHeads({shape, weights}, row.n)), row.expected)
         << static_cast<int>(row.kind) << (row.causal ? " causal" : "") << " n = " << row.n;
   }
 }
@@ -142,11 +142,11 @@ TEST(PlanRouteTest, PutsSignedFeaturesAndSoftmaxInTiles) {
   for (const FeatureKind kind : {FeatureKind::kTrf, FeatureKind::kSoftmax}) {
     AttentionShape shape = kPrf;
     shape.kind = kind;
-    EXPECT_EQ(PlanRoute(shape, weights, 100), Route::kTiles);
-    EXPECT_EQ(PlanRoute(shape, weights, 1 << 20), Route::kTiles);
-    EXPECT_FALSE(CheckRoute(shape, weights, 100, Route::kChunkwise).ok());
-    EXPECT_FALSE(CheckRoute(shape, weights, 100, Route::kFft).ok());
-    EXPECT_TRUE(CheckRoute(shape, weights, 100, Route::kTiles).ok());
+    EXPECT_EQ(MainRoute(PlanHeads({shape, weights}, 100)), Route::kTiles);
+    EXPECT_EQ(MainRoute(PlanHeads({shape, weights}, 1 << 20)), Route::kTiles);
+    EXPECT_FALSE(CheckRoute({shape, weights}, 100, Route::kChunkwise).ok());
+    EXPECT_FALSE(CheckRoute({shape, weights}, 100, Route::kFft).ok());
+    EXPECT_TRUE(CheckRoute({shape, weights}, 100, Route::kTiles).ok());
   }
 }
 
@@ -155,14 +155,86 @@ TEST(PlanRouteTest, FallsBackToTilesAtAnyLengthIfNoTransformIsGoodEnough) {
   values[65535 + 3] = 50;
   const ToeplitzWeights weights =
       Weights({.kind = BiasKind::kTable, .table_length = 65536}, values, false, 65536);
-  EXPECT_EQ(PlanRoute(kPrf, weights, 65536), Route::kTiles);
+  EXPECT_EQ(MainRoute(PlanHeads({kPrf, weights}, 65536)), Route::kTiles);
+}
+
+// Two heads, the first of noise and the second flat but for a few offsets.
+ToeplitzWeights MixedWeights(int64_t n) {
+  std::vector<float> values = Random(2 * (2 * n - 1), 0.5);
+  for (int64_t i = 0; i < 2 * n - 1; ++i) {
+    if (std::abs(i - n + 1) > 100) values[2 * n - 1 + i] = 0.25F;
+  }
+  const ModelConfig config = BiasModel({.kind = BiasKind::kTable, .table_length = n}, 2, false, n);
+  return ToeplitzWeights(
+      *RelativeBias::Create(config, BiasTensor({2, 2 * n - 1}, std::move(values)), 0), false, n);
+}
+
+TEST(PlanHeadsTest, GivesEachHeadItsOwnRoute) {
+  const ToeplitzWeights weights = MixedWeights(16384);
+  AttentionShape shape = kPrf;
+  shape.heads = 2;
+  const LayerFacts facts = {.shape = shape, .weights = weights};
+  const HeadPlan plan = PlanHeads(facts, 4096);
+  ASSERT_EQ(plan.size(), 2);
+  EXPECT_EQ(plan[0].method, HeadMethod::kTiles);
+  EXPECT_EQ(plan[0].heads, std::vector<int64_t>{0});
+  EXPECT_EQ(plan[1].method, HeadMethod::kBand);
+  EXPECT_EQ(PlanText(plan), "tiles 0 chunkwise 1");
+  EXPECT_EQ(PlanText(PlanHeads(facts, 16384)), "fft 0 chunkwise 1");
+  // What is asked for is for all heads or not to be had.
+  EXPECT_FALSE(CheckRoute(facts, 4096, Route::kChunkwise).ok());
+  EXPECT_EQ(PlanText(PlanHeads(facts, 4096, Route::kFft)), "fft");
+}
+
+TEST(PlanHeadsTest, TakesWhatTheModelPrefersWhereItMayBeHad) {
+  const ToeplitzWeights weights = MixedWeights(32768);
+  AttentionShape shape = kPrf;
+  shape.heads = 2;
+  LayerFacts facts = {.shape = shape, .weights = weights, .preferred = Route::kTiles};
+  EXPECT_EQ(PlanText(PlanHeads(facts, 16384)), "tiles");
+  EXPECT_EQ(PlanText(PlanHeads(facts, 16385)), "fft 0 chunkwise 1");
+  facts.preferred = Route::kChunkwise;
+  EXPECT_EQ(PlanText(PlanHeads(facts, 4096)), "tiles 0 chunkwise 1");
+  // What is asked for comes first.
+  facts.preferred = Route::kTiles;
+  EXPECT_EQ(PlanText(PlanHeads(facts, 4096, Route::kFft)), "fft");
+}
+
+TEST(PlanHeadsTest, KeepsWideBandsFromNarrowOnes) {
+  const int64_t n = 8192;
+  std::vector<float> values = Random(3 * (2 * n - 1), 0.5);
+  for (int64_t head = 0; head < 3; ++head) {
+    const int64_t band = head == 1 ? 2000 : 100 + head;
+    for (int64_t i = 0; i < 2 * n - 1; ++i) {
+      if (std::abs(i - n + 1) > band) values[head * (2 * n - 1) + i] = 0;
+    }
+  }
+  const ModelConfig config = BiasModel({.kind = BiasKind::kTable, .table_length = n}, 3, false, n);
+  const ToeplitzWeights weights(
+      *RelativeBias::Create(config, BiasTensor({3, 2 * n - 1}, values), 0), false, n);
+  EXPECT_EQ(PlanText(PlanHeads({kPrf, weights}, n, Route::kChunkwise)),
+            "chunkwise 0,2 chunkwise 1");
+}
+
+// The costs decide, and nothing else does: with transforms a hundred times cheaper they are taken
+// where tiles were.
+TEST(PlanHeadsTest, FollowsTheCosts) {
+  const ToeplitzWeights weights = MixedWeights(4096);
+  RouteCosts costs = BuiltInRouteCosts();
+  for (ChannelCost& channel : costs.cpu.fft_fp32) channel.nanoseconds_per_token /= 100;
+  for (ChannelCost& channel : costs.cpu.fft_fp64) channel.nanoseconds_per_token /= 100;
+  AttentionShape shape = kPrf;
+  shape.heads = 2;
+  EXPECT_EQ(MainRoute(PlanHeads({shape, weights}, 4096)), Route::kTiles);
+  EXPECT_EQ(PlanHeads({.shape = shape, .weights = weights, .costs = costs}, 4096)[0].method,
+            HeadMethod::kFft);
 }
 
 TEST(CheckRouteTest, RefusesQuadraticRoutesAboveTheirLimit) {
   const ToeplitzWeights weights = Weights({.kind = BiasKind::kT5}, Random(32, 1));
   for (const Route route : {Route::kDirect, Route::kTiles}) {
-    EXPECT_TRUE(CheckRoute(kPrf, weights, 16384, route).ok());
-    const absl::Status refused = CheckRoute(kPrf, weights, 16385, route);
+    EXPECT_TRUE(CheckRoute({kPrf, weights}, 16384, route).ok());
+    const absl::Status refused = CheckRoute({kPrf, weights}, 16385, route);
     EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_EQ(GetErrorDetails(refused).reason, ErrorReason::kRouteNotExact);
     EXPECT_EQ(GetErrorDetails(refused).limit, "16384");
@@ -172,10 +244,10 @@ TEST(CheckRouteTest, RefusesQuadraticRoutesAboveTheirLimit) {
 TEST(CheckRouteTest, RefusesWhatIsNotExact) {
   const ToeplitzWeights free =
       Weights({.kind = BiasKind::kTable, .table_length = 1024}, Random(2047, 1), false, 1024);
-  const absl::Status chunkwise = CheckRoute(kPrf, free, 1000, Route::kChunkwise);
+  const absl::Status chunkwise = CheckRoute({kPrf, free}, 1000, Route::kChunkwise);
   EXPECT_EQ(GetErrorDetails(chunkwise).reason, ErrorReason::kRouteNotExact);
-  EXPECT_TRUE(CheckRoute(kPrf, free, 1000, Route::kFft).ok());
-  EXPECT_EQ(GetErrorDetails(CheckRoute(kPrf, free, 1000, Route::kInterpolation)).reason,
+  EXPECT_TRUE(CheckRoute({kPrf, free}, 1000, Route::kFft).ok());
+  EXPECT_EQ(GetErrorDetails(CheckRoute({kPrf, free}, 1000, Route::kInterpolation)).reason,
             ErrorReason::kRouteNotExact);
 }
 
@@ -183,8 +255,8 @@ TEST(CheckRouteTest, RefusesSequencesBeyondTheTable) {
   const ToeplitzWeights weights =
       Weights({.kind = BiasKind::kTable, .table_length = 1024, .beyond = BeyondTable::kRefuse},
               Random(2047, 1), false, 1024);
-  EXPECT_TRUE(CheckRoute(kPrf, weights, 1024, Route::kAuto).ok());
-  const absl::Status refused = CheckRoute(kPrf, weights, 1025, Route::kAuto);
+  EXPECT_TRUE(CheckRoute({kPrf, weights}, 1024, Route::kAuto).ok());
+  const absl::Status refused = CheckRoute({kPrf, weights}, 1025, Route::kAuto);
   EXPECT_EQ(GetErrorDetails(refused).reason, ErrorReason::kSequenceTooLong);
   EXPECT_EQ(GetErrorDetails(refused).limit, "1024");
 }

@@ -132,6 +132,54 @@ TEST(ToeplitzWeightsTest, RowSumRatioIsThatOfTheMatrix) {
   }
 }
 
+TEST(ToeplitzWeightsTest, FindsTheRunsOfLogarithmicBuckets) {
+  std::vector<float> values(32);
+  for (int64_t b = 0; b < 32; ++b) values[b] = static_cast<float>(b) / 16;
+  const ToeplitzWeights weights =
+      Make({.kind = BiasKind::kT5, .max_distance = 65536}, values, 1, false, 1 << 20);
+  const std::vector<ConstantRun>& runs = weights.structure(0).after.runs;
+  // Buckets 8 to 15 of a side begin at ceil(8 * 8192^(k/8)): 8, 25, 77, 235, 725, 2233, 6889,
+  // 21247; those of fewer than 128 distances are no runs.
+  ASSERT_EQ(runs.size(), 6);
+  EXPECT_EQ(runs[0].first, 77);
+  for (size_t i = 0; i + 1 < runs.size(); ++i) EXPECT_EQ(runs[i].end, runs[i + 1].first);
+  EXPECT_EQ(runs.back().end, ConstantRun::kForever);
+  for (const ConstantRun& run : runs) {
+    const int64_t last = std::min<int64_t>(run.end - 1, 1000000);
+    EXPECT_EQ(weights.Log(0, run.first), run.log_value);
+    EXPECT_EQ(weights.Log(0, last), run.log_value);
+    EXPECT_NE(weights.Log(0, run.first - 1), run.log_value);
+  }
+  EXPECT_EQ(weights.structure(0).before.runs.back().log_value, (15.0 - 31.0) / 16);
+}
+
+TEST(ToeplitzWeightsTest, RunsMayLieBetweenNoise) {
+  const auto bias = [](int64_t o) {
+    const int64_t distance = std::abs(o);
+    return distance >= 100 && distance < 400 ? 0.5 : Noise(o);
+  };
+  const ToeplitzWeights weights = TableWeights(1024, false, bias);
+  EXPECT_FALSE(weights.structured());
+  ASSERT_EQ(weights.structure(0).before.runs.size(), 1);
+  EXPECT_EQ(weights.structure(0).before.runs[0].first, 100);
+  EXPECT_EQ(weights.structure(0).before.runs[0].end, 400);
+  EXPECT_TRUE(TableWeights(1024, false, Noise).structure(0).after.runs.empty());
+  // A line is no run; ahead of a causal query there is nothing at all.
+  EXPECT_TRUE(Make({.kind = BiasKind::kAlibi}, {0.5F}).structure(0).before.runs.empty());
+  EXPECT_TRUE(TableWeights(1024, true, bias).structure(0).after.runs.empty());
+}
+
+TEST(ToeplitzWeightsTest, HeadsHaveTheirOwnStructure) {
+  std::vector<float> values(2 * 1023);
+  for (int64_t i = 0; i < 1023; ++i) values[i] = static_cast<float>(Noise(i - 511));
+  const ToeplitzWeights weights =
+      Make({.kind = BiasKind::kTable, .table_length = 512}, values, 2, false, 512);
+  EXPECT_FALSE(weights.structured());
+  EXPECT_FALSE(weights.structure(0).tailed());
+  EXPECT_TRUE(weights.structure(1).tailed());
+  EXPECT_EQ(weights.structure(1).band(), 0);
+}
+
 // Rows of padding reach a little beyond the longest sequence; nothing there may overflow.
 TEST(ToeplitzWeightsTest, OffsetsBeyondTheLongestSequenceNeverExceedTheMaximum) {
   std::vector<float> values(2 * 100 - 1, 0);

@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <random>
 #include <string>
 #include <thread>
 
@@ -97,6 +99,70 @@ TEST(TransformerEncoder, TheReportNamesTheRouteThatWasForced) {
     EXPECT_EQ(sink.result(0).report.route, route);
     EXPECT_EQ(sink.result(1).report.route, encoder->Predict(60, kMean, Route::kAuto).route);
   }
+}
+
+// Time that leaps: every measurement of the warm-up is nonsense, and another one for each seed.
+class LeapingClock final : public Clock {
+ public:
+  explicit LeapingClock(uint32_t seed) : generator_(seed) {}
+  Instant Now() const override {
+    now_ += FromSeconds(std::exp(std::uniform_real_distribution<double>(-12, 5)(generator_)));
+    return now_;
+  }
+
+ private:
+  mutable std::mt19937 generator_;
+  mutable Instant now_;
+};
+
+TEST(TransformerEncoder, NeitherRoutesNorBitsDependOnWhatTheWarmUpMeasured) {
+  ModelConfig config = SmallConfig();
+  config.max_tokens = 40000;
+  config.attention.bias = {.kind = BiasKind::kTable, .table_length = 40000};
+  const ModelFolder folder = RandomModel(config, 1);
+  const auto cold = MakeEncoder(folder);
+  for (const uint32_t seed : {1, 2, 3}) {
+    const auto skewed = MakeEncoder(folder);
+    ASSERT_TRUE(skewed->WarmUp(LeapingClock(seed)).ok());
+    EXPECT_NE(skewed->Predict(3000, kMean, Route::kAuto).seconds,
+              cold->Predict(3000, kMean, Route::kAuto).seconds);
+    for (int64_t n = 1; n <= config.max_tokens; n = n * 3 / 2 + 1) {
+      EXPECT_EQ(skewed->Predict(n, kMean, Route::kAuto).route,
+                cold->Predict(n, kMean, Route::kAuto).route)
+          << n;
+    }
+    EXPECT_EQ(skewed->Info().fingerprint, cold->Info().fingerprint);
+    EXPECT_EQ(EncodeOne(*skewed, RandomTokens(700, 97, 1), kMean),
+              EncodeOne(*cold, RandomTokens(700, 97, 1), kMean));
+  }
+}
+
+// One free head among structured ones: every head takes its own route, and the reply names that of
+// the most.
+TEST(TransformerEncoder, HeadsTakeTheirOwnRoutes) {
+  ModelConfig config = SmallConfig();
+  config.max_tokens = 3000;
+  config.attention.bias = {.kind = BiasKind::kTable, .table_length = 3000};
+  ModelFolder folder = RandomModel(config, 1);
+  std::vector<float>& values = folder.weights.at("attention_bias").values;
+  const int64_t columns = 2 * 3000 - 1;
+  for (int64_t head = 1; head < config.num_heads; ++head) {
+    for (int64_t c = 0; c < columns; ++c) {
+      if (std::abs(c - 2999) > 90) values[head * columns + c] = 0.125F;
+    }
+  }
+  const auto encoder = MakeEncoder(folder);
+  EXPECT_EQ(encoder->Predict(3000, kMean, Route::kAuto).route, Route::kChunkwise);
+  const std::vector<int32_t> ids = RandomTokens(2500, 97, 1);
+  const std::vector<float> planned = EncodeOne(*encoder, ids, kMean);
+  const std::vector<float> tiles = EncodeOne(*encoder, ids, kMean, Route::kTiles);
+  ASSERT_EQ(planned.size(), tiles.size());
+  for (size_t i = 0; i < tiles.size(); ++i) EXPECT_NEAR(planned[i], tiles[i], 1e-4) << i;
+  EXPECT_NE(planned, tiles);
+  folder.config.attention.preferred_route = Route::kTiles;
+  const auto preferring = MakeEncoder(folder);
+  EXPECT_EQ(EncodeOne(*preferring, ids, kMean), tiles);
+  EXPECT_NE(preferring->Info().fingerprint, encoder->Info().fingerprint);
 }
 
 TEST(TransformerEncoder, BrokenRulesAreInternalErrors) {

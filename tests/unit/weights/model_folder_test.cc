@@ -82,11 +82,13 @@ class ModelFolderTest : public testing::Test {
 TEST_F(ModelFolderTest, SoundFolder) {
   serving_["weights_sha256"] = Sha256Hex(WeightBytes());
   serving_["limits"] = {{"max_tokens", 6}};
+  serving_["route"] = "tiles";
   WriteAll();
   const auto model = LoadModelFolder(path_);
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(model->config.hidden_size, 4);
   EXPECT_EQ(model->config.max_tokens, 6) << "lowered by limits";
+  EXPECT_EQ(model->config.attention.preferred_route, Route::kTiles);
   EXPECT_EQ(model->serving.name, "tiny");
   EXPECT_EQ(model->serving.version, "7");
   EXPECT_EQ(model->serving.tokenizer_kind, "byte");
@@ -200,6 +202,8 @@ TEST_F(ModelFolderTest, ServingConfigIsChecked) {
       {"/default_pooling", "cls", "default_pooling = \"cls\": accepted: one of mean, first, last"},
       {"/default_pooling", "rows", "default_pooling = \"rows\": accepted: a pooling to one vector"},
       {"/default_normalize", 1, "default_normalize = 1: accepted: true or false"},
+      {"/route", "fastest",
+       "route = \"fastest\": accepted: one of auto, direct, tiles, chunkwise, fft, interpolation"},
       {"/limits/max_tokens", 9, "limits.max_tokens = 9: accepted: an integer in [1, 8]"},
       {"/limits/max_tokens", 2, "goldens[0]: sequence 0 has 3 tokens, limit 2"},
       {"/weights_sha256", "AB", "weights_sha256 = \"AB\": accepted: 64 lower-case"},
