@@ -34,7 +34,8 @@ Kernels MakeKernels(const TargetName& target) {
           .accumulate_state = tile.accumulate_state,
           .apply_state = tile.apply_state,
           .combine = tile.combine,
-          .divide = tile.divide};
+          .divide = tile.divide,
+          .transforms = FftKernelsAt(chosen.GetIndex())};
 }
 
 const std::vector<Kernels>& AllKernels() {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "model/kernels/cpu/fft_kernels.h"
 
 // The arithmetic of kernelised attention on blocks that stay in the first and second level caches,
 // in fp32. One source, compiled for every instruction set; layouts are the same for all of them.
@@ -105,6 +106,9 @@ struct Kernels {
   // positive.
   int64_t (*divide)(const HeadShape& shape, int64_t count, const float* sums, const float* weights,
                     float* out, int64_t stride);
+
+  // Of ToeplitzTransform.
+  AllFftKernels transforms;
 };
 
 // The instruction sets that this machine runs, best first; never empty.
