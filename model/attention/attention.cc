@@ -15,6 +15,8 @@
 #include "model/attention/routes/chunkwise.h"
 #include "model/attention/routes/direct.h"
 #include "model/attention/routes/fft.h"
+#include "model/attention/routes/fft_cuda.h"
+#include "model/attention/routes/fft_pairs.h"
 #include "model/attention/routes/tiles.h"
 #include "model/base/error.h"
 #include "model/base/mutex.h"
@@ -48,7 +50,12 @@ class LayerAttention final : public Attention {
                    ToeplitzWeights(std::move(bias), config.attention.causal, config.max_tokens),
                .features = std::move(features)},
         tile_type_(TilePrecision(layer_.weights.Spread()) == Precision::kFp32 ? at::kFloat
-                                                                              : at::kDouble) {}
+                                                                              : at::kDouble) {
+    if (auto fft_device = MakeCudaFftDevice(device); fft_device != nullptr && shape.positive()) {
+      fft_pairs_ = std::make_unique<FftPairs>(&layer_, std::move(fft_device));
+      fft_pairs_->Prepare(config.max_tokens, [this](int64_t n) { return TransformedHeads(n); });
+    }
+  }
 
   double spread() const { return layer_.weights.Spread(); }
 
@@ -81,6 +88,8 @@ class LayerAttention final : public Attention {
             .weights = layer_.weights,
             .preferred = layer_.config.preferred_route};
   }
+  // Heads that AUTO computes by transforms.
+  std::vector<int64_t> TransformedHeads(int64_t n) const;
   std::shared_ptr<const ChunkwiseWeights> BandOf(const std::vector<int64_t>& heads) const;
   GuardedHeads Guard(const std::vector<int64_t>& heads, int64_t n) const;
   AttentionCost GroupCost(const HeadGroup& group, int64_t n) const;
@@ -94,10 +103,18 @@ class LayerAttention final : public Attention {
   // By the heads that are computed together.
   mutable std::map<std::vector<int64_t>, std::shared_ptr<const ChunkwiseWeights>> bands_
       ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<FftPairs> fft_pairs_;  // CUDA only
   mutable std::atomic<int64_t> fft_fp32_{0};
   mutable std::atomic<int64_t> fft_fp64_{0};
   mutable std::atomic<int64_t> fft_tiles_{0};
 };
+
+std::vector<int64_t> LayerAttention::TransformedHeads(int64_t n) const {
+  for (const HeadGroup& group : PlanHeads(Facts(), n)) {
+    if (group.method == HeadMethod::kFft) return group.heads;
+  }
+  return {};
+}
 
 // Made when first asked for: which heads go together depends on the length.
 std::shared_ptr<const ChunkwiseWeights> LayerAttention::BandOf(
@@ -137,8 +154,9 @@ AttentionCost LayerAttention::GuardedCost(const std::vector<int64_t>& members, i
   const auto add = [&](const std::vector<int64_t>& part, auto cost_of) {
     if (!part.empty()) Add(cost_of(static_cast<int64_t>(part.size())), total);
   };
-  add(heads.fp32, [&](int64_t count) { return FftCost(layer_.shape, count, n, at::kFloat); });
-  add(heads.fp64, [&](int64_t count) { return FftCost(layer_.shape, count, n, at::kDouble); });
+  const auto fft_cost = fft_pairs_ == nullptr ? FftCost : FftPairsCost;
+  add(heads.fp32, [&](int64_t count) { return fft_cost(layer_.shape, count, n, at::kFloat); });
+  add(heads.fp64, [&](int64_t count) { return fft_cost(layer_.shape, count, n, at::kDouble); });
   add(heads.tiles,
       [&](int64_t count) { return TilesCost(layer_.shape, count, n, ElementBytes(tile_type_)); });
   return total;
@@ -156,8 +174,12 @@ std::unique_ptr<AttentionPass> LayerAttention::BeginGuarded(const RouteContext& 
     part.precision = type;
     parts.push_back(make(std::move(part)));
   };
-  add(heads.fp32, at::kFloat, MakeFftPass, fft_fp32_);
-  add(heads.fp64, at::kDouble, MakeFftPass, fft_fp64_);
+  const auto fft_pass = [this](RouteContext part) {
+    return fft_pairs_ == nullptr ? MakeFftPass(std::move(part))
+                                 : fft_pairs_->Begin(std::move(part));
+  };
+  add(heads.fp32, at::kFloat, fft_pass, fft_fp32_);
+  add(heads.fp64, at::kDouble, fft_pass, fft_fp64_);
   add(heads.tiles, tile_type_, MakeTilesPass, fft_tiles_);
   if (parts.size() == 1) return std::move(parts.front());
   return std::make_unique<SequentialPass>(std::move(parts));

@@ -26,8 +26,9 @@ struct FftPlanKey {
 // form {4, 5, 6, 7} 2^k in use. Thread-safe. The device is the current one at every call.
 class CufftPlanCache {
  public:
-  // Four lengths to an octave, ten octaves (2 k to 2 M), two precisions.
-  static constexpr int64_t kPlans = 80;
+  // Four lengths to an octave, ten octaves (2 k to 2 M), three plans a length: batches in fp32 and
+  // in fp64, and a spectrum of c. A plan is some host memory and tables of its length.
+  static constexpr int64_t kPlans = 120;
 
   explicit CufftPlanCache(int64_t capacity = kPlans);
   ~CufftPlanCache();
