@@ -1,6 +1,7 @@
 #include "model/attention/attention.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Version.h>
 
 #include <algorithm>
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/attention/fused_layer.h"
 #include "model/attention/layer_state.h"
 #include "model/attention/phased_pass.h"
 #include "model/attention/routes/chunkwise.h"
@@ -17,6 +19,8 @@
 #include "model/attention/routes/fft.h"
 #include "model/attention/routes/fft_cuda.h"
 #include "model/attention/routes/fft_pairs.h"
+#include "model/attention/routes/fused_chunkwise.h"
+#include "model/attention/routes/fused_tiles.h"
 #include "model/attention/routes/tiles.h"
 #include "model/base/error.h"
 #include "model/base/mutex.h"
@@ -31,6 +35,14 @@ std::vector<int64_t> AllHeads(const AttentionShape& shape) {
 
 namespace {
 
+std::vector<std::vector<double>> Projections(const FeatureMap& features, int64_t heads) {
+  std::vector<std::vector<double>> projections;
+  for (int64_t h = 0; h < heads; ++h) {
+    projections.push_back(features.projection(static_cast<int>(h)));
+  }
+  return projections;
+}
+
 int64_t ElementBytes(at::ScalarType type) { return type == at::kDouble ? 8 : 4; }
 
 void Add(const AttentionCost& part, AttentionCost& total) {
@@ -42,7 +54,7 @@ void Add(const AttentionCost& part, AttentionCost& total) {
 class LayerAttention final : public Attention {
  public:
   LayerAttention(const ModelConfig& config, const AttentionShape& shape, at::Device device,
-                 RelativeBias bias, FeatureMap features)
+                 RelativeBias bias, FeatureMap features, const cpu::Kernels& kernels)
       : layer_{.config = config.attention,
                .shape = shape,
                .device = device,
@@ -54,6 +66,11 @@ class LayerAttention final : public Attention {
     if (auto fft_device = MakeCudaFftDevice(device); fft_device != nullptr && shape.positive()) {
       fft_pairs_ = std::make_unique<FftPairs>(&layer_, std::move(fft_device));
       fft_pairs_->Prepare(config.max_tokens, [this](int64_t n) { return TransformedHeads(n); });
+    }
+    if (tile_type_ == at::kFloat && FusedLayer::Supports(shape)) {
+      fused_ = std::make_shared<const FusedLayer>(shape, layer_.config.scale,
+                                                  Projections(layer_.features, shape.heads),
+                                                  layer_.weights, kernels);
     }
   }
 
@@ -90,7 +107,13 @@ class LayerAttention final : public Attention {
   }
   // Heads that AUTO computes by transforms.
   std::vector<int64_t> TransformedHeads(int64_t n) const;
-  std::shared_ptr<const ChunkwiseWeights> BandOf(const std::vector<int64_t>& heads) const;
+  // What is made when some heads are first computed together, which depends on the length.
+  template <typename Bands>
+  using BandsOfHeads = std::map<std::vector<int64_t>, std::shared_ptr<const Bands>>;
+  std::shared_ptr<const ChunkwiseWeights> BandsOf(const std::vector<int64_t>& heads) const;
+  std::shared_ptr<const FusedBands> FusedBandsOf(const std::vector<int64_t>& heads) const;
+  AttentionCost TilesGroupCost(int64_t heads, int64_t n) const;
+  std::unique_ptr<AttentionPass> BeginTiles(RouteContext context) const;
   GuardedHeads Guard(const std::vector<int64_t>& heads, int64_t n) const;
   AttentionCost GroupCost(const HeadGroup& group, int64_t n) const;
   AttentionCost GuardedCost(const std::vector<int64_t>& heads, int64_t n) const;
@@ -99,10 +122,11 @@ class LayerAttention final : public Attention {
 
   const LayerState layer_;
   const at::ScalarType tile_type_;
+  // On the CPU's own kernels; null: the routes composed of LibTorch's operators serve this layer.
+  std::shared_ptr<const FusedLayer> fused_;
   mutable Mutex mutex_;
-  // By the heads that are computed together.
-  mutable std::map<std::vector<int64_t>, std::shared_ptr<const ChunkwiseWeights>> bands_
-      ABSL_GUARDED_BY(mutex_);
+  mutable BandsOfHeads<ChunkwiseWeights> bands_ ABSL_GUARDED_BY(mutex_);
+  mutable BandsOfHeads<FusedBands> fused_bands_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<FftPairs> fft_pairs_;  // CUDA only
   mutable std::atomic<int64_t> fft_fp32_{0};
   mutable std::atomic<int64_t> fft_fp64_{0};
@@ -116,16 +140,35 @@ std::vector<int64_t> LayerAttention::TransformedHeads(int64_t n) const {
   return {};
 }
 
-// Made when first asked for: which heads go together depends on the length.
-std::shared_ptr<const ChunkwiseWeights> LayerAttention::BandOf(
+std::shared_ptr<const ChunkwiseWeights> LayerAttention::BandsOf(
     const std::vector<int64_t>& heads) const {
   MutexLock lock(&mutex_);
-  std::shared_ptr<const ChunkwiseWeights>& band = bands_[heads];
-  if (band == nullptr) {
-    band = std::make_shared<const ChunkwiseWeights>(MakeChunkwiseWeights(
+  std::shared_ptr<const ChunkwiseWeights>& bands = bands_[heads];
+  if (bands == nullptr) {
+    bands = std::make_shared<const ChunkwiseWeights>(MakeChunkwiseWeights(
         layer_.weights, heads, at::TensorOptions(layer_.device).dtype(tile_type_)));
   }
-  return band;
+  return bands;
+}
+
+std::shared_ptr<const FusedBands> LayerAttention::FusedBandsOf(
+    const std::vector<int64_t>& heads) const {
+  MutexLock lock(&mutex_);
+  std::shared_ptr<const FusedBands>& bands = fused_bands_[heads];
+  if (bands == nullptr) {
+    bands = std::make_shared<const FusedBands>(MakeFusedBands(layer_.weights, heads));
+  }
+  return bands;
+}
+
+AttentionCost LayerAttention::TilesGroupCost(int64_t heads, int64_t n) const {
+  if (fused_ != nullptr) return FusedTilesCost(*fused_, heads, layer_.shape.causal, n);
+  return TilesCost(layer_.shape, heads, n, ElementBytes(tile_type_));
+}
+
+std::unique_ptr<AttentionPass> LayerAttention::BeginTiles(RouteContext context) const {
+  if (fused_ != nullptr) return MakeFusedTilesPass(std::move(context), fused_);
+  return MakeTilesPass(std::move(context));
 }
 
 LayerAttention::GuardedHeads LayerAttention::Guard(const std::vector<int64_t>& heads,
@@ -157,8 +200,7 @@ AttentionCost LayerAttention::GuardedCost(const std::vector<int64_t>& members, i
   const auto fft_cost = fft_pairs_ == nullptr ? FftCost : FftPairsCost;
   add(heads.fp32, [&](int64_t count) { return fft_cost(layer_.shape, count, n, at::kFloat); });
   add(heads.fp64, [&](int64_t count) { return fft_cost(layer_.shape, count, n, at::kDouble); });
-  add(heads.tiles,
-      [&](int64_t count) { return TilesCost(layer_.shape, count, n, ElementBytes(tile_type_)); });
+  add(heads.tiles, [&](int64_t count) { return TilesGroupCost(count, n); });
   return total;
 }
 
@@ -180,21 +222,22 @@ std::unique_ptr<AttentionPass> LayerAttention::BeginGuarded(const RouteContext& 
   };
   add(heads.fp32, at::kFloat, fft_pass, fft_fp32_);
   add(heads.fp64, at::kDouble, fft_pass, fft_fp64_);
-  add(heads.tiles, tile_type_, MakeTilesPass, fft_tiles_);
+  const auto begin_tiles = [&](RouteContext part) { return BeginTiles(std::move(part)); };
+  add(heads.tiles, tile_type_, begin_tiles, fft_tiles_);
   if (parts.size() == 1) return std::move(parts.front());
   return std::make_unique<SequentialPass>(std::move(parts));
 }
 
 AttentionCost LayerAttention::GroupCost(const HeadGroup& group, int64_t n) const {
-  const int64_t bytes = ElementBytes(tile_type_);
   const int64_t count = static_cast<int64_t>(group.heads.size());
   switch (group.method) {
     case HeadMethod::kDirect:
       return DirectCost(layer_.shape, n);
     case HeadMethod::kTiles:
-      return TilesCost(layer_.shape, count, n, bytes);
+      return TilesGroupCost(count, n);
     case HeadMethod::kBand:
-      return ChunkwiseCost(layer_.shape, *BandOf(group.heads), n, bytes);
+      if (fused_ != nullptr) return FusedChunkwiseCost(*fused_, *FusedBandsOf(group.heads), n);
+      return ChunkwiseCost(layer_.shape, *BandsOf(group.heads), n, ElementBytes(tile_type_));
     case HeadMethod::kFft:
       return GuardedCost(group.heads, n);
   }
@@ -229,9 +272,13 @@ std::unique_ptr<AttentionPass> LayerAttention::BeginGroup(RouteContext context,
     case HeadMethod::kDirect:
       return MakeDirectPass(std::move(context));
     case HeadMethod::kTiles:
-      return MakeTilesPass(std::move(context));
+      return BeginTiles(std::move(context));
     case HeadMethod::kBand: {
-      std::shared_ptr<const ChunkwiseWeights> weights = BandOf(context.heads);
+      if (fused_ != nullptr) {
+        std::shared_ptr<const FusedBands> bands = FusedBandsOf(context.heads);
+        return MakeFusedChunkwisePass(std::move(context), fused_, std::move(bands));
+      }
+      std::shared_ptr<const ChunkwiseWeights> weights = BandsOf(context.heads);
       return MakeChunkwisePass(std::move(context), std::move(weights));
     }
     case HeadMethod::kFft:
@@ -260,12 +307,27 @@ std::unique_ptr<AttentionPass> LayerAttention::Begin(Route route, at::TensorBase
   return std::make_unique<SequentialPass>(std::move(parts));
 }
 
+// "auto" follows what LibTorch uses, which the process may have pinned to less than the machine
+// has.
+const cpu::Kernels* KernelsBeside(absl::string_view name) {
+  if (name == "auto" && at::get_cpu_capability() == "AVX2") return cpu::FindKernels("avx2");
+  return cpu::FindKernels(name);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<const Attention>> CreateAttention(const ModelConfig& config,
                                                                  const WeightMap& weights,
                                                                  int layer,
-                                                                 const std::string& device) {
+                                                                 const std::string& device,
+                                                                 absl::string_view cpu_kernels) {
+  const cpu::Kernels* const kernels = KernelsBeside(cpu_kernels);
+  if (kernels == nullptr) {
+    return MakeError({.reason = ErrorReason::kInvalidField,
+                      .field = "cpu_kernels",
+                      .value = std::string(cpu_kernels)},
+                     "this machine has no such instruction set");
+  }
   absl::StatusOr<RelativeBias> bias = RelativeBias::Create(config, weights, layer);
   if (!bias.ok()) return bias.status();
   const at::Device place(device);
@@ -280,7 +342,7 @@ absl::StatusOr<std::unique_ptr<const Attention>> CreateAttention(const ModelConf
                                 .causal = config.attention.causal,
                                 .device = place.is_cpu() ? DeviceClass::kCpu : DeviceClass::kCuda};
   auto attention = std::make_unique<LayerAttention>(config, shape, place, *std::move(bias),
-                                                    *std::move(features));
+                                                    *std::move(features), *kernels);
   if (attention->spread() > kMaxSpread) {
     return MakeError({.reason = ErrorReason::kInvalidField,
                       .field = absl::StrCat("attention.bias of layer ", layer),

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "model/api/encoder.h"
 #include "model/weights/model_config.h"
 #include "model/weights/model_folder.h"
@@ -84,11 +85,11 @@ class Attention {
                                                at::TensorBase v, at::TensorBase out) const = 0;
 };
 
-// `layer` in [0, config.num_layers). Device: "cpu", "cuda:0", ...
-absl::StatusOr<std::unique_ptr<const Attention>> CreateAttention(const ModelConfig& config,
-                                                                 const WeightMap& weights,
-                                                                 int layer,
-                                                                 const std::string& device);
+// `layer` in [0, config.num_layers). Device: "cpu", "cuda:0", ... `cpu_kernels`: the instruction
+// set of our own kernels by name (model/kernels/cpu); "auto": the best one that LibTorch uses too.
+absl::StatusOr<std::unique_ptr<const Attention>> CreateAttention(
+    const ModelConfig& config, const WeightMap& weights, int layer, const std::string& device,
+    absl::string_view cpu_kernels = "auto");
 
 }  // namespace longwave
 

@@ -1,10 +1,7 @@
 #include "model/kernels/cpu/kernels.h"
 
-#include <cstdlib>
-#include <memory>
-#include <new>
-
 #include "hwy/targets.h"
+#include "model/kernels/cpu/aligned_floats.h"
 #include "model/kernels/cpu/kernel_parts.h"
 
 namespace longwave::cpu {
@@ -50,10 +47,6 @@ const std::vector<Kernels>& AllKernels() {
   return *kAll;
 }
 
-struct Free {
-  void operator()(float* memory) const { std::free(memory); }
-};
-
 }  // namespace
 
 std::vector<const Kernels*> SupportedKernels() {
@@ -70,16 +63,12 @@ const Kernels* FindKernels(absl::string_view name) {
 }
 
 float* ThreadScratch(int64_t floats) {
-  thread_local std::unique_ptr<float, Free> memory;
-  thread_local int64_t size = 0;
-  if (floats > size) {
-    memory.reset();
-    const size_t bytes = static_cast<size_t>(RoundUp(floats, 16)) * sizeof(float);
-    memory.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
-    size = memory == nullptr ? 0 : floats;
-    if (memory == nullptr) throw std::bad_alloc();
+  thread_local AlignedFloats memory;
+  if (floats > memory.size()) {
+    memory = AlignedFloats();  // the old one goes first
+    memory = AlignedFloats(floats);
   }
-  return memory.get();
+  return memory.data();
 }
 
 }  // namespace longwave::cpu
