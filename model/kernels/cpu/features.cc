@@ -61,10 +61,17 @@ float Normalise(const HeadFeatures& map, const float* row, float* target) {
   return exact == 0 ? 0 : 0.5f * map.scale * map.scale;
 }
 
+// exp(x - shift); NaN where x is, which the library's exponential takes for minus infinity: a key
+// that is not a number must not vanish in silence.
+HWY_INLINE Vector ShiftedExp(Vector x, Vector shift) {
+  const Floats d;
+  return hn::MulAdd(x, hn::Zero(d), hn::Exp(d, hn::Sub(x, shift)));
+}
+
 HWY_INLINE Vector Elu(Vector x) {
   const Floats d;
   const Vector zero = hn::Zero(d);
-  return hn::IfThenElse(hn::Gt(x, zero), hn::Add(x, hn::Set(d, 1.0f)), hn::Exp(d, x));
+  return hn::IfThenElse(hn::Gt(x, zero), hn::Add(x, hn::Set(d, 1.0f)), ShiftedExp(x, zero));
 }
 
 // Row-major features of the queries: row r is a query, its shift one number.
@@ -78,7 +85,7 @@ struct QueryOut {
     const Vector taken = hn::Set(d, shift[r]);
 #pragma GCC unroll 16
     for (int j = 0; j < kVectors; ++j) {
-      hn::Store(hn::Exp(d, hn::Sub(v[j], taken)), d, phi + r * stride + j * kLanes);
+      hn::Store(ShiftedExp(v[j], taken), d, phi + r * stride + j * kLanes);
     }
   }
 };
@@ -92,7 +99,7 @@ struct KeyOut {
 #pragma GCC unroll 16
     for (int j = 0; j < kGroupVectors; ++j) {
       const Vector taken = hn::Load(d, shift + j * kLanes);
-      hn::Store(hn::Exp(d, hn::Sub(v[j], taken)), d, phi + r * kKeyGroup + j * kLanes);
+      hn::Store(ShiftedExp(v[j], taken), d, phi + r * kKeyGroup + j * kLanes);
     }
   }
 };
