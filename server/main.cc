@@ -22,7 +22,10 @@ namespace {
 constexpr int64_t kMaxConfigBytes = 1 << 20;
 
 TransformerEncoderOptions ToEncoderOptions(const ModelOptions& options) {
-  return {.device = options.device, .threads = options.threads, .cpu_target = options.cpu_target};
+  return {.device = options.device,
+          .threads = options.threads,
+          .cpu_target = options.cpu_target,
+          .compute_dtype = options.compute_dtype};
 }
 
 absl::StatusOr<int64_t> Configure(const ModelOptions& options) {

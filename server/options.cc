@@ -36,6 +36,9 @@ void AddModelFlags(ModelOptions& model, FlagTable& table) {
   table.Add("cpu_target", &model.cpu_target,
             "Instruction sets to compute with: auto, avx2 or avx512. Bits depend on it, so pin it "
             "where replicas differ.");
+  table.Add("compute_dtype", &model.compute_dtype,
+            "What the dense layers' products are rounded to: fp32, or on CUDA tf32 or bf16. Sums "
+            "stay fp32; features, weights and denominators of the attention too.");
 }
 
 void AddPortFlags(PortOptions& port, MetricsOptions& metrics, ServerOptions& options, RawFlags& raw,

@@ -19,6 +19,7 @@ struct ModelOptions {
   std::string device = "auto";         // auto, cpu, cuda or cuda:<index>
   int threads = 0;                     // compute threads; 0 = one per processor
   std::string cpu_target = "auto";     // instruction sets: auto, avx2, avx512
+  std::string compute_dtype = "fp32";  // of the dense layers: fp32; on CUDA tf32, bf16 too
 
   absl::Status Validate() const;
 };

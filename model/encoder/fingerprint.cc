@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/attention/route_costs.h"
+#include "model/encoder/device_linear.h"
 #include "model/encoder/linear.h"
 #include "model/weights/file.h"
 
@@ -66,7 +67,7 @@ std::string Fingerprint(const std::string& weights_digest, const Transformer& tr
   std::string text = absl::StrCat(
       "weights ", weights_digest, "\nconfig ", ConfigText(transformer.config()), "\nlongwave ",
       LONGWAVE_VERSION, "\nlibtorch ", TORCH_VERSION, "\ndevice ", DeviceClassText(device),
-      "\nkernels ", device.device.is_cuda() ? "cublas" : CpuLinearKernels(), "\ndtype ",
+      "\nkernels ", device.device.is_cuda() ? CudaLinearKernels() : CpuLinearKernels(), "\ndtype ",
       compute_dtype, "\ntile_rows ", transformer.tile_rows(), "\nroute_costs ",
       Sha256Hex(BuiltInRouteCostsText()));
   for (int layer = 0; layer < transformer.layers(); ++layer) {

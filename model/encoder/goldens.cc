@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "model/encoder/compute_type.h"
 
 namespace longwave {
 namespace {
@@ -44,8 +45,9 @@ absl::Status RunToEnd(EncodeJob& job) {
   }
 }
 
+// `tolerance_factor`: of the encoder's compute type over fp32, for which tolerances are stored.
 absl::Status CompareGolden(const GoldenVector& golden, absl::Span<const float> actual,
-                           absl::string_view where) {
+                           double tolerance_factor, absl::string_view where) {
   const int64_t output_rows = golden.output.RowCount(static_cast<int64_t>(golden.token_ids.size()));
   const int64_t dim = static_cast<int64_t>(actual.size()) / output_rows;
   if (golden.values.size() != golden.rows.size() * dim) {
@@ -68,9 +70,10 @@ absl::Status CompareGolden(const GoldenVector& golden, absl::Span<const float> a
       }
     }
   }
-  if (worst <= golden.tolerance) return absl::OkStatus();
+  const double tolerance = golden.tolerance * tolerance_factor;
+  if (worst <= tolerance) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(where, " is not reproduced: worst difference ",
-                                                    worst, ", tolerance ", golden.tolerance));
+                                                    worst, ", tolerance ", tolerance));
 }
 
 absl::Status VerifyRoute(Encoder& encoder, const ServingConfig& serving, Route route) {
@@ -92,11 +95,14 @@ absl::Status VerifyRoute(Encoder& encoder, const ServingConfig& serving, Route r
   if (!job.ok()) return job.status();
   if (absl::Status status = RunToEnd(**job); !status.ok()) return status;
   if (!sink.error().ok()) return sink.error();
+  const absl::StatusOr<ComputeType> compute = ParseComputeType(encoder.Info().compute_dtype);
+  if (!compute.ok()) return compute.status();
+  const double factor = ToleranceFactor(*compute, encoder.Info().dim);
   for (size_t i = 0; i < goldens.size(); ++i) {
     const GoldenVector& golden = serving.goldens[goldens[i]];
     const std::string where = absl::StrCat("golden ", goldens[i], " (", golden.token_ids.size(),
                                            " tokens) by route ", RouteName(route));
-    absl::Status status = CompareGolden(golden, sink.rows(static_cast<int>(i)), where);
+    absl::Status status = CompareGolden(golden, sink.rows(static_cast<int>(i)), factor, where);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

@@ -73,16 +73,23 @@ void ApplyInPlace(PostOp post_op, at::Tensor& y) {
 
 }  // namespace
 
-Linear::Linear(const at::Tensor& weight, at::Tensor bias, int64_t tile_rows)
+Linear::Linear(const at::Tensor& weight, at::Tensor bias, int64_t tile_rows, ComputeType compute)
     : inputs_(weight.size(1)),
       outputs_(weight.size(0)),
       packed_(weight.is_cpu() && TheOneDnn().has_value()),
-      bias_(std::move(bias)) {
+      bias_(std::move(bias)),
+      device_(MakeCudaLinear(weight, bias_, tile_rows, compute)) {
+  if (device_ != nullptr) return;
   weight_ =
       packed_ ? TheOneDnn()->pack.call(weight, c10::SymInt(tile_rows)) : weight.t().contiguous();
 }
 
 at::Tensor Linear::Apply(const at::Tensor& x, PostOp post_op) const {
+  if (device_ != nullptr) {
+    at::Tensor y = device_->Apply(x);
+    ApplyInPlace(post_op, y);
+    return y;
+  }
   if (packed_) {
     const FusedName fused = NameOfFused(post_op);
     const std::optional<at::Tensor> bias =

@@ -4,8 +4,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "model/encoder/compute_type.h"
+#include "model/encoder/device_linear.h"
 #include "model/weights/model_config.h"
 
 namespace longwave {
@@ -30,10 +33,12 @@ class Linear {
  public:
   Linear() = default;
   // weight: [out, in]; bias: [out] or undefined; both fp32 and contiguous, on the device that they
-  // will be used on. `tile_rows` is the height that the packing is chosen for.
-  Linear(const at::Tensor& weight, at::Tensor bias, int64_t tile_rows);
+  // will be used on. `tile_rows` is the height that the packing is chosen for. `compute`: kFp32 on
+  // a CPU.
+  Linear(const at::Tensor& weight, at::Tensor bias, int64_t tile_rows,
+         ComputeType compute = ComputeType::kFp32);
 
-  // x: [rows, in], last stride 1. Returns [rows, out], contiguous, fp32.
+  // x: [rows, in], last stride 1; on CUDA rows = tile_rows. Returns [rows, out], contiguous, fp32.
   at::Tensor Apply(const at::Tensor& x, PostOp post_op) const;
 
   int64_t inputs() const { return inputs_; }
@@ -47,6 +52,7 @@ class Linear {
   bool packed_ = false;  // oneDNN; else one [in, out] matrix for the vendor's sgemm
   at::Tensor weight_;
   at::Tensor bias_;
+  std::shared_ptr<const DeviceLinear> device_;  // CUDA only; it has weight and bias then
 };
 
 // "onednn 3.10.2" or the vendor's library: which kernels Linear uses on a CPU, for the fingerprint.

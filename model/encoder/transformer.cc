@@ -31,7 +31,7 @@ LayerNorm MakeNorm(const ModelConfig& config, const WeightMap& weights, const st
 
 // Several linear layers of one input as one: their outputs side by side.
 Linear MakeLinear(const WeightMap& weights, const std::vector<std::string>& names,
-                  c10::Device device, int64_t tile_rows) {
+                  c10::Device device, int64_t tile_rows, ComputeType compute) {
   std::vector<at::Tensor> parts;
   std::vector<at::Tensor> biases;
   for (const std::string& name : names) {
@@ -39,7 +39,8 @@ Linear MakeLinear(const WeightMap& weights, const std::vector<std::string>& name
     const at::Tensor bias = OptionalToDevice(weights, name + ".bias", device);
     if (bias.defined()) biases.push_back(bias);
   }
-  return Linear(at::cat(parts), biases.empty() ? at::Tensor() : at::cat(biases), tile_rows);
+  return Linear(at::cat(parts), biases.empty() ? at::Tensor() : at::cat(biases), tile_rows,
+                compute);
 }
 
 }  // namespace
@@ -84,19 +85,19 @@ void Embedding::AddSinusoids(const at::Tensor& positions, at::Tensor& x) const {
 }
 
 TransformerLayer::TransformerLayer(const ModelConfig& config, const WeightMap& weights, int layer,
-                                   c10::Device device, int64_t tile_rows)
+                                   c10::Device device, int64_t tile_rows, ComputeType compute)
     : pre_norm_(config.norm_position == NormPosition::kPre), activation_(config.activation) {
   const std::string name = absl::StrCat("layers.", layer, ".");
   const std::string attention = name + "attention.";
   attention_norm_ = MakeNorm(config, weights, name + "attention_norm", device);
   ffn_norm_ = MakeNorm(config, weights, name + "ffn_norm", device);
   qkv_ = MakeLinear(weights, {attention + "query", attention + "key", attention + "value"}, device,
-                    tile_rows);
-  output_ = MakeLinear(weights, {attention + "output"}, device, tile_rows);
+                    tile_rows, compute);
+  output_ = MakeLinear(weights, {attention + "output"}, device, tile_rows, compute);
   std::vector<std::string> up = {name + "ffn.up"};
   if (activation_ == Activation::kSwiglu) up.insert(up.begin(), name + "ffn.gate");
-  up_ = MakeLinear(weights, up, device, tile_rows);
-  down_ = MakeLinear(weights, {name + "ffn.down"}, device, tile_rows);
+  up_ = MakeLinear(weights, up, device, tile_rows, compute);
+  down_ = MakeLinear(weights, {name + "ffn.down"}, device, tile_rows, compute);
 }
 
 void TransformerLayer::ProjectQkv(const at::Tensor& x, at::Tensor qkv) const {
@@ -140,21 +141,22 @@ double TransformerLayer::FinishFlopsPerRow() const {
   return output_.FlopsPerRow() + up_.FlopsPerRow() + down_.FlopsPerRow();
 }
 
-Transformer::Transformer(const ModelFolder& folder, c10::Device device)
+Transformer::Transformer(const ModelFolder& folder, c10::Device device, ComputeType compute)
     : config_(folder.config),
       device_(device),
       tile_rows_(device.is_cuda() ? kCudaTileRows : kCpuTileRows),
       embedding_(config_, folder.weights, device),
       has_final_norm_(config_.norm_position == NormPosition::kPre) {
   for (int layer = 0; layer < config_.num_layers; ++layer) {
-    layers_.emplace_back(config_, folder.weights, layer, device, tile_rows_);
+    layers_.emplace_back(config_, folder.weights, layer, device, tile_rows_, compute);
   }
   if (has_final_norm_) final_norm_ = MakeNorm(config_, folder.weights, "final_norm", device);
 }
 
 absl::StatusOr<std::unique_ptr<const Transformer>> Transformer::Create(
-    const ModelFolder& folder, c10::Device device, const std::string& device_name) {
-  auto transformer = std::unique_ptr<Transformer>(new Transformer(folder, device));
+    const ModelFolder& folder, c10::Device device, const std::string& device_name,
+    ComputeType compute) {
+  auto transformer = std::unique_ptr<Transformer>(new Transformer(folder, device, compute));
   for (int layer = 0; layer < folder.config.num_layers; ++layer) {
     auto attention = CreateAttention(folder.config, folder.weights, layer, device_name);
     if (!attention.ok()) return attention.status();

@@ -56,7 +56,7 @@ class Embedding {
 class TransformerLayer {
  public:
   TransformerLayer(const ModelConfig& config, const WeightMap& weights, int layer,
-                   c10::Device device, int64_t tile_rows);
+                   c10::Device device, int64_t tile_rows, ComputeType compute);
 
   // qkv: [rows, 3 * heads * head_dim] = (Wq, Wk, Wv)(norm(x)), or of x itself for a post-norm
   // layer.
@@ -88,7 +88,8 @@ class Transformer {
  public:
   static absl::StatusOr<std::unique_ptr<const Transformer>> Create(const ModelFolder& folder,
                                                                    c10::Device device,
-                                                                   const std::string& device_name);
+                                                                   const std::string& device_name,
+                                                                   ComputeType compute);
 
   const ModelConfig& config() const { return config_; }
   c10::Device device() const { return device_; }
@@ -102,7 +103,7 @@ class Transformer {
   void ApplyFinalNorm(at::Tensor x) const;
 
  private:
-  Transformer(const ModelFolder& folder, c10::Device device);
+  Transformer(const ModelFolder& folder, c10::Device device, ComputeType compute);
 
   ModelConfig config_;
   c10::Device device_;

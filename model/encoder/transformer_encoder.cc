@@ -18,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "model/base/error.h"
 #include "model/base/mutex.h"
+#include "model/encoder/compute_type.h"
 #include "model/encoder/cost_model.h"
 #include "model/encoder/device.h"
 #include "model/encoder/disposer.h"
@@ -159,7 +160,7 @@ std::vector<Route> ExactRoutes(const Transformer& transformer) {
 }
 
 EncoderInfo MakeInfo(const ModelFolder& folder, const Transformer& transformer,
-                     const SelectedDevice& device) {
+                     const SelectedDevice& device, ComputeType compute) {
   EncoderInfo info;
   info.model = folder.serving.name;
   info.version = folder.serving.version;
@@ -174,7 +175,7 @@ EncoderInfo MakeInfo(const ModelFolder& folder, const Transformer& transformer,
   info.tokenizer_fingerprint = folder.serving.tokenizer_fingerprint;
   info.weights_digest = folder.weights_digest;
   info.device = device.name;
-  info.compute_dtype = "fp32";
+  info.compute_dtype = std::string(ComputeTypeName(compute));
   info.fingerprint = Fingerprint(folder.weights_digest, transformer, device, info.compute_dtype);
   // Not until tests/gpu has shown it on a card.
   info.deterministic = device.device.is_cpu();
@@ -197,6 +198,13 @@ absl::Status TransformerEncoderOptions::Validate() const {
   }
   if (absl::Status status = CheckCpuTarget(cpu_target); !status.ok()) {
     problems.push_back(absl::StrCat("--cpu_target=", cpu_target, ": ", status.message()));
+  }
+  const absl::StatusOr<ComputeType> compute = ParseComputeType(compute_dtype);
+  if (!compute.ok()) {
+    problems.push_back(
+        absl::StrCat("--compute_dtype=", compute_dtype, ": ", compute.status().message()));
+  } else if (absl::Status status = CheckComputeType(*compute, device); !status.ok()) {
+    problems.push_back(absl::StrCat("--compute_dtype=", compute_dtype, ": ", status.message()));
   }
   if (problems.empty()) return absl::OkStatus();
   return MakeError(ErrorReason::kInvalidField, absl::StrJoin(problems, "\n"));
@@ -227,13 +235,13 @@ void PrepareComputeThread() {
 }
 
 struct TransformerEncoder::State {
-  State(const ModelFolder& folder, SelectedDevice selected,
+  State(const ModelFolder& folder, SelectedDevice selected, ComputeType compute,
         std::unique_ptr<const Transformer> model, std::unique_ptr<ComputePool> compute_pool)
       : device(std::move(selected)),
         transformer(std::move(model)),
         pool(std::move(compute_pool)),
         cost(transformer.get(), pool == nullptr ? 1 : pool->threads()),
-        info(MakeInfo(folder, *transformer, device)),
+        info(MakeInfo(folder, *transformer, device, compute)),
         barrier(device.device) {}
 
   SelectedDevice device;
@@ -254,19 +262,23 @@ absl::StatusOr<std::unique_ptr<TransformerEncoder>> TransformerEncoder::Create(
   if (absl::Status status = CheckTargetInUse(options.cpu_target); !status.ok()) return status;
   absl::StatusOr<SelectedDevice> device = SelectDevice(options.device);
   if (!device.ok()) return device.status();
+  const absl::StatusOr<ComputeType> compute = ParseComputeType(options.compute_dtype);
+  if (!compute.ok()) return compute.status();
+  // "auto" may have become the CPU.
+  if (absl::Status status = CheckComputeType(*compute, device->name); !status.ok()) return status;
   std::unique_ptr<State> state;
   ExceptionBarrier barrier(device->device);
   const absl::Status status = barrier.Run([&]() -> absl::Status {
     DeviceStream stream(device->device);
     const SliceScope scope(stream);
-    auto transformer = Transformer::Create(folder, device->device, device->name);
+    auto transformer = Transformer::Create(folder, device->device, device->name, *compute);
     if (!transformer.ok()) return transformer.status();
     stream.Synchronize();  // jobs have streams of their own
     std::unique_ptr<ComputePool> pool;
     if (device->device.is_cpu()) {
       pool = std::make_unique<ComputePool>(ThreadsFor(options), PrepareComputeThread);
     }
-    state = std::make_unique<State>(folder, *std::move(device), *std::move(transformer),
+    state = std::make_unique<State>(folder, *std::move(device), *compute, *std::move(transformer),
                                     std::move(pool));
     return absl::OkStatus();
   });

@@ -25,6 +25,9 @@ struct TransformerEncoderOptions {
   // "avx512". The same as PrepareProcessForCompute was given. Part of the fingerprint, since bits
   // depend on it.
   std::string cpu_target = "auto";
+  // What the dense layers' products are rounded to: "fp32", and on CUDA "tf32" or "bf16" too. Part
+  // of the fingerprint.
+  std::string compute_dtype = "fp32";
 
   // Every problem at once, each naming the flag to change.
   absl::Status Validate() const;

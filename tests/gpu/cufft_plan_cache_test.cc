@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "model/kernels/cuda/device_registry.h"
 #include "tests/gpu/device_fixture.h"
 
 namespace longwave::cuda {
@@ -105,8 +106,8 @@ TEST_F(CufftPlanCacheTest, StreamsTakeTurns) {
 }
 
 TEST_F(CufftPlanCacheTest, ADeviceHasOneCache) {
-  const auto cache = CufftPlanCache::ForDevice(0);
-  EXPECT_EQ(CufftPlanCache::ForDevice(0), cache);
+  const auto cache = OfDevice<CufftPlanCache>(0);
+  EXPECT_EQ(OfDevice<CufftPlanCache>(0), cache);
 }
 
 }  // namespace

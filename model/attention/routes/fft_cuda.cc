@@ -5,6 +5,7 @@
 #include <c10/cuda/CUDAStream.h>
 
 #include "model/kernels/cuda/cufft_plan_cache.h"
+#include "model/kernels/cuda/device_registry.h"
 #include "model/kernels/cuda/fft_kernels.h"
 
 namespace longwave {
@@ -40,7 +41,7 @@ cuda::FftExtents ExtentsOf(const at::Tensor& products, int64_t tokens) {
 
 class CudaFftDevice final : public FftDevice {
  public:
-  explicit CudaFftDevice(int device) : plans_(cuda::CufftPlanCache::ForDevice(device)) {}
+  explicit CudaFftDevice(int device) : plans_(cuda::OfDevice<cuda::CufftPlanCache>(device)) {}
 
   void Prepare(int64_t channels, int64_t length, at::ScalarType type) override {
     plans_->Prepare({.length = length, .batch = channels, .fp64 = type == at::kDouble});

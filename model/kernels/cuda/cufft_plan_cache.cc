@@ -2,8 +2,6 @@
 
 #include <cufft.h>
 
-#include <map>
-
 #include "model/kernels/cuda/check.h"
 
 namespace longwave::cuda {
@@ -47,22 +45,6 @@ CufftPlanCache::~CufftPlanCache() {
   } catch (...) {  // the device is lost, and its memory with it
   }
   plans_.Clear();
-}
-
-std::shared_ptr<CufftPlanCache> CufftPlanCache::ForDevice(int device) {
-  struct Registry {
-    Mutex mutex;
-    std::map<int, std::weak_ptr<CufftPlanCache>> caches ABSL_GUARDED_BY(mutex);
-  };
-  static Registry* const kRegistry = new Registry;
-  MutexLock lock(&kRegistry->mutex);
-  std::weak_ptr<CufftPlanCache>& known = kRegistry->caches[device];
-  std::shared_ptr<CufftPlanCache> cache = known.lock();
-  if (cache == nullptr) {
-    cache = std::make_shared<CufftPlanCache>();
-    known = cache;
-  }
-  return cache;
 }
 
 CufftPlanCache::Plan& CufftPlanCache::FindOrMake(const FftPlanKey& key) {

@@ -23,7 +23,8 @@ struct FftPlanKey {
 // The cuFFT plans of one device. LibTorch's own cache gives every plan a workspace and is bounded
 // by a count of plans of any size; here all plans share one workspace, since the transforms of a
 // device follow one another anyway, and their number is known: one or two for each length of the
-// form {4, 5, 6, 7} 2^k in use. Thread-safe. The device is the current one at every call.
+// form {4, 5, 6, 7} 2^k in use. One of a device: OfDevice (device_registry.h). Thread-safe. The
+// device is the current one at every call.
 class CufftPlanCache {
  public:
   // Four lengths to an octave, ten octaves (2 k to 2 M), three plans a length: batches in fp32 and
@@ -32,10 +33,6 @@ class CufftPlanCache {
 
   explicit CufftPlanCache(int64_t capacity = kPlans);
   ~CufftPlanCache();
-
-  // The cache of a device, the same for all who ask while one of them holds it: layers are made one
-  // by one, and each with plans of its own would multiply their memory.
-  static std::shared_ptr<CufftPlanCache> ForDevice(int device);
 
   // Makes the plan and grows the workspace, so that no request has to.
   void Prepare(const FftPlanKey& key);
