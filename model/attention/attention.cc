@@ -63,6 +63,9 @@ class LayerAttention final : public Attention {
                .features = std::move(features)},
         tile_type_(TilePrecision(layer_.weights.Spread()) == Precision::kFp32 ? at::kFloat
                                                                               : at::kDouble) {
+    if (device.is_cpu() && shape.positive()) {
+      cpu_fft_ = std::make_unique<CpuFft>(&layer_, &kernels);
+    }
     if (auto fft_device = MakeCudaFftDevice(device); fft_device != nullptr && shape.positive()) {
       fft_pairs_ = std::make_unique<FftPairs>(&layer_, std::move(fft_device));
       fft_pairs_->Prepare(config.max_tokens, [this](int64_t n) { return TransformedHeads(n); });
@@ -88,7 +91,8 @@ class LayerAttention final : public Attention {
   AttentionCounters Counters() const override {
     return {.fft_fp32 = fft_fp32_.load(std::memory_order_relaxed),
             .fft_fp64 = fft_fp64_.load(std::memory_order_relaxed),
-            .fft_tiles = fft_tiles_.load(std::memory_order_relaxed)};
+            .fft_tiles = fft_tiles_.load(std::memory_order_relaxed),
+            .fft_rows_recomputed = cpu_fft_ == nullptr ? 0 : cpu_fft_->rows_recomputed()};
   }
   std::unique_ptr<AttentionPass> Begin(Route route, at::TensorBase q, at::TensorBase k,
                                        at::TensorBase v, at::TensorBase out) const override;
@@ -127,6 +131,8 @@ class LayerAttention final : public Attention {
   mutable Mutex mutex_;
   mutable BandsOfHeads<ChunkwiseWeights> bands_ ABSL_GUARDED_BY(mutex_);
   mutable BandsOfHeads<FusedBands> fused_bands_ ABSL_GUARDED_BY(mutex_);
+  // One of them, for positive features.
+  std::unique_ptr<CpuFft> cpu_fft_;
   std::unique_ptr<FftPairs> fft_pairs_;  // CUDA only
   mutable std::atomic<int64_t> fft_fp32_{0};
   mutable std::atomic<int64_t> fft_fp64_{0};
@@ -217,7 +223,7 @@ std::unique_ptr<AttentionPass> LayerAttention::BeginGuarded(const RouteContext& 
     parts.push_back(make(std::move(part)));
   };
   const auto fft_pass = [this](RouteContext part) {
-    return fft_pairs_ == nullptr ? MakeFftPass(std::move(part))
+    return fft_pairs_ == nullptr ? cpu_fft_->Begin(std::move(part))
                                  : fft_pairs_->Begin(std::move(part));
   };
   add(heads.fp32, at::kFloat, fft_pass, fft_fp32_);

@@ -25,9 +25,10 @@ class AttentionPass {
  public:
   virtual ~AttentionPass() = default;
   virtual int phases() const = 0;
+  // Asked when the phases before have run: some find out what is left to do.
   virtual int64_t Pieces(int phase) const = 0;
   // Floating-point operations of one piece of the phase, for cutting slices. A constant of the
-  // shape.
+  // shape where there are pieces.
   virtual double PieceFlops(int phase) const = 0;
   // Throws what LibTorch throws.
   virtual void Run(int phase, int64_t piece) = 0;
@@ -56,6 +57,8 @@ struct AttentionCounters {
   int64_t fft_fp32 = 0;
   int64_t fft_fp64 = 0;
   int64_t fft_tiles = 0;
+  // Rows whose denominator was too small beside the largest for a transform, computed exactly.
+  int64_t fft_rows_recomputed = 0;
 };
 
 // The attention of one layer: projection W, relative weights c with their structure, planner.

@@ -22,15 +22,24 @@ inline constexpr double kPieceFlops = 5e8;
 class PhasedPass : public AttentionPass {
  public:
   int phases() const override { return static_cast<int>(phases_.size()); }
-  int64_t Pieces(int phase) const override { return phases_[phase].pieces; }
-  double PieceFlops(int phase) const override { return phases_[phase].flops; }
+  int64_t Pieces(int phase) const override {
+    return phases_[phase].count ? phases_[phase].count() : phases_[phase].pieces;
+  }
+  double PieceFlops(int phase) const override {
+    return Pieces(phase) > 0 ? phases_[phase].flops : 0;
+  }
   void Run(int phase, int64_t piece) override { phases_[phase].run(piece); }
   absl::Status status() const override { return absl::OkStatus(); }
 
  protected:
   // Phases run in the order of these calls. Nothing is added for zero pieces.
   void AddPhase(int64_t pieces, double flops, std::function<void(int64_t piece)> run) {
-    if (pieces > 0) phases_.push_back({pieces, flops, std::move(run)});
+    if (pieces > 0) phases_.push_back({pieces, flops, std::move(run), nullptr});
+  }
+  // Of as many pieces as `count` says when the phases before have run.
+  void AddCountedPhase(std::function<int64_t()> count, double flops,
+                       std::function<void(int64_t piece)> run) {
+    phases_.push_back({0, flops, std::move(run), std::move(count)});
   }
 
  private:
@@ -38,6 +47,7 @@ class PhasedPass : public AttentionPass {
     int64_t pieces;
     double flops;
     std::function<void(int64_t)> run;
+    std::function<int64_t()> count;  // in place of `pieces`, if set
   };
   std::vector<Phase> phases_;
 };

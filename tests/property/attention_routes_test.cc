@@ -190,7 +190,11 @@ TEST_P(AttentionRoutesTest, DoubleRoutesAgreeToTwelveDigits) {
     for (int64_t h = 0; h < which.config.num_heads; ++h) {
       ratio = std::max(ratio, RowSumRatio(which, h, n));
     }
-    EXPECT_LE(error(MakeFftPass), std::max(1e-12, 8 * 0x1p-53 * ratio)) << "fft n = " << n;
+    const CpuFft fft(layer.get(), cpu::FindKernels("auto"));
+    EXPECT_LE(error([&](const RouteContext& context) { return fft.Begin(context); }),
+              std::max(1e-12, 16 * 0x1p-53 * ratio))
+        << "fft n = " << n;
+    EXPECT_EQ(fft.rows_recomputed(), 0) << "n = " << n;
     ASSERT_EQ(layer->weights.structured(), !IsFree(GetParam()));
     if (!layer->weights.structured()) continue;
     const auto weights = std::make_shared<const ChunkwiseWeights>(

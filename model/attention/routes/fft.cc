@@ -3,24 +3,35 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "model/attention/key_maximum.h"
 #include "model/attention/phased_pass.h"
+#include "model/attention/routes/exact_rows.h"
 #include "model/attention/routes/tile.h"
 #include "model/attention/rows.h"
 
 namespace longwave {
 namespace {
 
-// Transforms of one piece that are alive at once. Batches of 4 to 16 ran two to four times as fast
-// as single ones as long as they stayed in the third-level cache.
-constexpr int64_t kBatchBytes = int64_t{8} << 20;
-constexpr int64_t kLeastBatch = 4;
-// What the groups of heads and features are cut by. One head always fits.
-constexpr int64_t kWorkspaceBytes = int64_t{512} << 20;
-constexpr int64_t kRows = 4096;  // of one piece that gathers or scatters
+// What the groups of heads and features are cut by. One head always fits. At 64 k tokens a group
+// has three heads.
+constexpr int64_t kWorkspaceBytes = int64_t{256} << 20;
+constexpr int64_t kRows = 4096;      // of one piece that gathers or scatters
+constexpr int64_t kOffsets = 65536;  // of one piece that computes c
+// Flagged rows of one piece, at most: their products cost as much as forming all keys' features.
+constexpr int64_t kExactRows = 32;
+
+// Nanoseconds a token, of one thread (Zen 5): an exponential in double with the way to its bias;
+// transforms in double, and placing what they yield; tables.
+constexpr double kWeightNanoseconds = 20;
+constexpr double kKernelNanoseconds = 25;
+constexpr double kTableNanoseconds = 40;
+// Operations of a matrix product in the meantime.
+constexpr double kFlopsPerNanosecond = 120;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -28,106 +39,146 @@ struct Layout {
   int64_t n = 0;
   int64_t length = 0;   // of the transforms
   int64_t columns = 0;  // head_dim + 1
-  int64_t columns_per_piece = 0;
-  int64_t column_groups = 0;
+  int64_t pairs = 0;    // of columns, the last one with an empty partner if they are odd
   int64_t heads_per_group = 0;
   int64_t features_per_group = 0;  // phi is kept for
   int64_t features_per_phase = 0;  // one piece runs through
-  double channel_flops = 0;        // one feature, one column
-  double spectrum_flops = 0;       // of one head
+  double pair_flops = 0;           // one feature, two columns
+  double table_flops = 0;
+  double weight_flops = 0;  // of one piece
+  double kernel_flops = 0;  // of one half
+  double exact_flops = 0;
   int64_t bytes = 0;
 
   int64_t row_pieces() const { return CeilDiv(n, kRows); }
+  int64_t offset_pieces() const { return CeilDiv(2 * n - 1, kOffsets); }
 };
 
 Layout MakeLayout(const AttentionShape& shape, int64_t heads, int64_t n, at::ScalarType type) {
   const int64_t element = type == at::kDouble ? 8 : 4;
   Layout layout;
   layout.n = n;
-  layout.length = FastTransformLength(2 * n - 1);
+  layout.length = cpu::TransformLength(n);
   layout.columns = shape.head_dim + 1;
-  // Padded input, spectrum, result and the library's copy of the spectrum: 4 numbers a position.
-  const int64_t batch =
-      std::clamp(kBatchBytes / (4 * element * layout.length), kLeastBatch, layout.columns);
-  layout.column_groups = CeilDiv(layout.columns, batch);
-  layout.columns_per_piece = CeilDiv(layout.columns, layout.column_groups);
-  layout.column_groups = CeilDiv(layout.columns, layout.columns_per_piece);
+  layout.pairs = CeilDiv(layout.columns, 2);
 
-  const int64_t feature_bytes = 2 * n * element;  // of queries and keys
+  const int64_t row_bytes = layout.length * element;
   layout.features_per_group =
-      std::clamp<int64_t>(kWorkspaceBytes / 4 / feature_bytes, 1, shape.features);
-  const int64_t head_bytes = n * element * 2 * layout.columns + element * (layout.length + 2) +
-                             layout.features_per_group * feature_bytes;
+      std::clamp<int64_t>(kWorkspaceBytes / 4 / (2 * row_bytes), 1, shape.features);
+  // Values and sums, kernels, phi, c.
+  const int64_t head_bytes =
+      row_bytes * (4 * layout.pairs + 4 + 2 * layout.features_per_group) + 8 * (2 * n - 1);
   layout.heads_per_group = std::clamp<int64_t>(kWorkspaceBytes / head_bytes, 1, heads);
   layout.bytes = layout.heads_per_group * head_bytes;
 
-  layout.channel_flops =
-      TransformFlops(shape.device, type == at::kDouble ? Precision::kFp64 : Precision::kFp32, n) *
-      static_cast<double>(n);
-  // Exponentials in double and one transform of twice the length in double.
-  layout.spectrum_flops = 5e3 * static_cast<double>(n);
-  const double feature_flops = layout.channel_flops * static_cast<double>(layout.columns_per_piece);
-  layout.features_per_phase = std::clamp<int64_t>(static_cast<int64_t>(kPieceFlops / feature_flops),
-                                                  1, layout.features_per_group);
+  const double tokens = static_cast<double>(n);
+  layout.pair_flops =
+      2 * tokens *
+      TransformFlops(shape.device, type == at::kDouble ? Precision::kFp64 : Precision::kFp32, n);
+  layout.features_per_phase = std::clamp<int64_t>(
+      static_cast<int64_t>(kPieceFlops / layout.pair_flops), 1, layout.features_per_group);
+  const double length_flops = kFlopsPerNanosecond * static_cast<double>(layout.length);
+  layout.table_flops = kTableNanoseconds * length_flops;
+  layout.kernel_flops = kKernelNanoseconds * length_flops;
+  layout.weight_flops =
+      kFlopsPerNanosecond * kWeightNanoseconds * static_cast<double>(std::min(2 * n - 1, kOffsets));
+  layout.exact_flops = ExactRowsFlops(shape, kExactRows, n);
   return layout;
 }
 
+// Heads whose numbers are in the workspace together.
+struct Group {
+  int64_t first = 0;  // in context.heads
+  std::vector<int64_t> heads;
+  BoundFeatures features;
+
+  int64_t size() const { return static_cast<int64_t>(heads.size()); }
+};
+
+template <typename T>
 class FftPass final : public PhasedPass {
  public:
-  explicit FftPass(RouteContext context);
+  FftPass(RouteContext context, FftCache* cache, std::atomic<int64_t>* rows_recomputed);
   int64_t ResidentBytes() const override { return layout_.bytes; }
 
  private:
-  // Heads whose numbers are in the workspace together.
-  struct Group {
-    int64_t first = 0;  // in context_.heads
-    std::vector<int64_t> heads;
-    BoundFeatures features;
-  };
+  using Transform = cpu::ToeplitzTransform<T>;
+  using Half = typename Transform::Half;
 
   void AddGroup(const Group& group);
   void AddFeatures(const Group& group, int64_t first, int64_t count);
-  void ComputeSpectrum(const Group& group, int64_t head);
-  void GatherValueColumns(const Group& group, int64_t piece);
+  void MakeTransforms();
+  void ComputeWeights(const Group& group, int64_t head, int64_t piece);
+  void StartGroup(const Group& group);
+  void MakeKernel(const Group& group, int64_t head, Half half);
+  void KeepKernels(const Group& group);
+  void GatherColumns(const Group& group, int64_t piece);
   void ComputeFeatures(const Group& group, int64_t first, int64_t count, int64_t piece);
-  void Convolve(int64_t first_feature, int64_t count, int64_t head, int64_t column_group);
+  void Convolve(int64_t first_feature, int64_t count, int64_t head, int64_t pair);
+  void FindLargest(const Group& group, int64_t piece);
   void Finish(const Group& group, int64_t piece);
+  std::vector<int64_t> FlagRows(int64_t head, RowRange range) const;
+  int64_t ExactPieces() const;
+  void ComputeExact(const Group& group, int64_t piece);
+
   RowRange PieceRows(int64_t piece) const {
     return PaddedRange(piece * kRows, std::min((piece + 1) * kRows, layout_.n));
   }
+  // A row of a matrix of vectors of the transforms' length.
+  T* Row(const at::Tensor& matrix, int64_t head, int64_t row) const {
+    return matrix.data_ptr<T>() + (head * matrix.size(1) + row) * layout_.length;
+  }
+  cpu::ComplexSpan<T> Pair(const at::Tensor& columns, int64_t head, int64_t pair) const {
+    return {Row(columns, head, 2 * pair), Row(columns, head, 2 * pair + 1)};
+  }
 
   const RouteContext context_;
+  FftCache& cache_;
+  std::atomic<int64_t>& rows_recomputed_;
   const BoundFeatures features_;
   const Layout layout_;
   KeyMaximum key_maximum_;
   std::vector<Group> groups_;
-  // [heads of a group, ...]
-  at::Tensor spectra_;     // [length / 2 + 1], complex
-  at::Tensor values_;      // [columns, n]
-  at::Tensor sums_;        // [columns, n]
-  at::Tensor queries_;     // [features of a group, n]
-  at::Tensor keys_;        // [features of a group, n]
-  at::Tensor row_maxima_;  // [n, 1], if the features are stabilised
+  std::shared_ptr<const Transform> transform_;
+  std::shared_ptr<const cpu::ToeplitzTransform<double>> exact_transform_;
+  // By head of the group.
+  std::vector<std::vector<double>> weights_;  // c(o), o = 1 - n .. n - 1
+  std::vector<std::shared_ptr<const HeadKernels<T>>> kernels_;
+  std::vector<char> kernels_are_new_;
+  at::Tensor values_;      // [heads, 2 pairs, length]
+  at::Tensor sums_;        // the same
+  at::Tensor queries_;     // [heads, features of a group, length]
+  at::Tensor keys_;        // the same
+  at::Tensor row_maxima_;  // [heads, n, 1], if the features are stabilised
+  // Denominators, by head of the group and piece of rows.
+  std::vector<std::vector<double>> largest_;
+  std::vector<std::vector<std::vector<int64_t>>> flagged_;
 };
 
-FftPass::FftPass(RouteContext context)
+template <typename T>
+FftPass<T>::FftPass(RouteContext context, FftCache* cache, std::atomic<int64_t>* rows_recomputed)
     : context_(std::move(context)),
+      cache_(*cache),
+      rows_recomputed_(*rows_recomputed),
       features_(context_.layer->features.Bind(context_.heads, context_.precision)),
       layout_(MakeLayout(context_.layer->shape, context_.head_count(), context_.tokens(),
                          context_.precision)),
       key_maximum_(features_, context_) {
   const int64_t heads = layout_.heads_per_group;
-  const int64_t n = layout_.n;
   const at::TensorOptions options = context_.q.options().dtype(context_.precision);
-  spectra_ = at::empty({heads, layout_.length / 2 + 1},
-                       options.dtype(at::toComplexType(context_.precision)));
-  values_ = at::empty({heads, layout_.columns, n}, options);
-  sums_ = at::empty({heads, layout_.columns, n}, options);
-  queries_ = at::empty({heads, layout_.features_per_group, n}, options);
-  keys_ = at::empty({heads, layout_.features_per_group, n}, options);
-  if (features_.stabilised()) row_maxima_ = at::empty({heads, n, 1}, options);
+  weights_.resize(heads);
+  kernels_.resize(heads);
+  kernels_are_new_.resize(heads);
+  values_ = at::empty({heads, 2 * layout_.pairs, layout_.length}, options);
+  sums_ = at::empty({heads, 2 * layout_.pairs, layout_.length}, options);
+  queries_ = at::empty({heads, layout_.features_per_group, layout_.length}, options);
+  keys_ = at::empty({heads, layout_.features_per_group, layout_.length}, options);
+  if (features_.stabilised()) row_maxima_ = at::empty({heads, layout_.n, 1}, options);
+  largest_.assign(heads, std::vector<double>(layout_.row_pieces()));
+  flagged_.resize(heads, std::vector<std::vector<int64_t>>(layout_.row_pieces()));
 
-  const int64_t maxima = KeyMaximum::Pieces(features_, n);
+  AddPhase(1, layout_.table_flops, [this](int64_t) { MakeTransforms(); });
+  const int64_t maxima = KeyMaximum::Pieces(features_, layout_.n);
   const double row_flops = 2.0 * KeyMaximum::kRows *
                            static_cast<double>(context_.head_count() * features_.features()) *
                            static_cast<double>(context_.v.size(2));
@@ -142,22 +193,34 @@ FftPass::FftPass(RouteContext context)
   for (const Group& group : groups_) AddGroup(group);
 }
 
-void FftPass::AddGroup(const Group& group) {
-  const int64_t heads = static_cast<int64_t>(group.heads.size());
-  AddPhase(heads, layout_.spectrum_flops,
-           [this, &group](int64_t head) { ComputeSpectrum(group, head); });
-  const double gathered =
+template <typename T>
+void FftPass<T>::AddGroup(const Group& group) {
+  const int64_t heads = group.size();
+  const int64_t offsets = layout_.offset_pieces();
+  AddPhase(1, 0, [this, &group](int64_t) { StartGroup(group); });
+  AddPhase(heads * offsets, layout_.weight_flops, [this, &group, offsets](int64_t piece) {
+    ComputeWeights(group, piece / offsets, piece % offsets);
+  });
+  AddPhase(2 * heads, layout_.kernel_flops, [this, &group](int64_t piece) {
+    MakeKernel(group, piece / 2, piece % 2 == 0 ? Half::kEven : Half::kOdd);
+  });
+  AddPhase(1, 0, [this, &group](int64_t) { KeepKernels(group); });
+  const double moved =
       kFlopsPerByte * 8 * static_cast<double>(std::min(kRows, layout_.n) * heads * layout_.columns);
-  AddPhase(layout_.row_pieces(), gathered,
-           [this, &group](int64_t piece) { GatherValueColumns(group, piece); });
+  AddPhase(layout_.row_pieces(), moved,
+           [this, &group](int64_t piece) { GatherColumns(group, piece); });
   for (int64_t first = 0; first < features_.features(); first += layout_.features_per_group) {
     AddFeatures(group, first, std::min(layout_.features_per_group, features_.features() - first));
   }
-  AddPhase(layout_.row_pieces(), gathered, [this, &group](int64_t piece) { Finish(group, piece); });
+  AddPhase(layout_.row_pieces(), 0, [this, &group](int64_t piece) { FindLargest(group, piece); });
+  AddPhase(layout_.row_pieces(), moved, [this, &group](int64_t piece) { Finish(group, piece); });
+  AddCountedPhase([this] { return ExactPieces(); }, layout_.exact_flops,
+                  [this, &group](int64_t piece) { ComputeExact(group, piece); });
 }
 
-void FftPass::AddFeatures(const Group& group, int64_t first, int64_t count) {
-  const int64_t heads = static_cast<int64_t>(group.heads.size());
+template <typename T>
+void FftPass<T>::AddFeatures(const Group& group, int64_t first, int64_t count) {
+  const int64_t heads = group.size();
   const double map_flops = 4.0 * static_cast<double>(std::min(kRows, layout_.n) * heads * count) *
                            static_cast<double>(context_.v.size(2));
   AddPhase(layout_.row_pieces(), map_flops, [this, &group, first, count](int64_t piece) {
@@ -165,53 +228,89 @@ void FftPass::AddFeatures(const Group& group, int64_t first, int64_t count) {
   });
   for (int64_t part = 0; part < count; part += layout_.features_per_phase) {
     const int64_t part_count = std::min(layout_.features_per_phase, count - part);
-    AddPhase(heads * layout_.column_groups,
-             layout_.channel_flops * static_cast<double>(layout_.columns_per_piece * part_count),
+    AddPhase(heads * layout_.pairs, layout_.pair_flops * static_cast<double>(part_count),
              [this, part, part_count](int64_t piece) {
-               Convolve(part, part_count, piece / layout_.column_groups,
-                        piece % layout_.column_groups);
+               Convolve(part, part_count, piece / layout_.pairs, piece % layout_.pairs);
              });
   }
 }
 
-// out_i = sum_j c(j - i) x_j = sum_j h(i - j) x_j with h(t) = c(-t): a correlation with c.
-void FftPass::ComputeSpectrum(const Group& group, int64_t head) {
-  const ToeplitzWeights& weights = context_.layer->weights;
-  const int layer_head = static_cast<int>(group.heads[head]);
-  const std::vector<double> c = weights.Range(layer_head, 1 - layout_.n, layout_.n - 1);
-  std::vector<double> h(layout_.length, 0);
-  for (int64_t t = 0; t < layout_.n; ++t) {
-    h[t] = c[layout_.n - 1 - t];
-    if (t > 0) h[layout_.length - t] = c[layout_.n - 1 + t];
-  }
-  spectra_.select(0, head).copy_(at::fft_rfft(at::tensor(h, at::kDouble)));
-  sums_.select(0, head).zero_();
+template <typename T>
+void FftPass<T>::MakeTransforms() {
+  transform_ = cache_.Transform<T>(layout_.n);
+  exact_transform_ = cache_.Transform<double>(layout_.n);
 }
 
-void FftPass::GatherValueColumns(const Group& group, int64_t piece) {
+template <typename T>
+void FftPass<T>::StartGroup(const Group& group) {
+  for (auto& head : flagged_) {
+    for (std::vector<int64_t>& rows : head) rows.clear();
+  }
+  for (int64_t h = 0; h < group.size(); ++h) {
+    weights_[h].resize(2 * layout_.n - 1);
+    kernels_[h] = cache_.FindKernels<T>(group.heads[h], layout_.n);
+    kernels_are_new_[h] = kernels_[h] == nullptr;
+    if (kernels_are_new_[h]) kernels_[h] = std::make_shared<const HeadKernels<T>>(layout_.length);
+  }
+}
+
+template <typename T>
+void FftPass<T>::ComputeWeights(const Group& group, int64_t head, int64_t piece) {
+  const int64_t first = piece * kOffsets;
+  const int64_t end = std::min(first + kOffsets, 2 * layout_.n - 1);
+  const std::vector<double> c = context_.layer->weights.Range(
+      static_cast<int>(group.heads[head]), first - (layout_.n - 1), end - layout_.n);
+  std::copy(c.begin(), c.end(), weights_[head].begin() + first);
+}
+
+template <typename T>
+void FftPass<T>::MakeKernel(const Group& group, int64_t head, Half half) {
+  if (!kernels_are_new_[head]) return;
+  transform_->MakeKernel(half, weights_[head], *exact_transform_, kernels_[head]->half(half));
+}
+
+template <typename T>
+void FftPass<T>::KeepKernels(const Group& group) {
+  for (int64_t h = 0; h < group.size(); ++h) {
+    if (kernels_are_new_[h]) cache_.KeepKernels<T>(group.heads[h], layout_.n, kernels_[h]);
+  }
+}
+
+template <typename T>
+void FftPass<T>::GatherColumns(const Group& group, int64_t piece) {
   const RowRange range = PieceRows(piece);
-  const int64_t heads = static_cast<int64_t>(group.heads.size());
+  const bool last = range.begin + range.count == layout_.n;
+  const int64_t end = last ? layout_.length : range.begin + range.count;
+  at::Tensor values = values_.narrow(0, 0, group.size()).slice(2, range.begin, end);
+  // The last pair's partner and what lies beyond the sequence.
+  if (layout_.columns % 2 != 0) values.select(1, layout_.columns).zero_();
+  values.slice(2, range.count).zero_();
+  sums_.narrow(0, 0, group.size()).slice(2, range.begin, end).zero_();
   const at::Tensor rows = GatherValues(context_.v, group.heads, range, context_.precision);
-  values_.narrow(0, 0, heads)
-      .narrow(2, range.begin, range.count)
+  values.narrow(1, 0, layout_.columns)
+      .narrow(2, 0, range.count)
       .copy_(rows.narrow(1, 0, range.count).transpose(1, 2));
   if (!features_.stabilised()) return;
-  row_maxima_.narrow(0, 0, heads)
+  row_maxima_.narrow(0, 0, group.size())
       .narrow(1, range.begin, range.count)
       .copy_(group.features
                  .QueryMaximum(GatherRows(context_.q, group.heads, range, context_.precision))
                  .narrow(1, 0, range.count));
 }
 
-void FftPass::ComputeFeatures(const Group& group, int64_t first, int64_t count, int64_t piece) {
+template <typename T>
+void FftPass<T>::ComputeFeatures(const Group& group, int64_t first, int64_t count, int64_t piece) {
   const RowRange range = PieceRows(piece);
-  const int64_t heads = static_cast<int64_t>(group.heads.size());
+  const bool last = range.begin + range.count == layout_.n;
+  const int64_t heads = group.size();
   const BoundFeatures features = group.features.Slice(first, count);
-  const auto store = [&](const at::Tensor& phi, at::Tensor& target) {
-    target.narrow(0, 0, heads)
-        .narrow(1, 0, count)
-        .narrow(2, range.begin, range.count)
-        .copy_(phi.narrow(1, 0, range.count).transpose(1, 2));
+  const auto store = [&](const at::Tensor& phi, at::Tensor& matrix) {
+    at::Tensor target =
+        matrix.narrow(0, 0, heads)
+            .narrow(1, 0, count)
+            .slice(2, range.begin, last ? layout_.length : range.begin + range.count);
+    target.slice(2, range.count).zero_();
+    target.narrow(2, 0, range.count).copy_(phi.narrow(1, 0, range.count).transpose(1, 2));
   };
   at::Tensor key_maximum;
   at::Tensor row_maximum;
@@ -228,54 +327,152 @@ void FftPass::ComputeFeatures(const Group& group, int64_t first, int64_t count, 
   store(features.Queries(gather(context_.q), row_maximum), queries_);
 }
 
-void FftPass::Convolve(int64_t first_feature, int64_t count, int64_t head, int64_t column_group) {
-  const int64_t n = layout_.n;
-  const int64_t first = column_group * layout_.columns_per_piece;
-  const int64_t columns = std::min(layout_.columns_per_piece, layout_.columns - first);
-  const at::Tensor values = values_.select(0, head).narrow(0, first, columns);
-  at::Tensor sums = sums_.select(0, head).narrow(0, first, columns);
-  at::Tensor padded = at::zeros({columns, layout_.length}, values.options());
-  at::Tensor present = padded.narrow(1, 0, n);
-  for (int64_t r = first_feature; r < first_feature + count; ++r) {
-    at::mul_out(present, values, keys_.select(0, head).narrow(0, r, 1));
-    at::Tensor spectrum = at::fft_rfft(padded);
-    spectrum.mul_(spectra_.select(0, head));
-    const at::Tensor product = at::fft_irfft(spectrum, layout_.length);
-    sums.addcmul_(product.narrow(1, 0, n), queries_.select(0, head).narrow(0, r, 1));
+// The odd half's modulations, a pass each over values and sums, are shared by all its features.
+template <typename T>
+void FftPass<T>::Convolve(int64_t first_feature, int64_t count, int64_t head, int64_t pair) {
+  const int64_t length = layout_.length;
+  T* const scratch = reinterpret_cast<T*>(
+      cpu::ThreadScratch(6 * length * static_cast<int64_t>(sizeof(T) / sizeof(float))));
+  const auto part = [&](int64_t index) {
+    return cpu::ComplexSpan<T>{scratch + 2 * index * length, scratch + (2 * index + 1) * length};
+  };
+  const cpu::ComplexSpan<T> work = part(0), modulated = part(1), odd_sums = part(2);
+  const cpu::ComplexSpan<T> values = Pair(values_, head, pair);
+  const cpu::ComplexSpan<T> sums = Pair(sums_, head, pair);
+  const auto run = [&](Half half, cpu::ComplexSpan<const T> from, cpu::ComplexSpan<T> to) {
+    for (int64_t r = first_feature; r < first_feature + count; ++r) {
+      transform_->Accumulate({.keys = Row(keys_, head, r),
+                              .queries = Row(queries_, head, r),
+                              .values = from,
+                              .kernel = kernels_[head]->half(half),
+                              .work = work,
+                              .sums = to});
+    }
+  };
+  run(Half::kEven, values, sums);
+  transform_->Modulate(values, modulated);
+  std::fill(odd_sums.re, odd_sums.re + 2 * length, T{0});
+  run(Half::kOdd, modulated, odd_sums);
+  transform_->AddDemodulated(odd_sums, sums);
+}
+
+// NaN if there is one.
+template <typename T>
+void FftPass<T>::FindLargest(const Group& group, int64_t piece) {
+  const RowRange range = PieceRows(piece);
+  for (int64_t h = 0; h < group.size(); ++h) {
+    const T* const denominators = Row(sums_, h, layout_.columns - 1) + range.begin;
+    double largest = 0;
+    for (int64_t i = 0; i < range.count && !std::isnan(largest); ++i) {
+      if (!(denominators[i] <= largest)) largest = denominators[i];
+    }
+    largest_[h][piece] = largest;
   }
 }
 
-void FftPass::Finish(const Group& group, int64_t piece) {
+template <typename T>
+std::vector<int64_t> FftPass<T>::FlagRows(int64_t head, RowRange range) const {
+  std::vector<int64_t> rows;
+  double largest = 0;
+  for (const double part : largest_[head]) {
+    if (!(part <= largest)) largest = part;
+  }
+  // Keys that no other arithmetic would make finite either.
+  if (!std::isfinite(largest)) return rows;
+  const double least = CpuFft::kLeastDenominator * largest *
+                       static_cast<double>(std::numeric_limits<T>::epsilon()) / 2;
+  const T* const denominators = Row(sums_, head, layout_.columns - 1);
+  for (int64_t i = range.begin; i < range.begin + range.count; ++i) {
+    if (!(denominators[i] > 0 && denominators[i] >= least)) rows.push_back(i);
+  }
+  return rows;
+}
+
+// Rows that are flagged keep their queries, which may lie where the output does.
+template <typename T>
+void FftPass<T>::Finish(const Group& group, int64_t piece) {
   const RowRange range = PieceRows(piece);
-  const int64_t heads = static_cast<int64_t>(group.heads.size());
-  const at::Tensor sums =
-      sums_.narrow(0, 0, heads).narrow(2, range.begin, range.count).transpose(1, 2).contiguous();
-  ScatterRows(Quotient(sums), group.heads, range, context_.out);
+  const int64_t heads = group.size();
+  const at::Tensor sums = sums_.narrow(0, 0, heads)
+                              .narrow(1, 0, layout_.columns)
+                              .narrow(2, range.begin, range.count)
+                              .transpose(1, 2)
+                              .contiguous();
+  const at::Tensor z = Quotient(sums);
+  bool any = false;
+  for (int64_t h = 0; h < heads; ++h) {
+    flagged_[h][piece] = FlagRows(h, range);
+    any = any || !flagged_[h][piece].empty();
+  }
+  if (!any) return ScatterRows(z, group.heads, range, context_.out);
+  for (int64_t h = 0; h < heads; ++h) {
+    int64_t first = range.begin;
+    const auto write_until = [&](int64_t end) {
+      if (end > first) {
+        context_.out.select(1, group.heads[h])
+            .narrow(0, first, end - first)
+            .copy_(z.select(0, h).narrow(0, first - range.begin, end - first));
+      }
+      first = end + 1;
+    };
+    for (const int64_t row : flagged_[h][piece]) write_until(row);
+    write_until(range.begin + range.count);
+  }
+}
+
+template <typename T>
+int64_t FftPass<T>::ExactPieces() const {
+  int64_t pieces = 0;
+  for (const auto& head : flagged_) {
+    for (const std::vector<int64_t>& rows : head) {
+      pieces += CeilDiv(static_cast<int64_t>(rows.size()), kExactRows);
+    }
+  }
+  return pieces;
+}
+
+template <typename T>
+void FftPass<T>::ComputeExact(const Group& group, int64_t piece) {
+  for (int64_t h = 0; h < group.size(); ++h) {
+    for (const std::vector<int64_t>& rows : flagged_[h]) {
+      const int64_t count = static_cast<int64_t>(rows.size());
+      const int64_t pieces = CeilDiv(count, kExactRows);
+      if (piece >= pieces) {
+        piece -= pieces;
+        continue;
+      }
+      const int64_t first = piece * kExactRows;
+      const auto part =
+          absl::MakeConstSpan(rows).subspan(first, std::min(kExactRows, count - first));
+      const at::Tensor maximum = key_maximum_.Value().defined()
+                                     ? key_maximum_.Value().narrow(0, group.first + h, 1)
+                                     : at::Tensor();
+      ComputeExactRows(context_, group.first + h, part, weights_[h], maximum);
+      rows_recomputed_.fetch_add(static_cast<int64_t>(part.size()), std::memory_order_relaxed);
+      return;
+    }
+  }
 }
 
 }  // namespace
 
-int64_t FastTransformLength(int64_t length) {
-  int64_t power = 1;
-  while (7 * power < length) power *= 2;
-  for (const int64_t factor : {4, 5, 6}) {
-    if (factor * power >= length) return factor * power;
+std::unique_ptr<AttentionPass> CpuFft::Begin(RouteContext context) const {
+  if (context.precision == at::kDouble) {
+    return std::make_unique<FftPass<double>>(std::move(context), &cache_, &rows_recomputed_);
   }
-  return 7 * power;
-}
-
-std::unique_ptr<AttentionPass> MakeFftPass(RouteContext context) {
-  return std::make_unique<FftPass>(std::move(context));
+  return std::make_unique<FftPass<float>>(std::move(context), &cache_, &rows_recomputed_);
 }
 
 AttentionCost FftCost(const AttentionShape& shape, int64_t heads, int64_t n, at::ScalarType type) {
   const Layout layout = MakeLayout(shape, heads, n, type);
   AttentionCost cost;
-  cost.flops = static_cast<double>(heads) *
-               (layout.channel_flops * static_cast<double>(shape.features * layout.columns) +
-                layout.spectrum_flops);
-  cost.largest_piece_flops = layout.channel_flops * static_cast<double>(layout.columns_per_piece *
-                                                                        layout.features_per_phase);
+  const double head_flops = layout.pair_flops * static_cast<double>(layout.pairs * shape.features) +
+                            layout.weight_flops * static_cast<double>(layout.offset_pieces()) +
+                            2 * layout.kernel_flops;
+  cost.flops = static_cast<double>(heads) * head_flops + layout.table_flops;
+  cost.largest_piece_flops =
+      std::max({layout.pair_flops * static_cast<double>(layout.features_per_phase),
+                layout.table_flops, layout.weight_flops, layout.kernel_flops});
   cost.bytes = layout.bytes;
   return cost;
 }

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "model/attention/routes/fft.h"
-
 namespace longwave {
 namespace {
 
@@ -41,6 +39,15 @@ double LargestRowSum(const std::vector<double>& c, int64_t half, int64_t tokens)
 }
 
 }  // namespace
+
+int64_t FastTransformLength(int64_t length) {
+  int64_t power = 1;
+  while (7 * power < length) power *= 2;
+  for (const int64_t factor : {4, 5, 6}) {
+    if (factor * power >= length) return factor * power;
+  }
+  return 7 * power;
+}
 
 FftBucket BucketOf(int64_t n) {
   const int64_t length = FastTransformLength(2 * n - 1);

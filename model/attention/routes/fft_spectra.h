@@ -16,6 +16,10 @@
 
 namespace longwave {
 
+// The smallest length of the form {4, 5, 6, 7} 2^k that is at least `length`: at worst 25 % longer,
+// and fast in every library.
+int64_t FastTransformLength(int64_t length);
+
 // The sequences that one length of transforms serves: 2 n - 1 <= length, and no shorter length
 // would do.
 struct FftBucket {

@@ -43,23 +43,23 @@ AlignedArray<T> AllocateAligned(int64_t count);
 template <typename T>
 class ToeplitzTransform {
  public:
-  // `kernels` outlives the transform.
-  ToeplitzTransform(const Kernels* kernels, int64_t tokens);
+  // The two matrices that a Toeplitz matrix is split into.
+  enum class Half { kEven, kOdd };
 
-  int64_t tokens() const { return tokens_; }
+  // Of a length that TransformLength returns. `kernels` outlives the transform.
+  ToeplitzTransform(const Kernels* kernels, int64_t length);
+
   int64_t length() const { return length_; }  // L
-  // Memory held, in bytes.
+  // Memory held, in bytes: 4 L numbers and L indices.
   int64_t bytes() const;
 
-  // The kernels of C_ij = c(j - i) from c(o), o = 1 - tokens() .. tokens() - 1: re and im of the
-  // even half, then of the odd one, length() numbers each, computed in double.
-  AlignedArray<T> MakeKernels(absl::Span<const double> c) const;
-  // One half of what MakeKernels returned.
-  ComplexSpan<const T> Even(const T* halves) const { return {halves, halves + length_}; }
-  ComplexSpan<const T> Odd(const T* halves) const { return Even(halves + 2 * length_); }
+  // One half's kernel of the matrix C_ij = c(j - i), from c(o) for o = 1 - n .. n - 1, n <= L.
+  // Computed in double, by `exact` of the same length and instruction set.
+  void MakeKernel(Half half, absl::Span<const double> c, const ToeplitzTransform<double>& exact,
+                  ComplexSpan<T> target) const;
 
   // sums_i += queries_i (C (keys o values))_i, C the circulant of `operands.kernel`. All spans are
-  // length() long; values and keys are finite, and zero from the last token on.
+  // length() long; values and keys are finite, and values zero from the last token on.
   void Accumulate(const FftOperands<T>& operands) const;
   // target_j = w^j source_j: the values of the odd half.
   void Modulate(ComplexSpan<const T> source, ComplexSpan<T> target) const;
@@ -71,18 +71,20 @@ class ToeplitzTransform {
   friend class ToeplitzTransform;
 
   void MakeTwiddles();
-  // The frequency at each position of a forward transform's output.
-  std::vector<int32_t> Order() const;
+  void MakeOrder();
   FftTables<T> tables() const { return {radix_, length_ / radix_, twiddles_.get()}; }
+  ComplexSpan<const T> modulation() const {
+    return {modulation_.get(), modulation_.get() + length_};
+  }
 
-  const Kernels* instruction_set_;
   FftKernels<T> kernels_;
-  int64_t tokens_;
   int64_t length_;
   int radix_;
   int64_t twiddle_count_ = 0;
   AlignedArray<T> twiddles_;
   AlignedArray<T> modulation_;  // w^j: re, then im
+  // The frequency at each position of a forward transform's output.
+  std::vector<int32_t> order_;
 };
 
 }  // namespace longwave::cpu

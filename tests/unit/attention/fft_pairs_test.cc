@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "model/attention/routes/fft.h"
+#include "model/attention/routes/fft_spectra.h"
 #include "tests/property/attention_cases.h"
 #include "tests/unit/attention/host_fft_device.h"
 

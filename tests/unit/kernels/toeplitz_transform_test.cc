@@ -36,7 +36,11 @@ template <typename T>
 struct Workload {
   static constexpr int64_t kFeatures = 3;
 
-  Workload(const Kernels* kernels, int64_t n) : transform(kernels, n), c(2 * n - 1) {
+  Workload(const Kernels* kernels, int64_t n)
+      : transform(kernels, TransformLength(n)),
+        exact(kernels, TransformLength(n)),
+        tokens(n),
+        c(2 * n - 1) {
     std::mt19937_64 generator(n);
     std::normal_distribution<double> normal;
     for (double& weight : c) weight = std::exp(normal(generator));
@@ -56,15 +60,18 @@ struct Workload {
   }
   // Row `r` of a matrix of tokens() columns, padded with zeros.
   T* Padded(const std::vector<T>& rows, int64_t r) {
-    const int64_t n = transform.tokens();
+    const int64_t n = tokens;
     T* const begin = Zeros().re;
     std::copy(rows.begin() + r * n, rows.begin() + (r + 1) * n, begin);
     return begin;
   }
 
   std::vector<double> Run() {
-    const int64_t n = transform.tokens();
-    const AlignedArray<T> halves = transform.MakeKernels(c);
+    const int64_t n = tokens;
+    using Half = typename ToeplitzTransform<T>::Half;
+    const ComplexSpan<T> even = Zeros(), odd = Zeros();
+    transform.MakeKernel(Half::kEven, c, exact, even);
+    transform.MakeKernel(Half::kOdd, c, exact, odd);
     const ComplexSpan<T> pair = {Padded(values, 0), Padded(values, 1)};
     const ComplexSpan<T> modulated = Zeros(), sums = Zeros(), odd_sums = Zeros(), work = Zeros();
     // What was there before does not matter.
@@ -74,12 +81,12 @@ struct Workload {
       FftOperands<T> operands = {.keys = Padded(keys, r),
                                  .queries = Padded(queries, r),
                                  .values = pair,
-                                 .kernel = transform.Even(halves.get()),
+                                 .kernel = even,
                                  .work = work,
                                  .sums = sums};
       transform.Accumulate(operands);
       operands.values = modulated;
-      operands.kernel = transform.Odd(halves.get());
+      operands.kernel = odd;
       operands.sums = odd_sums;
       transform.Accumulate(operands);
     }
@@ -90,7 +97,7 @@ struct Workload {
   }
 
   std::vector<double> Expected() const {
-    const int64_t n = transform.tokens();
+    const int64_t n = tokens;
     std::vector<long double> result(2 * n, 0);
     for (int64_t r = 0; r < kFeatures; ++r) {
       for (int64_t i = 0; i < n; ++i) {
@@ -106,6 +113,8 @@ struct Workload {
   }
 
   ToeplitzTransform<T> transform;
+  ToeplitzTransform<double> exact;
+  int64_t tokens;
   std::vector<double> c;
   std::vector<T> keys, queries, values;
   std::vector<AlignedArray<T>> memory;
