@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "model/base/error.h"
+#include "model/encoder/transformer_encoder.h"
 #include "tests/bench/bench_report.h"
 #include "tests/bench/benchmarks.h"
 
@@ -27,6 +28,18 @@ ABSL_FLAG(int, repeat, 5, "runs; the median counts");
 ABSL_FLAG(uint64_t, seed, 1, "seed of weights and inputs");
 ABSL_FLAG(std::string, routes, "",
           "comma-separated routes; empty: all that are exact and affordable");
+ABSL_FLAG(
+    std::string, suite, "",
+    "bars: the figures that the project holds itself to; grid: many shapes; long: the whole "
+    "encoder at 1048576 tokens; tiny: the bars at sizes that prove nothing; empty: one shape");
+ABSL_FLAG(std::string, cpu_target, "auto",
+          "instruction sets that we and the peers may use: auto, avx2, avx512");
+ABSL_FLAG(double, limit, 0.25,
+          "suites: a row is refused whose warm-up and repeats lie further apart than this part of "
+          "the median");
+ABSL_FLAG(int, retries, 3, "suites: how often such a row is measured again");
+ABSL_FLAG(int64_t, peer_mib, 8192, "what one peer may allocate");
+ABSL_FLAG(double, max_seconds, 8, "grid: what would run longer is left out");
 ABSL_FLAG(bool, peers, true, "measure peers too");
 ABSL_FLAG(bool, json, false, "one JSON object a line");
 
@@ -39,7 +52,8 @@ constexpr char kUsage[] =
     "             scaled_dot_product_attention with the same bias and the textbook FFT\n"
     "  encoder    the whole encoder beside the same encoder with exact softmax attention\n\n"
     "Every result is measured in this run, against the same inputs, with its error against a\n"
-    "double-precision reference. Exit code 1: a result was wrong. 2: wrong usage.\n"
+    "double-precision reference. Exit code 1: a result was wrong. 2: wrong usage. 3: a\n"
+    "measurement did not repeat, so that its row is not printed.\n"
     "All flags: longwave-bench --help=tests/bench/";
 
 absl::Status Bad(absl::string_view flag, absl::string_view value, absl::string_view limit) {
@@ -63,8 +77,28 @@ absl::Status CheckCounts(const BenchOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status ReadSuite(BenchOptions& options) {
+  const std::pair<const char*, BenchSuite> suites[] = {{"", BenchSuite::kOne},
+                                                       {"bars", BenchSuite::kBars},
+                                                       {"grid", BenchSuite::kGrid},
+                                                       {"long", BenchSuite::kLong},
+                                                       {"tiny", BenchSuite::kTiny}};
+  const std::string given = absl::GetFlag(FLAGS_suite);
+  for (const auto& [name, suite] : suites) {
+    if (given != name) continue;
+    options.suite = suite;
+    return absl::OkStatus();
+  }
+  return Bad("--suite", given, "bars, grid, long, tiny");
+}
+
 absl::StatusOr<BenchOptions> OptionsFromFlags() {
   BenchOptions options;
+  if (const absl::Status status = ReadSuite(options); !status.ok()) return status;
+  options.limit = absl::GetFlag(FLAGS_limit);
+  options.retries = absl::GetFlag(FLAGS_retries);
+  options.peer_bytes = absl::GetFlag(FLAGS_peer_mib) << 20;
+  options.max_seconds = absl::GetFlag(FLAGS_max_seconds);
   options.tokens = absl::GetFlag(FLAGS_n);
   options.causal = absl::GetFlag(FLAGS_causal);
   options.heads = absl::GetFlag(FLAGS_heads);
@@ -100,6 +134,29 @@ absl::StatusOr<BenchOptions> OptionsFromFlags() {
   return options;
 }
 
+absl::Status CheckSuite(const std::string& command, BenchSuite suite) {
+  const bool attention = command == "attention";
+  if (suite != (attention ? BenchSuite::kLong : BenchSuite::kGrid)) return absl::OkStatus();
+  return Bad("--suite", absl::GetFlag(FLAGS_suite),
+             attention ? "of attention: bars, grid, tiny" : "of encoder: bars, long, tiny");
+}
+
+absl::Status Run(const std::string& command, const BenchOptions& options) {
+  const bool attention = command == "attention";
+  switch (options.suite) {
+    case BenchSuite::kOne:
+      return attention ? RunAttentionBench(options) : RunEncoderBench(options);
+    case BenchSuite::kBars:
+    case BenchSuite::kTiny:
+      return attention ? RunAttentionBars(options) : RunEncoderBars(options);
+    case BenchSuite::kGrid:
+      return RunAttentionGrid(options);
+    case BenchSuite::kLong:
+      return RunEncoderLong(options);
+  }
+  return absl::OkStatus();
+}
+
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
@@ -109,15 +166,18 @@ int Main(int argc, char** argv) {
     return 2;
   }
   const absl::StatusOr<BenchOptions> options = OptionsFromFlags();
-  if (!options.ok()) {
-    std::fprintf(stderr, "longwave-bench: %s\n", std::string(options.status().message()).c_str());
+  absl::Status status = options.status();
+  if (status.ok()) status = CheckSuite(command, options->suite);
+  // Before anything of the libraries is used: they read the environment once.
+  if (status.ok()) status = PrepareProcessForCompute(absl::GetFlag(FLAGS_cpu_target));
+  if (!status.ok()) {
+    std::fprintf(stderr, "longwave-bench: %s\n", std::string(status.message()).c_str());
     return 2;
   }
-  const absl::Status status =
-      command == "attention" ? RunAttentionBench(*options) : RunEncoderBench(*options);
+  status = Run(command, *options);
   if (status.ok()) return 0;
   std::fprintf(stderr, "longwave-bench: %s\n", std::string(status.message()).c_str());
-  return 1;
+  return absl::IsUnavailable(status) ? 3 : 1;
 }
 
 }  // namespace

@@ -11,8 +11,21 @@ namespace longwave {
 // reported as a success.
 absl::Status RunAttentionBench(const BenchOptions& options);
 
+// The rows of AttentionBars(), rooflines first. UNAVAILABLE if a measurement did not repeat: its
+// rows are not printed, the others are.
+absl::Status RunAttentionBars(const BenchOptions& options);
+
+// Lengths x features x biases x routes beside the peers: one object a route and length, as far as
+// one run stays below options.max_seconds.
+absl::Status RunAttentionGrid(const BenchOptions& options);
+
 // The whole encoder beside the same encoder with exact softmax attention.
 absl::Status RunEncoderBench(const BenchOptions& options);
+
+// The rows of EncoderBars(), rooflines first.
+absl::Status RunEncoderBars(const BenchOptions& options);
+// One encoding of 1 048 576 tokens by the whole encoder of the bars, six layers.
+absl::Status RunEncoderLong(const BenchOptions& options);
 
 }  // namespace longwave
 

@@ -23,6 +23,7 @@ ModelConfig ConfigFor(const BenchOptions& options, FeatureKind features) {
   config.attention.num_features = options.features;
   config.attention.causal = options.causal;
   config.attention.bias.kind = options.bias;
+  config.attention.bias.max_distance = options.max_distance;
   config.attention.bias.table_length = options.tokens;
   return config;
 }
@@ -44,6 +45,19 @@ void SetSlopes(WeightTensor& tensor) {
   const double heads = static_cast<double>(tensor.values.size());
   for (size_t h = 0; h < tensor.values.size(); ++h) {
     tensor.values[h] = static_cast<float>(std::exp2(-8.0 * static_cast<double>(h + 1) / heads));
+  }
+}
+
+// A smooth bias that no bucket has: b(o) = -a log(1 + |o|), a from 1/2 to 1 over the heads.
+void SetPowerLaw(WeightTensor& tensor) {
+  const int64_t heads = tensor.shape[0];
+  const int64_t offsets = tensor.shape[1];
+  for (int64_t h = 0; h < heads; ++h) {
+    const double slope = 0.5 + 0.5 * static_cast<double>(h + 1) / static_cast<double>(heads);
+    for (int64_t i = 0; i < offsets; ++i) {
+      const double distance = std::abs(static_cast<double>(i - offsets / 2));
+      tensor.values[h * offsets + i] = static_cast<float>(-slope * std::log1p(distance));
+    }
   }
 }
 
@@ -73,6 +87,7 @@ ModelFolder RandomModel(const BenchOptions& options, FeatureKind features) {
     for (float& value : tensor.values) value = value * deviation + (is_norm_gain ? 1.0f : 0.0f);
     const bool is_bias_of_attention = absl::EndsWith(weight.name, "attention_bias");
     if (is_bias_of_attention && options.bias == BiasKind::kAlibi) SetSlopes(tensor);
+    if (is_bias_of_attention && options.power_law) SetPowerLaw(tensor);
     folder.weights.emplace(weight.name, std::move(tensor));
   }
   return folder;
