@@ -183,10 +183,17 @@ void FusedChunkwisePass::FormKeys(int64_t head, float* scratch, Keys& keys) cons
   const cpu::StridedRows v = HeadRows(context_.v, context_.heads[head], keys.begin);
   const int64_t count = keys.end - keys.begin;
   for (int64_t j = 0; j < count; j += kB) {
-    kernels().key_features(features(head), {k.data + j * k.stride, k.stride},
-                           std::min(kB, count - j), scratch, keys.phi + j * shape().features);
+    const int64_t block = std::min(kB, count - j);
+    const int64_t next = std::clamp<int64_t>(count - j - kB, 0, kB);
+    const cpu::StridedRows block_k = {k.data + j * k.stride, k.stride};
+    const cpu::StridedRows block_v = {v.data + j * v.stride, v.stride};
+    PrefetchRows({block_k.data + kB * k.stride, k.stride}, next, shape().head_dim);
+    PrefetchRows({block_v.data + kB * v.stride, v.stride}, next, shape().head_dim);
+    kernels().key_features(features(head), block_k, block, scratch,
+                           keys.phi + j * shape().features);
+    kernels().pack_values(block_v, block, shape().head_dim,
+                          keys.values + j * layer_->value_columns());
   }
-  kernels().pack_values(v, count, shape().head_dim, keys.values);
 }
 
 // state = decayed state + keys [begin, end), at most a block of them; both are whole groups from
@@ -338,6 +345,8 @@ void FusedChunkwisePass::ComputeBlock(const Walk& walk, int64_t block) {
   const int64_t head = context_.heads[walk.head];
   kernels().query_features(features(walk.head), HeadRows(context_.q, head, row), rows,
                            walk.features, walk.queries);
+  PrefetchRows(HeadRows(context_.q, head, std::min(row + kB, layout_.n - 1)),
+               std::clamp<int64_t>(layout_.n - row - kB, 0, kB), shape().head_dim);
   std::fill_n(walk.sums, rows * layer_->value_columns(), 0.0f);
   std::fill_n(walk.weights, rows * kGroup, 0.0f);
   const int64_t key = std::max<int64_t>(0, row - layout_.reach);
