@@ -94,6 +94,9 @@ class LayerAttention final : public Attention {
             .fft_tiles = fft_tiles_.load(std::memory_order_relaxed),
             .fft_rows_recomputed = cpu_fft_ == nullptr ? 0 : cpu_fft_->rows_recomputed()};
   }
+  std::string Kernels() const override {
+    return fused_ == nullptr ? "libtorch" : fused_->kernels().name;
+  }
   std::unique_ptr<AttentionPass> Begin(Route route, at::TensorBase q, at::TensorBase k,
                                        at::TensorBase v, at::TensorBase out) const override;
 

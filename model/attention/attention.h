@@ -80,6 +80,8 @@ class Attention {
   // The same by the routes of the heads: more than one part only for kAuto where heads differ.
   virtual std::vector<RouteShare> Shares(int64_t n, Route route) const = 0;
   virtual AttentionCounters Counters() const = 0;
+  // Whose arithmetic tiles and chunkwise are: "avx512" and its like for our own kernels, "libtorch".
+  virtual std::string Kernels() const = 0;
   // q, k, v, out: [n, heads, head_dim] fp32 on one device, any strides with the last one 1. q and k
   // are raw projections: normalisation, features and weights are the pass's. `out` may be the
   // memory of q (each piece writes only rows whose q no later piece reads). `route` passed Check;

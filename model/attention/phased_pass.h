@@ -18,6 +18,12 @@ inline constexpr double kFlopsPerByte = 10;
 // pieces on every core stay below 20 ms on machines half as fast.
 inline constexpr double kPieceFlops = 5e8;
 
+// What a FLOP costs in the routes that are composed of LibTorch's operators, beside one of a large
+// matrix product: their products are of 64 to 128 rows, with element-wise passes between them. The
+// routes on our own kernels run at the rate of large products.
+inline constexpr double kComposedTilesWeight = 2;
+inline constexpr double kComposedChunkwiseWeight = 3;
+
 // A pass made of a list of phases.
 class PhasedPass : public AttentionPass {
  public:

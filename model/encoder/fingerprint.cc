@@ -71,7 +71,7 @@ std::string Fingerprint(const std::string& weights_digest, const Transformer& tr
       compute_dtype, "\ntile_rows ", transformer.tile_rows(), "\nroute_costs ",
       Sha256Hex(BuiltInRouteCostsText()));
   for (int layer = 0; layer < transformer.layers(); ++layer) {
-    absl::StrAppend(&text, "\nplan ", layer, " ",
+    absl::StrAppend(&text, "\nattention ", layer, " ", transformer.attention(layer).Kernels(), " ",
                     PlansText(transformer.attention(layer), transformer.config().max_tokens));
   }
   return Sha256Hex(text);

@@ -32,12 +32,10 @@ double RouteFlopWeight(Route route) {
   switch (route) {
     case Route::kDirect:
       return 40;  // double, one row at a time, no matrix product
-    case Route::kTiles:
-      return 2;
     case Route::kFft:
       return 6;  // bound by memory
     default:
-      return 3;  // products of 64 to 128 rows and element-wise work between them
+      return 1;  // weighed by the route itself
   }
 }
 

@@ -29,18 +29,37 @@ LayerNorm MakeNorm(const ModelConfig& config, const WeightMap& weights, const st
                    OptionalToDevice(weights, name + ".bias", device), config.layer_norm_eps);
 }
 
+at::Tensor Weights(const WeightMap& weights, const std::vector<std::string>& names,
+                   c10::Device device) {
+  std::vector<at::Tensor> parts;
+  for (const std::string& name : names)
+    parts.push_back(ToDevice(weights, name + ".weight", device));
+  return at::cat(parts);
+}
+
+// Undefined without biases.
+at::Tensor Biases(const WeightMap& weights, const std::vector<std::string>& names,
+                  c10::Device device) {
+  std::vector<at::Tensor> parts;
+  for (const std::string& name : names) {
+    const at::Tensor bias = OptionalToDevice(weights, name + ".bias", device);
+    if (bias.defined()) parts.push_back(bias);
+  }
+  return parts.empty() ? at::Tensor() : at::cat(parts);
+}
+
 // Several linear layers of one input as one: their outputs side by side.
 Linear MakeLinear(const WeightMap& weights, const std::vector<std::string>& names,
                   c10::Device device, int64_t tile_rows, ComputeType compute) {
-  std::vector<at::Tensor> parts;
-  std::vector<at::Tensor> biases;
-  for (const std::string& name : names) {
-    parts.push_back(ToDevice(weights, name + ".weight", device));
-    const at::Tensor bias = OptionalToDevice(weights, name + ".bias", device);
-    if (bias.defined()) biases.push_back(bias);
-  }
-  return Linear(at::cat(parts), biases.empty() ? at::Tensor() : at::cat(biases), tile_rows,
+  return Linear(Weights(weights, names, device), Biases(weights, names, device), tile_rows,
                 compute);
+}
+
+// W_o b_v. Attention weights sum to one, so a bias of v comes out of the attention as it went in;
+// it is added behind the output projection instead. A mean of v far above its spread then costs no
+// digits in the attention's sums.
+at::Tensor FoldedValueBias(const at::Tensor& value_bias, const at::Tensor& output_weight) {
+  return at::mv(output_weight.to(at::kDouble), value_bias.to(at::kDouble)).to(at::kFloat);
 }
 
 }  // namespace
@@ -91,13 +110,28 @@ TransformerLayer::TransformerLayer(const ModelConfig& config, const WeightMap& w
   const std::string attention = name + "attention.";
   attention_norm_ = MakeNorm(config, weights, name + "attention_norm", device);
   ffn_norm_ = MakeNorm(config, weights, name + "ffn_norm", device);
-  qkv_ = MakeLinear(weights, {attention + "query", attention + "key", attention + "value"}, device,
-                    tile_rows, compute);
-  output_ = MakeLinear(weights, {attention + "output"}, device, tile_rows, compute);
+  MakeProjections(weights, attention, device, tile_rows, compute);
   std::vector<std::string> up = {name + "ffn.up"};
   if (activation_ == Activation::kSwiglu) up.insert(up.begin(), name + "ffn.gate");
   up_ = MakeLinear(weights, up, device, tile_rows, compute);
   down_ = MakeLinear(weights, {name + "ffn.down"}, device, tile_rows, compute);
+}
+
+void TransformerLayer::MakeProjections(const WeightMap& weights, const std::string& attention,
+                                       c10::Device device, int64_t tile_rows, ComputeType compute) {
+  const std::vector<std::string> inputs = {attention + "query", attention + "key",
+                                           attention + "value"};
+  const at::Tensor output_weight = ToDevice(weights, attention + "output.weight", device);
+  at::Tensor input_bias = Biases(weights, inputs, device);
+  at::Tensor output_bias = Biases(weights, {attention + "output"}, device);
+  if (input_bias.defined() && output_bias.defined()) {
+    const int64_t width = output_weight.size(1);
+    at::Tensor value_bias = input_bias.narrow(0, 2 * width, width);
+    output_bias.add_(FoldedValueBias(value_bias, output_weight));
+    value_bias.zero_();
+  }
+  qkv_ = Linear(Weights(weights, inputs, device), std::move(input_bias), tile_rows, compute);
+  output_ = Linear(output_weight, std::move(output_bias), tile_rows, compute);
 }
 
 void TransformerLayer::ProjectQkv(const at::Tensor& x, at::Tensor qkv) const {

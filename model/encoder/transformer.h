@@ -71,6 +71,8 @@ class TransformerLayer {
   int64_t WidestRow() const { return up_.outputs(); }
 
  private:
+  void MakeProjections(const WeightMap& weights, const std::string& attention, c10::Device device,
+                       int64_t tile_rows, ComputeType compute);
   at::Tensor FeedForward(const at::Tensor& x) const;
 
   bool pre_norm_;

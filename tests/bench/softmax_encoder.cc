@@ -24,7 +24,7 @@ at::Tensor Ids(const std::vector<int32_t>& ids) {
 }  // namespace
 
 SoftmaxTwin::SoftmaxTwin(const ModelFolder& folder, ComputePool* pool) : pool_(pool) {
-  auto transformer = Transformer::Create(folder, at::kCPU, "cpu");
+  auto transformer = Transformer::Create(folder, at::kCPU, "cpu", ComputeType::kFp32);
   // The bench made the model itself.
   transformer_ = *std::move(transformer);
 }

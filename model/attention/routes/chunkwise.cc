@@ -69,7 +69,8 @@ Layout MakeLayout(const AttentionShape& shape, const ChunkwiseWeights& weights, 
 double StateFlops(const AttentionShape& shape, const Layout& layout) {
   const double m = static_cast<double>(shape.features);
   const double d = static_cast<double>(shape.head_dim);
-  return static_cast<double>(layout.blocks_per_piece * layout.heads) * 2.0 * kB * m * (2 * d + 1);
+  return kComposedChunkwiseWeight * static_cast<double>(layout.blocks_per_piece * layout.heads) *
+         2.0 * kB * m * (2 * d + 1);
 }
 
 double ScanFlops(const Layout& layout, int64_t element_bytes) {

@@ -45,7 +45,7 @@ Layout MakeLayout(const AttentionShape& shape, int64_t heads, int64_t n) {
   const double keys = static_cast<double>(std::min(kSpanTokens, layout.padded));
   // Signed maps form the scores twice.
   const double products = shape.kind == FeatureKind::kTrf ? 2 * m + d : m + d;
-  layout.head_flops = 2.0 * kB * (keys * products + m * d);
+  layout.head_flops = kComposedTilesWeight * 2.0 * kB * (keys * products + m * d);
   layout.heads_per_piece =
       std::clamp<int64_t>(static_cast<int64_t>(kPieceFlops / layout.head_flops), 1, heads);
   layout.head_groups = CeilDiv(heads, layout.heads_per_piece);
