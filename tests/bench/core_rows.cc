@@ -66,14 +66,14 @@ void CoreShort(Suite& suite) {
   std::string why;
   const auto sdpa = MakeSdpaPeer(load->Peers());
   const auto unfused = MakeUnfusedPeer(load->Peers(), suite.options().peer_bytes, &why);
-  const Route route = load->attention->Plan(load->options.tokens);
-  std::vector<Contender> contenders = {suite.Ours("ours", *load, route), suite.OfPeer(*sdpa)};
+  std::vector<Contender> contenders = {suite.Ours("ours", *load, Route::kAuto),
+                                       suite.OfPeer(*sdpa)};
   if (unfused != nullptr) contenders.push_back(suite.OfPeer(*unfused));
   const auto samples = suite.Measure(contenders);
   if (!samples.ok()) return suite.Refuse(bars, samples.status());
   BarResult result =
       ResultOf(suite, bars[0], *load, (*samples)[1].Median() / (*samples)[0].Median(), *samples);
-  result.details["route"] = std::string(RouteName(route));
+  result.details["route"] = load->attention->PlanText(load->options.tokens);
   suite.Report(std::move(result));
 }
 
@@ -118,8 +118,7 @@ absl::StatusOr<std::vector<SeriesPoint>> RepeatedPoints(Suite& suite, int64_t he
     auto load = MakeWorkload(CoreOptions(suite, n, heads));
     if (!load.ok()) return load.status();
     loads.push_back(std::make_unique<Workload>(*std::move(load)));
-    const Route route = loads.back()->attention->Plan(n);
-    contenders.push_back(suite.Ours(absl::StrCat("n_", n), *loads.back(), route));
+    contenders.push_back(suite.Ours(absl::StrCat("n_", n), *loads.back(), Route::kAuto));
   }
   auto samples = suite.Measure(contenders);
   if (!samples.ok()) return samples.status();
@@ -147,10 +146,9 @@ void CoreLinearLong(Suite& suite) {
     suite.Progress(absl::StrCat("core, n ", n));
     const auto load = MakeWorkload(CoreOptions(suite, n, 2));
     if (!load.ok()) return suite.Refuse(bars, load.status());
-    const Route route = load->attention->Plan(load->options.tokens);
     Samples samples = MeasureOnce(
-        absl::StrCat("n_", n), [&] { RunPass(*warm_up, route, suite.pool()); },
-        [&] { RunPass(*load, route, suite.pool()); }, suite.clock());
+        absl::StrCat("n_", n), [&] { RunPass(*warm_up, Route::kAuto, suite.pool()); },
+        [&] { RunPass(*load, Route::kAuto, suite.pool()); }, suite.clock());
     points->push_back(PointOf(suite, *load, std::move(samples)));
   }
   ReportSeries(suite, bars[0], CoreOptions(suite, 0, 2), *points);

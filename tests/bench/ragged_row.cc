@@ -24,8 +24,7 @@ std::vector<Workload> Parts(const Workload& whole, const std::vector<int64_t>& l
 void RunBatch(const std::vector<Workload>& parts, ComputePool* pool) {
   std::vector<std::unique_ptr<AttentionPass>> passes;
   for (const Workload& part : parts) {
-    const Route route = part.attention->Plan(part.options.tokens);
-    passes.push_back(part.attention->Begin(route, part.q, part.k, part.v, part.out));
+    passes.push_back(part.attention->Begin(Route::kAuto, part.q, part.k, part.v, part.out));
   }
   RunPasses(passes, pool);
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/encoder/compute_type.h"
 
 namespace longwave {
 namespace {

@@ -107,12 +107,11 @@ void RunLogBucketsRow(Suite& suite) {
   options.max_distance = 128;
   const auto clipped = MakeLongLoad(suite, options);
   if (!clipped.ok()) return suite.Refuse(bars, clipped.status());
-  const Route route = log_buckets->load.attention->Plan(options.tokens);
-  Samples ours = RunOnce(suite, "log_buckets", *log_buckets, route);
-  Samples base = RunOnce(suite, "clipped", *clipped, clipped->load.attention->Plan(options.tokens));
+  Samples ours = RunOnce(suite, "log_buckets", *log_buckets, Route::kAuto);
+  Samples base = RunOnce(suite, "clipped", *clipped, Route::kAuto);
   const double value = ours.Median() / base.Median();
   BarResult result = ResultOf(suite, bars[0], log_buckets->load, value, {ours, base});
-  result.details["route"] = std::string(RouteName(route));
+  result.details["route"] = log_buckets->load.attention->PlanText(options.tokens);
   suite.Report(std::move(result));
 }
 
