@@ -14,6 +14,8 @@
 #include "model/attention/fused_layer.h"
 #include "model/attention/layer_state.h"
 #include "model/attention/phased_pass.h"
+#include "model/attention/routes/batched_chunkwise.h"
+#include "model/attention/routes/batched_tiles.h"
 #include "model/attention/routes/chunkwise.h"
 #include "model/attention/routes/direct.h"
 #include "model/attention/routes/fft.h"
@@ -172,11 +174,13 @@ std::shared_ptr<const FusedBands> LayerAttention::FusedBandsOf(
 
 AttentionCost LayerAttention::TilesGroupCost(int64_t heads, int64_t n) const {
   if (fused_ != nullptr) return FusedTilesCost(*fused_, heads, layer_.shape.causal, n);
-  return TilesCost(layer_.shape, heads, n, ElementBytes(tile_type_));
+  const auto cost = layer_.device.is_cuda() ? BatchedTilesCost : TilesCost;
+  return cost(layer_.shape, heads, n, ElementBytes(tile_type_));
 }
 
 std::unique_ptr<AttentionPass> LayerAttention::BeginTiles(RouteContext context) const {
   if (fused_ != nullptr) return MakeFusedTilesPass(std::move(context), fused_);
+  if (layer_.device.is_cuda()) return MakeBatchedTilesPass(std::move(context));
   return MakeTilesPass(std::move(context));
 }
 
@@ -244,9 +248,11 @@ AttentionCost LayerAttention::GroupCost(const HeadGroup& group, int64_t n) const
       return DirectCost(layer_.shape, n);
     case HeadMethod::kTiles:
       return TilesGroupCost(count, n);
-    case HeadMethod::kBand:
+    case HeadMethod::kBand: {
       if (fused_ != nullptr) return FusedChunkwiseCost(*fused_, *FusedBandsOf(group.heads), n);
-      return ChunkwiseCost(layer_.shape, *BandsOf(group.heads), n, ElementBytes(tile_type_));
+      const auto cost = layer_.device.is_cuda() ? BatchedChunkwiseCost : ChunkwiseCost;
+      return cost(layer_.shape, *BandsOf(group.heads), n, ElementBytes(tile_type_));
+    }
     case HeadMethod::kFft:
       return GuardedCost(group.heads, n);
   }
@@ -288,6 +294,9 @@ std::unique_ptr<AttentionPass> LayerAttention::BeginGroup(RouteContext context,
         return MakeFusedChunkwisePass(std::move(context), fused_, std::move(bands));
       }
       std::shared_ptr<const ChunkwiseWeights> weights = BandsOf(context.heads);
+      if (layer_.device.is_cuda()) {
+        return MakeBatchedChunkwisePass(std::move(context), std::move(weights));
+      }
       return MakeChunkwisePass(std::move(context), std::move(weights));
     }
     case HeadMethod::kFft:

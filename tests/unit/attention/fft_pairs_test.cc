@@ -188,6 +188,28 @@ TEST_F(FftPairsTest, PreparesWhatAutoTakes) {
   }
 }
 
+// But for what is small: gathering, features, keys' maxima.
+TEST_F(FftPairsTest, CostIsWhatThePassDeclares) {
+  const AttentionCase which = Table();
+  const auto layer = MakeLayerState(which);
+  FftPairs pairs(layer.get(), device_);
+  for (const int64_t n : {100, 1500}) {
+    for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+      const auto pass = pairs.Begin(MakeContext(*layer, RandomInput(which.config, n, 6), type));
+      const AttentionCost cost = FftPairsCost(layer->shape, layer->shape.heads, n, type);
+      double flops = 0;
+      double largest = 0;
+      for (int phase = 0; phase < pass->phases(); ++phase) {
+        flops += pass->PieceFlops(phase) * static_cast<double>(pass->Pieces(phase));
+        largest = std::max(largest, pass->PieceFlops(phase));
+      }
+      EXPECT_NEAR(cost.flops / flops, 1, 0.05) << n;
+      EXPECT_NEAR(cost.largest_piece_flops / largest, 1, 1e-9) << n;
+      EXPECT_EQ(cost.bytes, pass->ResidentBytes()) << n;
+    }
+  }
+}
+
 TEST_F(FftPairsTest, OutMayBeTheMemoryOfQ) {
   const AttentionCase which = Table();
   const auto layer = MakeLayerState(which);
