@@ -94,7 +94,8 @@ class LayerAttention final : public Attention {
     return {.fft_fp32 = fft_fp32_.load(std::memory_order_relaxed),
             .fft_fp64 = fft_fp64_.load(std::memory_order_relaxed),
             .fft_tiles = fft_tiles_.load(std::memory_order_relaxed),
-            .fft_rows_recomputed = cpu_fft_ == nullptr ? 0 : cpu_fft_->rows_recomputed()};
+            .fft_rows_recomputed = (cpu_fft_ == nullptr ? 0 : cpu_fft_->rows_recomputed()) +
+                                   (fft_pairs_ == nullptr ? 0 : fft_pairs_->rows_recomputed())};
   }
   std::string Kernels() const override {
     return fused_ == nullptr ? "libtorch" : fused_->kernels().name;

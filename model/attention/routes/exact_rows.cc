@@ -22,13 +22,17 @@ void ComputeExactRows(const RouteContext& context, int64_t head, absl::Span<cons
   const int64_t count = static_cast<int64_t>(rows.size());
   const std::vector<int64_t> heads = {context.heads[head]};
   const BoundFeatures features = context.layer->features.Bind(heads, at::kDouble);
-  const at::Tensor index = at::tensor(at::ArrayRef<int64_t>(rows.data(), rows.size()), at::kLong);
+  const at::TensorOptions options = context.q.options().dtype(at::kDouble);
+  const at::Tensor index =
+      at::tensor(at::ArrayRef<int64_t>(rows.data(), rows.size()), at::kLong).to(options.device());
+  const at::Tensor weights =
+      at::tensor(at::ArrayRef<double>(c.data(), c.size()), at::kDouble).to(options.device());
   const at::Tensor q =
       at::index_select(context.q.select(1, heads.front()), 0, index).to(at::kDouble);
   const at::Tensor queries = features.Queries(q.unsqueeze(0)).select(0, 0);
   const at::Tensor maximum =
       key_maximum.defined() ? key_maximum.to(at::kDouble).view({1, 1, 1}) : key_maximum;
-  at::Tensor sums = at::zeros({count, context.v.size(2) + 1}, at::kDouble);
+  at::Tensor sums = at::zeros({count, context.v.size(2) + 1}, options);
   for (int64_t first = 0; first < n; first += kKeys) {
     const RowRange range = PaddedRange(first, std::min(first + kKeys, n));
     const auto gather = [&](auto how, const at::Tensor& source) {
@@ -36,11 +40,9 @@ void ComputeExactRows(const RouteContext& context, int64_t head, absl::Span<cons
     };
     const at::Tensor keys =
         features.Keys(gather(GatherRows, context.k).unsqueeze(0), maximum).select(0, 0);
-    at::Tensor scores = at::mm(queries, keys.t());
+    const at::Tensor scores = at::mm(queries, keys.t());
     for (int64_t r = 0; r < count; ++r) {
-      const double* const weights = c.data() + (n - 1 + first - rows[r]);
-      double* const row = scores.data_ptr<double>() + r * range.count;
-      for (int64_t j = 0; j < range.count; ++j) row[j] *= weights[j];
+      scores.select(0, r).mul_(weights.narrow(0, n - 1 + first - rows[r], range.count));
     }
     sums.addmm_(scores, gather(GatherValues, context.v));
   }

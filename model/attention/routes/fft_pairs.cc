@@ -6,8 +6,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "model/attention/key_maximum.h"
 #include "model/attention/phased_pass.h"
+#include "model/attention/routes/exact_rows.h"
+#include "model/attention/routes/fft.h"
 #include "model/attention/rows.h"
 
 namespace longwave {
@@ -15,6 +18,8 @@ namespace {
 
 // Of one piece that gathers rows or maps features.
 constexpr int64_t kRows = 16384;
+// Flagged rows that are computed at once.
+constexpr size_t kExactRows = 256;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -72,7 +77,7 @@ Layout MakeLayout(const AttentionShape& shape, int64_t n, at::ScalarType type,
 class FftPairsPass final : public PhasedPass {
  public:
   FftPairsPass(RouteContext context, Layout layout, std::shared_ptr<FftDevice> device,
-               std::shared_ptr<FftSpectra> spectra);
+               std::shared_ptr<FftSpectra> spectra, std::atomic<int64_t>* rows_recomputed);
   int64_t ResidentBytes() const override { return layout_.bytes; }
 
  private:
@@ -88,6 +93,8 @@ class FftPairsPass final : public PhasedPass {
   void GatherValueColumns(const Head& head, int64_t piece);
   void ComputeFeatures(const Head& head, int64_t first, int64_t piece);
   void Convolve(int64_t first_feature);
+  std::vector<int64_t> FlaggedRows() const;
+  void ComputeFlaggedRows(const Head& head, const std::vector<int64_t>& rows) const;
   void Finish(const Head& head);
   RowRange PieceRows(int64_t piece) const {
     return PaddedRange(piece * kRows, std::min((piece + 1) * kRows, layout_.n));
@@ -97,6 +104,7 @@ class FftPairsPass final : public PhasedPass {
   const Layout layout_;
   const std::shared_ptr<FftDevice> device_;
   const std::shared_ptr<FftSpectra> spectra_;
+  std::atomic<int64_t>* const rows_recomputed_;
   const BoundFeatures features_;
   KeyMaximum key_maximum_;
   std::vector<Head> heads_;
@@ -110,11 +118,13 @@ class FftPairsPass final : public PhasedPass {
 };
 
 FftPairsPass::FftPairsPass(RouteContext context, Layout layout, std::shared_ptr<FftDevice> device,
-                           std::shared_ptr<FftSpectra> spectra)
+                           std::shared_ptr<FftSpectra> spectra,
+                           std::atomic<int64_t>* rows_recomputed)
     : context_(std::move(context)),
       layout_(layout),
       device_(std::move(device)),
       spectra_(std::move(spectra)),
+      rows_recomputed_(rows_recomputed),
       features_(context_.layer->features.Bind(context_.heads, context_.precision)),
       key_maximum_(features_, context_) {
   const at::TensorOptions real = context_.q.options().dtype(context_.precision);
@@ -221,8 +231,45 @@ void FftPairsPass::Convolve(int64_t first_feature) {
   }
 }
 
+// Rows whose denominator is lost in the transforms' rounding, beside the largest of the head. None
+// if no denominator is finite: then the inputs were not.
+std::vector<int64_t> FftPairsPass::FlaggedRows() const {
+  const int64_t column = layout_.columns - 1;
+  const at::Tensor denominators =
+      at::view_as_real(sums_).select(0, column / 2).select(1, column % 2);
+  const double unit = context_.precision == at::kDouble ? 0x1p-53 : 0x1p-24;
+  const at::Tensor finite = at::isfinite(denominators);
+  const at::Tensor largest = at::max(at::where(finite, denominators, at::zeros_like(denominators)));
+  const at::Tensor sound =
+      finite.logical_and(denominators > 0)
+          .logical_and_(denominators >= largest * (CpuFft::kLeastDenominator * unit));
+  const at::Tensor flagged =
+      at::nonzero(sound.logical_not().logical_and_(largest > 0)).view({-1}).to(at::kCPU);
+  return {flagged.const_data_ptr<int64_t>(), flagged.const_data_ptr<int64_t>() + flagged.numel()};
+}
+
+void FftPairsPass::ComputeFlaggedRows(const Head& head, const std::vector<int64_t>& rows) const {
+  const std::vector<double> c = context_.layer->weights.Range(static_cast<int>(head.id.front()),
+                                                              1 - layout_.n, layout_.n - 1);
+  const at::Tensor maximum =
+      features_.stabilised() ? key_maximum_.Value().narrow(0, head.index, 1) : at::Tensor();
+  for (size_t first = 0; first < rows.size(); first += kExactRows) {
+    ComputeExactRows(context_, head.index, absl::MakeConstSpan(rows).subspan(first, kExactRows), c,
+                     maximum);
+  }
+}
+
+// The output may lie where q lay, so flagged rows come first and are kept from the quotients.
 void FftPairsPass::Finish(const Head& head) {
-  device_->Divide(sums_, context_.out.select(1, head.id.front()));
+  const at::Tensor out = context_.out.select(1, head.id.front());
+  const std::vector<int64_t> rows = FlaggedRows();
+  if (rows.empty()) return device_->Divide(sums_, out);
+  ComputeFlaggedRows(head, rows);
+  const at::Tensor index = at::tensor(rows, at::kLong).to(out.device());
+  const at::Tensor exact = at::index_select(out, 0, index);
+  device_->Divide(sums_, out);
+  out.index_copy_(0, index, exact);
+  rows_recomputed_->fetch_add(static_cast<int64_t>(rows.size()), std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -261,7 +308,8 @@ void FftPairs::PrepareHead(int head, int64_t first, int64_t last) const {
 
 std::unique_ptr<AttentionPass> FftPairs::Begin(RouteContext context) const {
   const Layout layout = MakeLayout(layer_.shape, context.tokens(), context.precision, limits_);
-  return std::make_unique<FftPairsPass>(std::move(context), layout, device_, spectra_);
+  return std::make_unique<FftPairsPass>(std::move(context), layout, device_, spectra_,
+                                        &rows_recomputed_);
 }
 
 AttentionCost FftPairsCost(const AttentionShape& shape, int64_t heads, int64_t n,

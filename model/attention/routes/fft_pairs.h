@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_MODEL_ATTENTION_ROUTES_FFT_PAIRS_H_
 #define LONGWAVE_MODEL_ATTENTION_ROUTES_FFT_PAIRS_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -22,7 +23,9 @@ struct FftPairsLimits {
 
 // Algorithm 1 of arXiv 2106.12566 (fft.h) for devices that want large batches: head by head, groups
 // of features times pairs of columns, two real columns in one complex transform. Exact for every
-// bias, positive features only; the caller chooses the precision. One per layer; thread-safe.
+// bias, positive features only; the caller chooses the precision. Rows whose denominator is too
+// small beside the head's largest are computed once more without transforms and counted, as CpuFft
+// (fft.h) does. One per layer; thread-safe.
 class FftPairs {
  public:
   // `layer` outlives this.
@@ -33,8 +36,11 @@ class FftPairs {
   // `heads_at(n)`: the heads that AUTO computes so; asked at powers of two.
   void Prepare(int64_t longest,
                const std::function<std::vector<int64_t>(int64_t n)>& heads_at) const;
-  // All pieces of a phase follow one another on the current stream. The pass keeps parts of this.
+  // All pieces of a phase follow one another on the current stream. This outlives the pass.
   std::unique_ptr<AttentionPass> Begin(RouteContext context) const;
+
+  // Rows that were computed once more, since this was made.
+  int64_t rows_recomputed() const { return rows_recomputed_.load(std::memory_order_relaxed); }
 
  private:
   void PrepareHead(int head, int64_t first, int64_t last) const;
@@ -43,6 +49,7 @@ class FftPairs {
   const std::shared_ptr<FftDevice> device_;
   const FftPairsLimits limits_;
   const std::shared_ptr<FftSpectra> spectra_;
+  mutable std::atomic<int64_t> rows_recomputed_{0};
 };
 
 // Of `heads` heads of the shape, with the default limits.

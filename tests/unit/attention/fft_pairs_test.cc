@@ -188,6 +188,36 @@ TEST_F(FftPairsTest, PreparesWhatAutoTakes) {
   }
 }
 
+// Keys after a query weigh 1, others e^-20: the last row's denominator is lost in the rounding of
+// the others', and only that row's.
+TEST_F(FftPairsTest, RowsOfTinyDenominatorsAreComputedExactly) {
+  constexpr int64_t kTokens = 600;
+  const AttentionCase which = Table(
+      {}, kTokens, [](int64_t, int64_t column) { return column > kTokens - 1 ? 0.0 : -20.0; });
+  const auto layer = MakeLayerState(which);
+  const AttentionInput input = RandomInput(which.config, kTokens, 9);
+  FftPairs pairs(layer.get(), device_);
+  RouteContext context = MakeContext(*layer, input, at::kFloat);
+  context.q = input.q.clone();
+  context.out = context.q;  // the rows' queries must be read before they are overwritten
+  RunAll(*pairs.Begin(context));
+  EXPECT_EQ(pairs.rows_recomputed(), 2) << "the last row of two heads";
+  const at::Tensor expected = ReferenceOutput(which, input, {kTokens - 1});
+  EXPECT_LT(RelativeError(RowsOf(context.out, {kTokens - 1}), expected, input), 0x1p-23);
+}
+
+TEST_F(FftPairsTest, InputsThatAreNotNumbersEnd) {
+  const AttentionCase which = Table();
+  const auto layer = MakeLayerState(which);
+  AttentionInput input = RandomInput(which.config, 300, 10);
+  input.v.fill_(std::nan(""));
+  FftPairs pairs(layer.get(), device_);
+  RouteContext context = MakeContext(*layer, input, at::kFloat);
+  context.out = at::zeros(input.q.sizes());
+  RunAll(*pairs.Begin(context));
+  EXPECT_TRUE(at::all(at::isnan(context.out)).item<bool>());
+}
+
 // But for what is small: gathering, features, keys' maxima.
 TEST_F(FftPairsTest, CostIsWhatThePassDeclares) {
   const AttentionCase which = Table();
