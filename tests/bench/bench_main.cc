@@ -39,7 +39,8 @@ ABSL_FLAG(double, limit, 0.25,
           "the median");
 ABSL_FLAG(int, retries, 3, "suites: how often such a row is measured again");
 ABSL_FLAG(int64_t, peer_mib, 8192, "what one peer may allocate");
-ABSL_FLAG(double, max_seconds, 8, "grid: what would run longer is left out");
+ABSL_FLAG(int64_t, grid_features, 0, "grid: only this many features; 0: 32, 64 and 128");
+ABSL_FLAG(double, max_seconds, 2, "grid: what would run longer is left out");
 ABSL_FLAG(bool, peers, true, "measure peers too");
 ABSL_FLAG(bool, json, false, "one JSON object a line");
 
@@ -47,10 +48,11 @@ namespace longwave {
 namespace {
 
 constexpr char kUsage[] =
-    "usage: longwave-bench attention|encoder [flags]\n\n"
+    "usage: longwave-bench attention|encoder|calibrate [flags]\n\n"
     "  attention  the attention core of one layer: every exact route beside LibTorch's\n"
     "             scaled_dot_product_attention with the same bias and the textbook FFT\n"
-    "  encoder    the whole encoder beside the same encoder with exact softmax attention\n\n"
+    "  encoder    the whole encoder beside the same encoder with exact softmax attention\n"
+    "  calibrate  prints model/attention/route_costs.json with the costs of this CPU\n\n"
     "Every result is measured in this run, against the same inputs, with its error against a\n"
     "double-precision reference. Exit code 1: a result was wrong. 2: wrong usage. 3: a\n"
     "measurement did not repeat, so that its row is not printed.\n"
@@ -98,6 +100,7 @@ absl::StatusOr<BenchOptions> OptionsFromFlags() {
   options.limit = absl::GetFlag(FLAGS_limit);
   options.retries = absl::GetFlag(FLAGS_retries);
   options.peer_bytes = absl::GetFlag(FLAGS_peer_mib) << 20;
+  options.grid_features = absl::GetFlag(FLAGS_grid_features);
   options.max_seconds = absl::GetFlag(FLAGS_max_seconds);
   options.tokens = absl::GetFlag(FLAGS_n);
   options.causal = absl::GetFlag(FLAGS_causal);
@@ -142,6 +145,7 @@ absl::Status CheckSuite(const std::string& command, BenchSuite suite) {
 }
 
 absl::Status Run(const std::string& command, const BenchOptions& options) {
+  if (command == "calibrate") return RunCalibration(options);
   const bool attention = command == "attention";
   switch (options.suite) {
     case BenchSuite::kOne:
@@ -161,7 +165,7 @@ int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   const std::string command = arguments.size() == 2 ? arguments[1] : "";
-  if (command != "attention" && command != "encoder") {
+  if (command != "attention" && command != "encoder" && command != "calibrate") {
     std::fprintf(stderr, "%s\n", kUsage);
     return 2;
   }

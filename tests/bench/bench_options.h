@@ -31,8 +31,9 @@ struct BenchOptions {
   double limit = 0.25;  // how far warm-up and repeats may lie apart
   int retries = 3;
   int64_t peer_bytes = int64_t{8} << 30;
-  double max_seconds = 8;  // grid: of one run; what would take longer is left out
+  double max_seconds = 2;  // grid: of one run; what would take longer is left out
   uint64_t seed = 1;
+  int64_t grid_features = 0;  // grid: only these; 0: 32, 64 and 128
   std::vector<Route> routes;  // empty: every exact route that is affordable at this length
   bool peers = true;
   bool json = false;

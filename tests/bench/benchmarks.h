@@ -19,6 +19,10 @@ absl::Status RunAttentionBars(const BenchOptions& options);
 // one run stays below options.max_seconds.
 absl::Status RunAttentionGrid(const BenchOptions& options);
 
+// Prints route_costs.json with the CPU's part measured here, for model/attention: what the planner
+// weighs routes by. On one thread.
+absl::Status RunCalibration(const BenchOptions& options);
+
 // The whole encoder beside the same encoder with exact softmax attention.
 absl::Status RunEncoderBench(const BenchOptions& options);
 

@@ -181,6 +181,7 @@ absl::Status RunAttentionGrid(const BenchOptions& options) {
   if (const absl::Status status = suite.MeasureRooflines(); !status.ok()) return status;
   Grid grid(suite);
   for (const int64_t features : {64, 32, 128}) {
+    if (options.grid_features != 0 && options.grid_features != features) continue;
     for (int64_t n = 512; n <= int64_t{1} << 20; n *= n < 4096 ? 2 : 4) {
       if (options.peers) grid.RunPeers(n, features);
       for (const GridBias& bias : kBiases) grid.RunBias(n, features, bias);
