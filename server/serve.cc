@@ -171,6 +171,11 @@ class ServerProcess {
     sample.paused_jobs = view.paused_jobs;
     sample.resident_bytes = view.resident_bytes;
     sample.expected_wait_seconds = ExpectedWaitSeconds(view);
+    const FftGuardCounts guard = encoder_->FftGuard();
+    sample.fft_fp32_heads = guard.fp32_heads;
+    sample.fft_fp64_heads = guard.fp64_heads;
+    sample.fft_tiles_heads = guard.tiles_heads;
+    sample.fft_recomputed_rows = guard.recomputed_rows;
     return sample;
   }
 

@@ -29,6 +29,8 @@ class CheckingEncoder final : public Encoder {
   const EncoderInfo& Info() const override { return primary_.Info(); }
   // OK if both are.
   absl::Status Health() const override;
+  // The primary's.
+  FftGuardCounts FftGuard() const override { return primary_.FftGuard(); }
   // What both cost together; the primary's route.
   CostPrediction Predict(int64_t tokens, const OutputSpec& output, Route route) const override;
   absl::Status CheckRoute(int64_t tokens, Route route) const override;

@@ -164,12 +164,23 @@ struct EncoderInfo {
   double max_slice_seconds = 0;
 };
 
+// What the precision guard of the FFT route took since the encoder was made: heads of layers by
+// the arithmetic that was good enough, and rows that no transform was good enough for.
+struct FftGuardCounts {
+  int64_t fp32_heads = 0;
+  int64_t fp64_heads = 0;
+  int64_t tiles_heads = 0;
+  int64_t recomputed_rows = 0;
+};
+
 class Encoder {
  public:
   virtual ~Encoder() = default;
   virtual const EncoderInfo& Info() const = 0;
   // OK, or why no further call can succeed.
   virtual absl::Status Health() const = 0;
+  // Never decreases. Thread-safe. Zero for encoders without such a guard.
+  virtual FftGuardCounts FftGuard() const { return {}; }
   virtual CostPrediction Predict(int64_t tokens, const OutputSpec& output, Route route) const = 0;
   // FAILED_PRECONDITION ROUTE_NOT_EXACT if the route cannot serve this model at this length.
   virtual absl::Status CheckRoute(int64_t tokens, Route route) const = 0;

@@ -304,6 +304,18 @@ const EncoderInfo& TransformerEncoder::Info() const { return state_->info; }
 
 absl::Status TransformerEncoder::Health() const { return state_->barrier.health(); }
 
+FftGuardCounts TransformerEncoder::FftGuard() const {
+  FftGuardCounts total;
+  for (int layer = 0; layer < state_->transformer->layers(); ++layer) {
+    const AttentionCounters counters = state_->transformer->attention(layer).Counters();
+    total.fp32_heads += counters.fft_fp32;
+    total.fp64_heads += counters.fft_fp64;
+    total.tiles_heads += counters.fft_tiles;
+    total.recomputed_rows += counters.fft_rows_recomputed;
+  }
+  return total;
+}
+
 CostPrediction TransformerEncoder::Predict(int64_t tokens, const OutputSpec& output,
                                            Route route) const {
   return state_->cost.Predict(tokens, output, route);

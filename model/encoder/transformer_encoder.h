@@ -55,6 +55,7 @@ class TransformerEncoder final : public Encoder {
 
   const EncoderInfo& Info() const override;
   absl::Status Health() const override;
+  FftGuardCounts FftGuard() const override;
   CostPrediction Predict(int64_t tokens, const OutputSpec& output, Route route) const override;
   absl::Status CheckRoute(int64_t tokens, Route route) const override;
   // Jobs must not outlive the encoder.

@@ -165,8 +165,6 @@ void Instruments::CreateAdmission(Registry& registry) {
 
 void Instruments::CreateModel(Registry& registry) {
   routes = AddEach(Counters(registry, catalogue::kRoutes), "route", catalogue::kRouteLabels);
-  fft_guard =
-      AddEach(Counters(registry, catalogue::kFftGuard), "precision", catalogue::kGuardPrecisions);
   device_errors =
       AddEach(Counters(registry, catalogue::kDeviceErrors), "kind", catalogue::kDeviceErrorKinds);
   cpu_fallback =

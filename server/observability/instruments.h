@@ -73,7 +73,6 @@ struct Instruments {
   std::map<ErrorReason, Counter*> invalid;
   Counter* cancelled;
   ByLabel<Counter, catalogue::kRouteLabels.size()> routes;
-  ByLabel<Counter, catalogue::kGuardPrecisions.size()> fft_guard;
   ByLabel<Counter, catalogue::kDeviceErrorKinds.size()> device_errors;
   ByLabel<Counter, catalogue::kFallbackReasons.size()> cpu_fallback;
   Histogram* cost_prediction;

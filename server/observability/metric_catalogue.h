@@ -53,9 +53,6 @@ inline constexpr Metric kCancelled{"longwave_requests_cancelled_total",
                                    "Requests whose caller left before the end."};
 inline constexpr Metric kRoutes{"longwave_route_total",
                                 "Requests that ended OK, by the route of their longest sequence."};
-inline constexpr Metric kFftGuard{
-    "longwave_fft_guard_total",
-    "Choices of the FFT route's precision guard; tiles: no FFT was precise enough."};
 inline constexpr Metric kDeviceErrors{"longwave_device_errors_total",
                                       "Computations that failed, by kind."};
 inline constexpr Metric kCpuFallback{"longwave_cpu_fallback_total",
@@ -88,6 +85,14 @@ inline constexpr Metric kExpectedWait{
     "Predicted seconds until a request that arrives now is begun: the autoscaling signal."};
 inline constexpr Metric kReady{"longwave_ready", "1 if the model is loaded and checked."};
 inline constexpr Metric kDraining{"longwave_draining", "1 once shutdown has begun."};
+inline constexpr Metric kFftGuard{
+    "longwave_fft_guard_total",
+    "Heads of layers by what the FFT route's precision guard took; tiles: no FFT was precise "
+    "enough."};
+inline constexpr Metric kFftRows{
+    "longwave_fft_rows_recomputed_total",
+    "Rows of the FFT route that were computed once more without transforms: their denominator was "
+    "too small beside the largest."};
 inline constexpr Metric kLogDropped{"longwave_log_dropped_total",
                                     "Log lines lost because the log could not take them."};
 

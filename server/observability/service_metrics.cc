@@ -154,10 +154,6 @@ class PrometheusMetrics final : public ServiceMetrics {
     instruments_.device_errors.At(catalogue::kDeviceErrorKinds, "nonfinite").Increment();
   }
 
-  void FftGuard(absl::string_view precision) override {
-    instruments_.fft_guard.At(catalogue::kGuardPrecisions, precision).Increment();
-  }
-
   void ModelLoad(absl::string_view phase, double seconds) override {
     instruments_.model_load.At(catalogue::kLoadPhases, phase).Set(std::max(seconds, 0.0));
   }

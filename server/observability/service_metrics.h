@@ -43,6 +43,11 @@ struct GaugeSample {
   bool ready = false;
   bool draining = false;
   int64_t log_dropped = 0;  // Logger::dropped()
+  // Encoder::FftGuard(): heads of fp32, fp64 and tiles, rows computed once more.
+  int64_t fft_fp32_heads = 0;
+  int64_t fft_fp64_heads = 0;
+  int64_t fft_tiles_heads = 0;
+  int64_t fft_recomputed_rows = 0;
 };
 
 struct MetricsOptions {
@@ -82,7 +87,6 @@ class ServiceMetrics {
   // A result that is not a number outside a request (warm-up, goldens); those of requests are
   // counted by RequestEnded from the reason.
   virtual void NonFinite() = 0;
-  virtual void FftGuard(absl::string_view precision) = 0;  // "fp32", "fp64", "tiles"
   // "open", "read", "convert", "certify", "goldens", "warmup".
   virtual void ModelLoad(absl::string_view phase, double seconds) = 0;
   // Labels of longwave_model_info and longwave_build_info.

@@ -1,5 +1,5 @@
-// The routes on the CPU's own kernels: every instruction set that the machine runs, any number of
-// threads, any place in memory, and numbers that have no result.
+// The routes on the CPU's own kernels (and transforms): every instruction set that the machine
+// runs, any number of threads, any place in memory, and numbers that have no result.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
@@ -21,7 +21,7 @@ namespace longwave {
 namespace {
 
 constexpr double kTolerance = 1e-5;
-constexpr Route kFusedRoutes[] = {Route::kTiles, Route::kChunkwise};
+constexpr Route kFusedRoutes[] = {Route::kTiles, Route::kChunkwise, Route::kFft};
 
 class AttentionKernelsTest : public ::testing::Test {
  protected:
@@ -96,12 +96,14 @@ TEST_F(AttentionKernelsTest, NeitherThreadsNorNeighboursChangeABit) {
         if (!attention->Check(n, route).ok()) continue;
         const at::Tensor expected = RunRoute(*attention, route, input);
         for (const int threads : {1, 2, 4}) {
-          ComputePool pool(threads, nullptr);
+          ComputePool pool(threads, [] { at::set_num_threads(1); });
           at::Tensor out = at::empty_like(input.q);
           const auto pass = attention->Begin(route, input.q, input.k, input.v, out);
           for (int phase = 0; phase < pass->phases(); ++phase) {
-            pool.ParallelFor(pass->Pieces(phase),
-                             [&](int64_t piece, int) { pass->Run(phase, piece); });
+            pool.ParallelFor(pass->Pieces(phase), [&](int64_t piece, int) {
+              const c10::InferenceMode inference;
+              pass->Run(phase, piece);
+            });
           }
           EXPECT_TRUE(at::equal(out, expected)) << which.name << " " << threads << " threads";
         }

@@ -16,8 +16,8 @@ constexpr double kDoubleFlops = 2;
 
 }  // namespace
 
-void ComputeExactRows(const RouteContext& context, int64_t head, absl::Span<const int64_t> rows,
-                      absl::Span<const double> c, const at::Tensor& key_maximum) {
+int64_t ComputeExactRows(const RouteContext& context, int64_t head, absl::Span<const int64_t> rows,
+                         absl::Span<const double> c, const at::Tensor& key_maximum) {
   const int64_t n = context.tokens();
   const int64_t count = static_cast<int64_t>(rows.size());
   const std::vector<int64_t> heads = {context.heads[head]};
@@ -51,6 +51,13 @@ void ComputeExactRows(const RouteContext& context, int64_t head, absl::Span<cons
   for (int64_t r = 0; r < count; ++r) {
     context.out.select(0, rows[r]).select(0, heads.front()).copy_(z.select(0, r));
   }
+  return NonFiniteRows(z);
+}
+
+int64_t NonFiniteRows(const at::Tensor& z) {
+  // A sum over a row is finite only if its numbers are.
+  const at::Tensor sums = at::sum(z.abs(), {-1});
+  return sums.numel() - at::sum(at::isfinite(sums)).item<int64_t>();
 }
 
 double ExactRowsFlops(const AttentionShape& shape, int64_t rows, int64_t n) {

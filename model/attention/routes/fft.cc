@@ -11,6 +11,7 @@
 #include "model/attention/key_maximum.h"
 #include "model/attention/phased_pass.h"
 #include "model/attention/routes/exact_rows.h"
+#include "model/attention/routes/fused_rows.h"
 #include "model/attention/routes/tile.h"
 #include "model/attention/rows.h"
 
@@ -99,6 +100,7 @@ template <typename T>
 class FftPass final : public PhasedPass {
  public:
   FftPass(RouteContext context, FftCache* cache, std::atomic<int64_t>* rows_recomputed);
+  absl::Status status() const override { return bad_rows_.status(); }
   int64_t ResidentBytes() const override { return layout_.bytes; }
 
  private:
@@ -153,6 +155,7 @@ class FftPass final : public PhasedPass {
   // Denominators, by head of the group and piece of rows.
   std::vector<std::vector<double>> largest_;
   std::vector<std::vector<std::vector<int64_t>>> flagged_;
+  BadRows bad_rows_;
 };
 
 template <typename T>
@@ -404,11 +407,15 @@ void FftPass<T>::Finish(const Group& group, int64_t piece) {
     flagged_[h][piece] = FlagRows(h, range);
     any = any || !flagged_[h][piece].empty();
   }
-  if (!any) return ScatterRows(z, group.heads, range, context_.out);
+  if (!any) {
+    bad_rows_.Add(NonFiniteRows(z));
+    return ScatterRows(z, group.heads, range, context_.out);
+  }
   for (int64_t h = 0; h < heads; ++h) {
     int64_t first = range.begin;
     const auto write_until = [&](int64_t end) {
       if (end > first) {
+        bad_rows_.Add(NonFiniteRows(z.select(0, h).narrow(0, first - range.begin, end - first)));
         context_.out.select(1, group.heads[h])
             .narrow(0, first, end - first)
             .copy_(z.select(0, h).narrow(0, first - range.begin, end - first));
@@ -447,7 +454,7 @@ void FftPass<T>::ComputeExact(const Group& group, int64_t piece) {
       const at::Tensor maximum = key_maximum_.Value().defined()
                                      ? key_maximum_.Value().narrow(0, group.first + h, 1)
                                      : at::Tensor();
-      ComputeExactRows(context_, group.first + h, part, weights_[h], maximum);
+      bad_rows_.Add(ComputeExactRows(context_, group.first + h, part, weights_[h], maximum));
       rows_recomputed_.fetch_add(static_cast<int64_t>(part.size()), std::memory_order_relaxed);
       return;
     }

@@ -29,7 +29,7 @@ namespace longwave {
 class CpuFft {
  public:
   // What D_i is compared with, in units of u times the largest: the measured relative error is 0.03
-  // to 0.1 u max D / D_i.
+  // to 0.4 u max D / D_i.
   static constexpr double kLeastDenominator = 100;
 
   // Both outlive this, and this outlives its passes.

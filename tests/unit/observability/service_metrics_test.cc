@@ -83,8 +83,7 @@ void RecordEverything(ServiceMetrics& metrics) {
     }
   }
   for (int64_t tokens = 1; tokens <= 1 << 20; tokens *= 2) metrics.FirstChunk(tokens, 0.1);
-  for (const char* label : {"fp32", "fp64", "tiles", "no_driver", "no_device", "open", "warmup"}) {
-    metrics.FftGuard(label);
+  for (const char* label : {"no_driver", "no_device", "open", "warmup"}) {
     metrics.CpuFallback(label);
     metrics.ModelLoad(label, 1);
   }
@@ -150,7 +149,6 @@ TEST(ServiceMetricsTest, HostileLabelValuesCreateNoSeries) {
     record.code = i % 2 == 0 ? absl::StatusCode::kOk : absl::StatusCode::kDataLoss;
     metrics->RequestEnded(record);
     metrics->CpuFallback(name);
-    metrics->FftGuard(name);
     metrics->ModelLoad(name, 1);
   }
   const Scrape after = ScrapeMetrics(metrics->port());
@@ -298,7 +296,11 @@ TEST(ServiceMetricsTest, GaugesAreReadAtEachScrapeAndNotAfterTheSamplerIsTaken) 
                      .expected_wait_seconds = 6.5,
                      .ready = true,
                      .draining = true,
-                     .log_dropped = 7};
+                     .log_dropped = 7,
+                     .fft_fp32_heads = 8,
+                     .fft_fp64_heads = 9,
+                     .fft_tiles_heads = 10,
+                     .fft_recomputed_rows = 11};
   int calls = 0;
   metrics->SetSampler([&] {
     ++calls;
@@ -315,6 +317,10 @@ TEST(ServiceMetricsTest, GaugesAreReadAtEachScrapeAndNotAfterTheSamplerIsTaken) 
   EXPECT_EQ(scrape.Value("longwave_ready"), 1);
   EXPECT_EQ(scrape.Value("longwave_draining"), 1);
   EXPECT_EQ(scrape.Value("longwave_log_dropped_total"), 7);
+  EXPECT_EQ(scrape.Value("longwave_fft_guard_total{precision=\"fp32\"}"), 8);
+  EXPECT_EQ(scrape.Value("longwave_fft_guard_total{precision=\"fp64\"}"), 9);
+  EXPECT_EQ(scrape.Value("longwave_fft_guard_total{precision=\"tiles\"}"), 10);
+  EXPECT_EQ(scrape.Value("longwave_fft_rows_recomputed_total"), 11);
   sample.ready = false;
   EXPECT_EQ(ScrapeMetrics(metrics->port()).Value("longwave_ready"), 0);
   metrics->SetSampler(nullptr);

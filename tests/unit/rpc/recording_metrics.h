@@ -71,7 +71,6 @@ class RecordingMetrics final : public ServiceMetrics {
   void CostPrediction(double predicted_seconds, double actual_seconds) override {}
   void CpuFallback(absl::string_view reason) override {}
   void NonFinite() override {}
-  void FftGuard(absl::string_view precision) override {}
   void ModelLoad(absl::string_view phase, double seconds) override {}
   void SetInfo(std::vector<std::pair<std::string, std::string>> model,
                std::vector<std::pair<std::string, std::string>> build) override {}
