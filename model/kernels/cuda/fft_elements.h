@@ -14,9 +14,10 @@
 namespace longwave::cuda {
 
 // Two real channels in one complex number: columns 2p and 2p + 1 of [v | 1]. A transform with a
-// real c keeps them apart. Laid out as cuFFT's and LibTorch's complex numbers are.
+// real c keeps them apart. Laid out and aligned as cuFFT's and LibTorch's complex numbers are, so
+// that a thread reads one in one load.
 template <typename Real>
-struct Pair {
+struct alignas(2 * sizeof(Real)) Pair {
   Real re;
   Real im;
 };
