@@ -14,7 +14,7 @@ makes the default model if it is not there, and installs both with LibTorch's ow
 libraries. Logs: build/logs/.
 
   --cuda         a server that can use an NVIDIA GPU (and a CPU without one); its tree has
-                 CUDA's libraries too, some 4 GB
+                 CUDA's libraries too, 2.6 GB
   --prefix DIR   where to (default: build/install, with --cuda build/install-cuda)
   --jobs N       compile jobs (default: cores, less if memory is short)
 USAGE
