@@ -16,9 +16,10 @@ namespace {
 constexpr int64_t kB = cpu::kRowBlock;
 constexpr int64_t kGroup = cpu::kKeyGroup;
 
-// One range up to here: features, values and states of 4096 tokens are 3.5 MiB at m = d = 64, and
-// a second range would cost the sums of ranges, a seventh of the work.
-constexpr int64_t kSingleRangeTokens = 4096;
+// One range up to here: features, values and states of 3072 tokens are 2.7 MiB at m = d = 64, what
+// a core of a server has in second-level cache and its share of the third. A second range costs the
+// sums of ranges, a sixth of the work, and has the price of every longer sequence.
+constexpr int64_t kSingleRangeTokens = 64 * kB;
 // Ranges of longer sequences: small enough for the second-level cache and its neighbour, long
 // enough that the keys beyond their ends cost little. Beyond kMaxRanges they grow, so that what is
 // kept of ranges stays small at any length.
