@@ -32,8 +32,6 @@ double RouteFlopWeight(Route route) {
   switch (route) {
     case Route::kDirect:
       return 40;  // double, one row at a time, no matrix product
-    case Route::kFft:
-      return 6;  // bound by memory
     default:
       return 1;  // weighed by the route itself
   }

@@ -21,7 +21,8 @@ namespace {
 // What the groups of heads and features are cut by. One head always fits. At 64 k tokens a group
 // has three heads.
 constexpr int64_t kWorkspaceBytes = int64_t{256} << 20;
-constexpr int64_t kRows = 4096;      // of one piece that gathers or scatters
+constexpr int64_t kMostRows = 4096;  // of one piece that gathers or scatters
+constexpr int64_t kLeastRows = 256;
 constexpr int64_t kOffsets = 65536;  // of one piece that computes c
 // Flagged rows of one piece, at most: their products cost as much as forming all keys' features.
 constexpr int64_t kExactRows = 32;
@@ -31,6 +32,9 @@ constexpr int64_t kExactRows = 32;
 constexpr double kWeightNanoseconds = 20;
 constexpr double kKernelNanoseconds = 25;
 constexpr double kTableNanoseconds = 40;
+// The same of a number of phi, and of one of v or of the sums, gathered and turned into columns.
+constexpr double kFeatureNanoseconds = 6;
+constexpr double kColumnNanoseconds = 5;
 // Operations of a matrix product in the meantime.
 constexpr double kFlopsPerNanosecond = 120;
 
@@ -44,14 +48,17 @@ struct Layout {
   int64_t heads_per_group = 0;
   int64_t features_per_group = 0;  // phi is kept for
   int64_t features_per_phase = 0;  // one piece runs through
-  double pair_flops = 0;           // one feature, two columns
+  int64_t rows_per_piece = 0;
+  double map_flops = 0;    // of one piece that forms features
+  double moved_flops = 0;  // of one piece that gathers or scatters columns
+  double pair_flops = 0;   // one feature, two columns
   double table_flops = 0;
   double weight_flops = 0;  // of one piece
   double kernel_flops = 0;  // of one half
   double exact_flops = 0;
   int64_t bytes = 0;
 
-  int64_t row_pieces() const { return CeilDiv(n, kRows); }
+  int64_t row_pieces() const { return CeilDiv(n, rows_per_piece); }
   int64_t offset_pieces() const { return CeilDiv(2 * n - 1, kOffsets); }
 };
 
@@ -71,6 +78,20 @@ Layout MakeLayout(const AttentionShape& shape, int64_t heads, int64_t n, at::Sca
       row_bytes * (4 * layout.pairs + 4 + 2 * layout.features_per_group) + 8 * (2 * n - 1);
   layout.heads_per_group = std::clamp<int64_t>(kWorkspaceBytes / head_bytes, 1, heads);
   layout.bytes = layout.heads_per_group * head_bytes;
+
+  const double slower = type == at::kDouble ? 2 : 1;
+  const double map_row =
+      slower * kFlopsPerNanosecond * kFeatureNanoseconds *
+      static_cast<double>(layout.heads_per_group * 2 * layout.features_per_group);
+  const double moved_row = slower * kFlopsPerNanosecond * kColumnNanoseconds *
+                           static_cast<double>(layout.heads_per_group * layout.columns);
+  // Whole vectors of the columns.
+  layout.rows_per_piece = std::clamp<int64_t>(
+      static_cast<int64_t>(kPieceFlops / std::max(map_row, moved_row)) / 64 * 64, kLeastRows,
+      kMostRows);
+  const double rows = static_cast<double>(std::min(layout.rows_per_piece, n));
+  layout.map_flops = rows * map_row;
+  layout.moved_flops = rows * moved_row;
 
   const double tokens = static_cast<double>(n);
   layout.pair_flops =
@@ -124,7 +145,8 @@ class FftPass final : public PhasedPass {
   void ComputeExact(const Group& group, int64_t piece);
 
   RowRange PieceRows(int64_t piece) const {
-    return PaddedRange(piece * kRows, std::min((piece + 1) * kRows, layout_.n));
+    return PaddedRange(piece * layout_.rows_per_piece,
+                       std::min((piece + 1) * layout_.rows_per_piece, layout_.n));
   }
   // A row of a matrix of vectors of the transforms' length.
   T* Row(const at::Tensor& matrix, int64_t head, int64_t row) const {
@@ -208,15 +230,14 @@ void FftPass<T>::AddGroup(const Group& group) {
     MakeKernel(group, piece / 2, piece % 2 == 0 ? Half::kEven : Half::kOdd);
   });
   AddPhase(1, 0, [this, &group](int64_t) { KeepKernels(group); });
-  const double moved =
-      kFlopsPerByte * 8 * static_cast<double>(std::min(kRows, layout_.n) * heads * layout_.columns);
-  AddPhase(layout_.row_pieces(), moved,
+  AddPhase(layout_.row_pieces(), layout_.moved_flops,
            [this, &group](int64_t piece) { GatherColumns(group, piece); });
   for (int64_t first = 0; first < features_.features(); first += layout_.features_per_group) {
     AddFeatures(group, first, std::min(layout_.features_per_group, features_.features() - first));
   }
   AddPhase(layout_.row_pieces(), 0, [this, &group](int64_t piece) { FindLargest(group, piece); });
-  AddPhase(layout_.row_pieces(), moved, [this, &group](int64_t piece) { Finish(group, piece); });
+  AddPhase(layout_.row_pieces(), layout_.moved_flops,
+           [this, &group](int64_t piece) { Finish(group, piece); });
   AddCountedPhase([this] { return ExactPieces(); }, layout_.exact_flops,
                   [this, &group](int64_t piece) { ComputeExact(group, piece); });
 }
@@ -224,9 +245,7 @@ void FftPass<T>::AddGroup(const Group& group) {
 template <typename T>
 void FftPass<T>::AddFeatures(const Group& group, int64_t first, int64_t count) {
   const int64_t heads = group.size();
-  const double map_flops = 4.0 * static_cast<double>(std::min(kRows, layout_.n) * heads * count) *
-                           static_cast<double>(context_.v.size(2));
-  AddPhase(layout_.row_pieces(), map_flops, [this, &group, first, count](int64_t piece) {
+  AddPhase(layout_.row_pieces(), layout_.map_flops, [this, &group, first, count](int64_t piece) {
     ComputeFeatures(group, first, count, piece);
   });
   for (int64_t part = 0; part < count; part += layout_.features_per_phase) {
@@ -476,10 +495,16 @@ AttentionCost FftCost(const AttentionShape& shape, int64_t heads, int64_t n, at:
   const double head_flops = layout.pair_flops * static_cast<double>(layout.pairs * shape.features) +
                             layout.weight_flops * static_cast<double>(layout.offset_pieces()) +
                             2 * layout.kernel_flops;
-  cost.flops = static_cast<double>(heads) * head_flops + layout.table_flops;
-  cost.largest_piece_flops =
-      std::max({layout.pair_flops * static_cast<double>(layout.features_per_phase),
-                layout.table_flops, layout.weight_flops, layout.kernel_flops});
+  // Rows are moved in groups of heads.
+  const double groups = static_cast<double>(CeilDiv(heads, layout.heads_per_group));
+  const double feature_groups =
+      static_cast<double>(CeilDiv(shape.features, layout.features_per_group));
+  const double group_flops = static_cast<double>(layout.row_pieces()) *
+                             (feature_groups * layout.map_flops + 2 * layout.moved_flops);
+  cost.flops = static_cast<double>(heads) * head_flops + groups * group_flops + layout.table_flops;
+  cost.largest_piece_flops = std::max(
+      {layout.pair_flops * static_cast<double>(layout.features_per_phase), layout.table_flops,
+       layout.weight_flops, layout.kernel_flops, layout.map_flops, layout.moved_flops});
   cost.bytes = layout.bytes;
   return cost;
 }
