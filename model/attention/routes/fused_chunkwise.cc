@@ -50,7 +50,9 @@ struct Layout {
 int64_t RangeTokens(int64_t heads, int64_t n, int64_t reach) {
   int64_t tokens = cpu::RoundUp(n, kB);
   if (n > kSingleRangeTokens) {
-    tokens = std::max(kRangeTokens, cpu::RoundUp(CeilDiv(n, kMaxRanges), kB));
+    // Of one length, so that no thread is left with a short one.
+    const int64_t ranges = std::clamp<int64_t>(n / kRangeTokens, 2, kMaxRanges);
+    tokens = cpu::RoundUp(CeilDiv(n, ranges), kB);
   }
   if (heads * CeilDiv(n, tokens) < kLeastPieces) {
     const int64_t even = cpu::RoundUp(CeilDiv(n, CeilDiv(kLeastPieces, heads)), kB);
