@@ -87,13 +87,25 @@ const std::vector<Bar>& EncoderBars() {
   return *kBars;
 }
 
-const Bar& FindBar(absl::string_view name) {
+namespace {
+
+const Bar* FindBarOrNull(absl::string_view name) {
   for (const std::vector<Bar>* bars : {&AttentionBars(), &EncoderBars()}) {
     for (const Bar& bar : *bars) {
-      if (bar.name == name) return bar;
+      if (bar.name == name) return &bar;
     }
   }
-  std::abort();
+  return nullptr;
+}
+
+}  // namespace
+
+bool IsBar(absl::string_view name) { return FindBarOrNull(name) != nullptr; }
+
+const Bar& FindBar(absl::string_view name) {
+  const Bar* const bar = FindBarOrNull(name);
+  if (bar == nullptr) std::abort();
+  return *bar;
 }
 
 bool Passes(const Bar& bar, double value) {

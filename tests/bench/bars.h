@@ -22,7 +22,8 @@ struct Bar {
 // All of them, in the order in which they are printed.
 const std::vector<Bar>& AttentionBars();
 const std::vector<Bar>& EncoderBars();
-// Precondition: there is one of this name.
+bool IsBar(absl::string_view name);
+// Precondition: IsBar(name).
 const Bar& FindBar(absl::string_view name);
 
 // False of what is not a number.

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "model/base/error.h"
 #include "model/encoder/transformer_encoder.h"
+#include "tests/bench/bars.h"
 #include "tests/bench/bench_report.h"
 #include "tests/bench/benchmarks.h"
 
@@ -39,6 +40,8 @@ ABSL_FLAG(double, limit, 0.25,
           "the median");
 ABSL_FLAG(int, retries, 3, "suites: how often such a row is measured again");
 ABSL_FLAG(int64_t, peer_mib, 8192, "what one peer may allocate");
+ABSL_FLAG(std::string, only, "",
+          "bars: comma-separated names; these and what is measured with them, instead of all");
 ABSL_FLAG(int64_t, grid_features, 0, "grid: only this many features; 0: 32, 64 and 128");
 ABSL_FLAG(double, max_seconds, 2, "grid: what would run longer is left out");
 ABSL_FLAG(bool, peers, true, "measure peers too");
@@ -94,12 +97,22 @@ absl::Status ReadSuite(BenchOptions& options) {
   return Bad("--suite", given, "bars, grid, long, tiny");
 }
 
+absl::Status ReadOnly(BenchOptions& options) {
+  const std::string names = absl::GetFlag(FLAGS_only);
+  for (const auto& name : absl::StrSplit(names, ',', absl::SkipEmpty())) {
+    if (!IsBar(std::string(name))) return Bad("--only", std::string(name), "names of bars");
+    options.only.push_back(std::string(name));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<BenchOptions> OptionsFromFlags() {
   BenchOptions options;
   if (const absl::Status status = ReadSuite(options); !status.ok()) return status;
   options.limit = absl::GetFlag(FLAGS_limit);
   options.retries = absl::GetFlag(FLAGS_retries);
   options.peer_bytes = absl::GetFlag(FLAGS_peer_mib) << 20;
+  if (const absl::Status status = ReadOnly(options); !status.ok()) return status;
   options.grid_features = absl::GetFlag(FLAGS_grid_features);
   options.max_seconds = absl::GetFlag(FLAGS_max_seconds);
   options.tokens = absl::GetFlag(FLAGS_n);

@@ -33,8 +33,9 @@ struct BenchOptions {
   int64_t peer_bytes = int64_t{8} << 30;
   double max_seconds = 2;  // grid: of one run; what would take longer is left out
   uint64_t seed = 1;
-  int64_t grid_features = 0;  // grid: only these; 0: 32, 64 and 128
-  std::vector<Route> routes;  // empty: every exact route that is affordable at this length
+  std::vector<std::string> only;  // bars: these and what is measured with them; empty: all
+  int64_t grid_features = 0;      // grid: only these; 0: 32, 64 and 128
+  std::vector<Route> routes;      // empty: every exact route that is affordable at this length
   bool peers = true;
   bool json = false;
 };

@@ -17,6 +17,7 @@ constexpr int64_t kWarmUpTokens = 16384;
 
 void CoreAgainstSdpa(Suite& suite) {
   const absl::string_view bars[] = {"core_vs_sdpa_16k", "core_vs_floor_16k"};
+  if (!suite.Wants(bars)) return;
   const auto load = MakeWorkload(CoreOptions(suite, 16384, 12));
   if (!load.ok()) return suite.Refuse(bars, load.status());
   const auto sdpa = MakeSdpaPeer(load->Peers());
@@ -36,6 +37,7 @@ void CoreAgainstSdpa(Suite& suite) {
 
 void CoreAgainstMaskAndTextbook(Suite& suite) {
   const absl::string_view bars[] = {"core_vs_sdpa_mask_4k", "core_vs_textbook_fft_4k"};
+  if (!suite.Wants(bars)) return;
   const auto load = MakeWorkload(CoreOptions(suite, 4096, 12));
   if (!load.ok()) return suite.Refuse(bars, load.status());
   const int64_t bytes = suite.options().peer_bytes;
@@ -61,6 +63,7 @@ void CoreAgainstMaskAndTextbook(Suite& suite) {
 
 void CoreShort(Suite& suite) {
   const absl::string_view bars[] = {"core_vs_sdpa_1k"};
+  if (!suite.Wants(bars)) return;
   const auto load = MakeWorkload(CoreOptions(suite, 1024, 12));
   if (!load.ok()) return suite.Refuse(bars, load.status());
   std::string why;
@@ -131,6 +134,7 @@ absl::StatusOr<std::vector<SeriesPoint>> RepeatedPoints(Suite& suite, int64_t he
 
 void CoreLinear(Suite& suite) {
   const absl::string_view bars[] = {"core_linear"};
+  if (!suite.Wants(bars)) return;
   const auto points = RepeatedPoints(suite, 12);
   if (!points.ok()) return suite.Refuse(bars, points.status());
   ReportSeries(suite, bars[0], CoreOptions(suite, 0, 12), *points);
@@ -138,6 +142,7 @@ void CoreLinear(Suite& suite) {
 
 void CoreLinearLong(Suite& suite) {
   const absl::string_view bars[] = {"core_linear_2_heads"};
+  if (!suite.Wants(bars)) return;
   auto points = RepeatedPoints(suite, 2);
   if (!points.ok()) return suite.Refuse(bars, points.status());
   const auto warm_up = MakeWorkload(CoreOptions(suite, kWarmUpTokens, 2));

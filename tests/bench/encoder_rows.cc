@@ -118,6 +118,7 @@ BarResult ResultOf(Suite& suite, absl::string_view bar, const Run& run, double v
 
 void AgainstSoftmax(Suite& suite) {
   const absl::string_view bars[] = {"encoder_vs_softmax_8k", "encoder_roof_8k"};
+  if (!suite.Wants(bars)) return;
   suite.Progress("encoder against softmax, n 8192");
   const auto run = Run::Create(ShapeOf(suite, 8192, 6));
   if (!run.ok()) return suite.Refuse(bars, run.status());
@@ -142,6 +143,7 @@ void AgainstSoftmax(Suite& suite) {
 
 void AgainstSoftmaxShort(Suite& suite) {
   const absl::string_view bars[] = {"encoder_vs_softmax_512", "softmax_twin_vs_nn_512"};
+  if (!suite.Wants(bars)) return;
   suite.Progress("encoder against softmax, n 512");
   const auto run = Run::Create(ShapeOf(suite, 512, 6));
   if (!run.ok()) return suite.Refuse(bars, run.status());
@@ -237,23 +239,26 @@ void ReportSeries(Suite& suite, absl::string_view bar, const BenchOptions& optio
   suite.Report(std::move(result));
 }
 
-void LinearRows(Suite& suite) {
-  const absl::string_view bars[] = {"encoder_linear", "encoder_linear_2_layers"};
+void LinearRow(Suite& suite) {
+  const absl::string_view bars[] = {"encoder_linear"};
+  if (!suite.Wants(bars)) return;
   suite.Progress("encoder, seconds a token");
-  const auto six = RepeatedPoints(suite, 6);
-  if (six.ok()) {
-    ReportSeries(suite, bars[0], ShapeOf(suite, 0, 6), *six);
-  } else {
-    suite.Refuse({&bars[0], 1}, six.status());
-  }
-  auto two = RepeatedPoints(suite, 2);
-  if (!two.ok()) return suite.Refuse({&bars[1], 1}, two.status());
+  const auto points = RepeatedPoints(suite, 6);
+  if (!points.ok()) return suite.Refuse(bars, points.status());
+  ReportSeries(suite, bars[0], ShapeOf(suite, 0, 6), *points);
+}
+
+void LinearLongRow(Suite& suite) {
+  const absl::string_view bars[] = {"encoder_linear_2_layers"};
+  if (!suite.Wants(bars)) return;
+  auto points = RepeatedPoints(suite, 2);
+  if (!points.ok()) return suite.Refuse(bars, points.status());
   for (int64_t n = 65536; n <= kLongestTokens; n *= 4) {
     auto point = SinglePoint(suite, n, 2);
-    if (!point.ok()) return suite.Refuse({&bars[1], 1}, point.status());
-    two->push_back(*std::move(point));
+    if (!point.ok()) return suite.Refuse(bars, point.status());
+    points->push_back(*std::move(point));
   }
-  ReportSeries(suite, bars[1], ShapeOf(suite, 0, 2), *two);
+  ReportSeries(suite, bars[0], ShapeOf(suite, 0, 2), *points);
 }
 
 void EncodeLengths(Encoder& encoder, const std::vector<int32_t>& ids,
@@ -270,6 +275,7 @@ void EncodeLengths(Encoder& encoder, const std::vector<int32_t>& ids,
 
 void Ragged(Suite& suite) {
   const absl::string_view bars[] = {"encoder_ragged"};
+  if (!suite.Wants(bars)) return;
   suite.Progress("ragged batch");
   const BenchOptions options = ShapeOf(suite, 32768, 6);
   const auto encoder = MakeBenchEncoder(options, FeatureKind::kPrf);
@@ -308,7 +314,8 @@ absl::Status RunEncoderBars(const BenchOptions& options) {
   if (const absl::Status status = suite.MeasureRooflines(); !status.ok()) return status;
   AgainstSoftmax(suite);
   AgainstSoftmaxShort(suite);
-  LinearRows(suite);
+  LinearRow(suite);
+  LinearLongRow(suite);
   Ragged(suite);
   return suite.Result();
 }

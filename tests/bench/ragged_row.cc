@@ -33,6 +33,7 @@ void RunBatch(const std::vector<Workload>& parts, ComputePool* pool) {
 
 void RunRaggedRow(Suite& suite) {
   const absl::string_view bars[] = {"core_ragged"};
+  if (!suite.Wants(bars)) return;
   suite.Progress("ragged batch");
   const int64_t total = suite.Tokens(65536);
   const auto whole = MakeWorkload(CoreOptions(suite, 65536, 12));

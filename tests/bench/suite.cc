@@ -39,6 +39,13 @@ int64_t Suite::Heads(int64_t heads) const {
   return options_.suite == BenchSuite::kTiny ? std::min<int64_t>(heads, 2) : heads;
 }
 
+bool Suite::Wants(absl::Span<const absl::string_view> bars) const {
+  if (options_.only.empty()) return true;
+  return std::any_of(bars.begin(), bars.end(), [&](absl::string_view bar) {
+    return std::find(options_.only.begin(), options_.only.end(), bar) != options_.only.end();
+  });
+}
+
 absl::Status Suite::MeasureRooflines() {
   Progress("rooflines");
   auto lines = longwave::MeasureRooflines(options_.threads, MeasureOptionsOf(options_), clock_);

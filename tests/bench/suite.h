@@ -34,6 +34,9 @@ class Suite {
   int64_t Tokens(int64_t n) const;
   int64_t Heads(int64_t heads) const;
 
+  // Whether one of these is among options.only, or all are asked for.
+  bool Wants(absl::Span<const absl::string_view> bars) const;
+
   // First thing of a run; prints them.
   absl::Status MeasureRooflines();
 

@@ -20,6 +20,7 @@ constexpr int64_t kWarmUpTokens = 16384;
 void TilesRows(Suite& suite, int64_t features, absl::string_view floor_bar,
                absl::string_view sdpa_bar) {
   const absl::string_view bars[] = {floor_bar, sdpa_bar};
+  if (!suite.Wants(bars)) return;
   BenchOptions options = CoreOptions(suite, 1024, 12);
   options.bias = BiasKind::kTable;
   options.features = features;
@@ -99,6 +100,7 @@ void RunTilesRows(Suite& suite) {
 
 void RunLogBucketsRow(Suite& suite) {
   const absl::string_view bars[] = {"log_buckets_vs_clipped_64k"};
+  if (!suite.Wants(bars)) return;
   BenchOptions options = CoreOptions(suite, kLongTokens, 2);
   options.max_distance = options.tokens;
   const auto log_buckets = MakeLongLoad(suite, options);
@@ -117,6 +119,7 @@ void RunLogBucketsRow(Suite& suite) {
 
 void RunFftRows(Suite& suite) {
   const absl::string_view bars[] = {"fft_vs_textbook_64k", "fft_memory_vs_textbook_64k"};
+  if (!suite.Wants(bars)) return;
   BenchOptions options = CoreOptions(suite, kLongTokens, 2);
   options.bias = BiasKind::kTable;
   const auto load = MakeLongLoad(suite, options);
@@ -154,6 +157,7 @@ void RunFftRows(Suite& suite) {
 
 void RunInterpolationRows(Suite& suite) {
   const absl::string_view bars[] = {"interpolation_vs_tiles_64k", "interpolation_certificate"};
+  if (!suite.Wants(bars)) return;
   BenchOptions options = CoreOptions(suite, kLongTokens, 2);
   options.bias = BiasKind::kTable;
   options.power_law = true;

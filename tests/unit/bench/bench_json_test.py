@@ -70,12 +70,21 @@ def check_refusal():
     check('"bar"' not in result.stdout, "refused bars were printed")
 
 
+def check_only():
+    result = run("encoder", "--suite=tiny", "--json", "--limit=1000", "--only=encoder_linear")
+    bars = [json.loads(text).get("bar") for text in result.stdout.splitlines()]
+    check(bars == [None, "encoder_linear"], f"--only: {bars}")
+    check(run("encoder", "--suite=tiny", "--only=no_such_bar").returncode == 2,
+          "an unknown bar is wrong usage")
+
+
 def main():
     check(run("attention", "--suite=none").returncode == 2, "an unknown suite is wrong usage")
     check(run("attention", "--suite=long").returncode == 2, "encoder's suite asked of attention")
     for command in BARS:
         check_suite(command)
     check_refusal()
+    check_only()
 
 
 main()
