@@ -16,6 +16,7 @@
 #include "model/attention/phased_pass.h"
 #include "model/attention/routes/batched_chunkwise.h"
 #include "model/attention/routes/batched_tiles.h"
+#include "model/attention/routes/buckets.h"
 #include "model/attention/routes/chunkwise.h"
 #include "model/attention/routes/direct.h"
 #include "model/attention/routes/fft.h"
@@ -254,6 +255,8 @@ AttentionCost LayerAttention::GroupCost(const HeadGroup& group, int64_t n) const
       const auto cost = layer_.device.is_cuda() ? BatchedChunkwiseCost : ChunkwiseCost;
       return cost(layer_.shape, *BandsOf(group.heads), n, ElementBytes(tile_type_));
     }
+    case HeadMethod::kBuckets:
+      return BucketsCost(layer_, *fused_, group.heads, n);
     case HeadMethod::kFft:
       return GuardedCost(group.heads, n);
   }
@@ -300,6 +303,8 @@ std::unique_ptr<AttentionPass> LayerAttention::BeginGroup(RouteContext context,
       }
       return MakeChunkwisePass(std::move(context), std::move(weights));
     }
+    case HeadMethod::kBuckets:
+      return MakeBucketsPass(std::move(context), fused_);
     case HeadMethod::kFft:
       return BeginGuarded(context);
   }

@@ -7,6 +7,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "model/attention/bucket_layout.h"
+#include "model/attention/fused_layer.h"
 #include "model/base/error.h"
 
 namespace longwave {
@@ -15,6 +17,9 @@ namespace {
 // Largest relative error that the guard accepts of a transform. Measured errors stay below 3.4
 // times the prediction, so outputs keep five digits.
 constexpr double kMaxFftError = 1e-6;
+
+// What moving a byte of a prefix sum through the caches costs, in operations of matrix products.
+constexpr double kFlopsPerStateByte = 5;
 
 const DeviceCosts& CostsOf(const LayerFacts& facts) {
   return facts.shape.device == DeviceClass::kCpu ? facts.costs.cpu : facts.costs.cuda;
@@ -44,7 +49,40 @@ double FftSeconds(const LayerFacts& facts, Precision precision, int64_t n) {
 double MethodSeconds(const LayerFacts& facts, HeadMethod method, int head, int64_t n) {
   const DeviceCosts& costs = CostsOf(facts);
   const double flops = HeadFlops(facts, method, head, n);
-  return method == HeadMethod::kBand ? costs.band.Seconds(flops) : costs.tiles.Seconds(flops);
+  switch (method) {
+    case HeadMethod::kBand:
+      return costs.band.Seconds(flops);
+    case HeadMethod::kBuckets:
+      return costs.buckets.Seconds(flops);
+    default:
+      return costs.tiles.Seconds(flops);
+  }
+}
+
+bool HasBuckets(const LayerFacts& facts, int head) {
+  return facts.fused() && facts.weights.structure(head).bucketed();
+}
+
+// The cheaper of the two.
+HeadMethod ChunkwiseMethod(const LayerFacts& facts, int head, int64_t n) {
+  if (!facts.weights.structure(head).tailed()) return HeadMethod::kBuckets;
+  if (!HasBuckets(facts, head)) return HeadMethod::kBand;
+  return MethodSeconds(facts, HeadMethod::kBuckets, head, n) <
+                 MethodSeconds(facts, HeadMethod::kBand, head, n)
+             ? HeadMethod::kBuckets
+             : HeadMethod::kBand;
+}
+
+// Queries of a block of the band and how far its keys reach beyond the block.
+struct Band {
+  int64_t block = 0;
+  int64_t reach = 0;
+};
+Band BandOf(const LayerFacts& facts, int head) {
+  const int64_t band = facts.weights.structure(head).band();
+  if (!facts.fused()) return {kBlockTokens, BandBlocks(band) * kBlockTokens};
+  constexpr int64_t kGroup = BucketLayout::kGroup;
+  return {BucketLayout::kRows, (std::max<int64_t>(band, 1) - 1 + kGroup - 1) / kGroup * kGroup};
 }
 
 // The cheapest of the methods that are exact for the head. Where two cost the same (a band as wide
@@ -53,11 +91,12 @@ HeadMethod CheapestMethod(const LayerFacts& facts, int head, int64_t n) {
   if (!facts.shape.positive()) return HeadMethod::kTiles;
   HeadMethod best = HeadMethod::kTiles;
   double seconds = MethodSeconds(facts, best, head, n);
-  if (facts.weights.structure(head).tailed()) {
-    const double band = MethodSeconds(facts, HeadMethod::kBand, head, n);
-    if (band <= seconds) {
-      best = HeadMethod::kBand;
-      seconds = band;
+  if (facts.weights.structure(head).tailed() || HasBuckets(facts, head)) {
+    const HeadMethod chunkwise = ChunkwiseMethod(facts, head, n);
+    const double linear = MethodSeconds(facts, chunkwise, head, n);
+    if (linear <= seconds) {
+      best = chunkwise;
+      seconds = linear;
     }
   }
   // Where transforms cannot win whatever the precision, the row sums need not be formed.
@@ -74,7 +113,7 @@ HeadMethod MethodFor(const LayerFacts& facts, int head, int64_t n, Route route) 
     case Route::kTiles:
       return HeadMethod::kTiles;
     case Route::kChunkwise:
-      return HeadMethod::kBand;
+      return ChunkwiseMethod(facts, head, n);
     case Route::kFft:
       return HeadMethod::kFft;
     default:
@@ -86,8 +125,7 @@ HeadMethod MethodFor(const LayerFacts& facts, int head, int64_t n, Route route) 
 // two.
 int64_t BandClass(const LayerFacts& facts, HeadMethod method, int head) {
   if (method != HeadMethod::kBand) return 0;
-  const auto blocks = static_cast<uint64_t>(BandBlocks(facts.weights.structure(head).band()));
-  return static_cast<int64_t>(std::bit_ceil(blocks));
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(BandOf(facts, head).reach)));
 }
 
 absl::Status NotExact(Route route, absl::string_view why) {
@@ -132,6 +170,10 @@ int64_t BandBlocks(int64_t band) {
 
 int64_t BandBlocks(const ToeplitzWeights& weights) { return BandBlocks(weights.band()); }
 
+bool LayerFacts::fused() const {
+  return FusedLayer::Supports(shape) && TilePrecision(weights.Spread()) == Precision::kFp32;
+}
+
 Route RouteOf(HeadMethod method) {
   switch (method) {
     case HeadMethod::kDirect:
@@ -139,6 +181,7 @@ Route RouteOf(HeadMethod method) {
     case HeadMethod::kTiles:
       return Route::kTiles;
     case HeadMethod::kBand:
+    case HeadMethod::kBuckets:
       return Route::kChunkwise;
     case HeadMethod::kFft:
       return Route::kFft;
@@ -157,7 +200,8 @@ Route MainRoute(const HeadPlan& plan) {
 std::string PlanText(const HeadPlan& plan) {
   std::string text;
   for (const HeadGroup& group : plan) {
-    absl::StrAppend(&text, text.empty() ? "" : " ", RouteName(group.route()));
+    absl::StrAppend(&text, text.empty() ? "" : " ", RouteName(group.route()),
+                    group.method == HeadMethod::kBuckets ? "/buckets" : "");
     if (plan.size() == 1) return text;
     for (size_t i = 0; i < group.heads.size();) {
       size_t last = i;
@@ -183,12 +227,23 @@ double HeadFlops(const LayerFacts& facts, HeadMethod method, int head, int64_t n
   double keys = tokens * sides / 2;
   double states = 0;
   if (method == HeadMethod::kBand) {
-    const int64_t blocks = BandBlocks(facts.weights.structure(head).band());
-    const double window =
-        static_cast<double>(kBlockTokens) * (sides * static_cast<double>(blocks) + 1);
+    const Band band = BandOf(facts, head);
     // Up to a band's width there is nothing beyond it.
-    if (n > (blocks + 1) * kBlockTokens) states = 4 * tokens * m * d1;
-    keys = std::min(keys, window);
+    if (n > band.block + band.reach) states = 4 * tokens * m * d1;
+    keys =
+        std::min(keys, static_cast<double>(band.block) + sides * static_cast<double>(band.reach));
+  }
+  if (method == HeadMethod::kBuckets) {
+    const HeadStructure& structure = facts.weights.structure(head);
+    const int64_t state_bytes = 4 * shape.features * (shape.head_dim + 1);
+    const BucketLayout layout(structure, shape.causal, n, 4 * (shape.features + shape.head_dim),
+                              state_bytes);
+    keys = layout.tile_keys();
+    // Two prefixes are read for every sum of a block.
+    if (layout.sums() > 0) {
+      states = 4 * tokens * m * d1 + tokens / BucketLayout::kRows * layout.sums() * 2 *
+                                         kFlopsPerStateByte * static_cast<double>(state_bytes);
+    }
   }
   return 2 * tokens * keys * (m + d1) + states + features;
 }
@@ -228,7 +283,11 @@ absl::Status CheckRoute(const LayerFacts& facts, int64_t n, Route route) {
       return n <= kMaxQuadraticTokens ? absl::OkStatus() : TooQuadratic(route, n);
     case Route::kChunkwise:
       if (!shape.positive()) return NotExact(route, "the features are not positive");
-      if (!weights.structured()) return NotExact(route, "the bias has no structure at a distance");
+      for (int h = 0; h < weights.heads(); ++h) {
+        if (!weights.structure(h).tailed() && !HasBuckets(facts, h)) {
+          return NotExact(route, "the bias has no structure at a distance");
+        }
+      }
       return absl::OkStatus();
     case Route::kFft:
       if (!shape.positive()) return NotExact(route, "the features are not positive");

@@ -70,7 +70,13 @@ int64_t BandBlocks(int64_t band);
 int64_t BandBlocks(const ToeplitzWeights& weights);
 
 // How a head is computed. Several methods may stand behind one route.
-enum class HeadMethod { kDirect, kTiles, kBand, kFft };
+enum class HeadMethod {
+  kDirect,
+  kTiles,
+  kBand,     // chunkwise: tiles up to the tails, states beyond
+  kBuckets,  // chunkwise: tiles where runs begin and end, prefix sums within
+  kFft,
+};
 Route RouteOf(HeadMethod method);
 
 // Heads of one layer that are computed together.
@@ -84,7 +90,8 @@ struct HeadGroup {
 using HeadPlan = std::vector<HeadGroup>;
 // The route of most heads; of equally many, the one with the lower number.
 Route MainRoute(const HeadPlan& plan);
-// "chunkwise", or "chunkwise 0-6 tiles 7" if heads differ. Bands of different blocks differ too.
+// "chunkwise", or "chunkwise 0-6 tiles 7" if heads differ; prefix sums are "chunkwise/buckets".
+// Bands of different widths are groups of their own.
 std::string PlanText(const HeadPlan& plan);
 
 // All that a plan is a function of.
@@ -94,6 +101,9 @@ struct LayerFacts {
   // What the model asks for instead of the planner's choice, at every length where it may be had.
   Route preferred = Route::kAuto;
   const RouteCosts& costs = BuiltInRouteCosts();
+
+  // Whether the CPU's own fp32 kernels may compute the layer.
+  bool fused() const;
 };
 
 // Floating-point operations of one head, as calibration and planner count them: products and sums,

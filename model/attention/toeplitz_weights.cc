@@ -40,11 +40,11 @@ ToeplitzWeights::ToeplitzWeights(RelativeBias bias, bool causal, int64_t max_tok
   for (int h = 0; h < heads(); ++h) {
     HeadStructure head;
     head.before = FindTail(h, -1);
-    head.before.runs = FindRuns(h, -1);
-    head.after = {.has_tail = true, .band = 1};
+    FindRuns(h, -1, head.before);
+    head.after = {.has_tail = true, .band = 1, .mostly_runs = true};
     if (!causal_) {
       head.after = FindTail(h, 1);
-      head.after.runs = FindRuns(h, 1);
+      FindRuns(h, 1, head.after);
     }
     structured_ = structured_ && head.tailed();
     band_ = std::max(band_, head.band());
@@ -103,23 +103,28 @@ ToeplitzSide ToeplitzWeights::FollowTail(int head, int sign, int64_t end,
 
 // From the query outwards, each run as long as its first value lasts. The last one goes on for ever
 // if nothing follows it but more of the same.
-std::vector<ConstantRun> ToeplitzWeights::FindRuns(int head, int sign) const {
+void ToeplitzWeights::FindRuns(int head, int sign, ToeplitzSide& side) const {
   const int64_t end = std::min(bias_.explicit_distance(), last_offset_);
   const bool goes_on = end == last_offset_ || bias_.slope(head) == 0;
   const auto log = [&](int64_t distance) {
     return bias_.At(head, sign * distance) - max_bias_[head];
   };
-  std::vector<ConstantRun> runs;
+  int64_t covered = 0;
   for (int64_t first = 1; first <= end;) {
     ConstantRun run = {.first = first, .end = first + 1, .log_value = log(first)};
     while (run.end <= end && std::abs(log(run.end) - run.log_value) <= kTailTolerance) ++run.end;
     first = run.end;
     if (run.end > end && goes_on) run.end = ConstantRun::kForever;
     const int64_t length = std::min(run.end, last_offset_ + 1) - run.first;
-    if (length >= ToeplitzSide::kMinRunTokens) runs.push_back(run);
+    if (length < ToeplitzSide::kMinRunTokens) continue;
+    side.runs.push_back(run);
+    covered += length;
   }
-  if (end == 0 && goes_on) runs.push_back({1, ConstantRun::kForever, log(1)});
-  return runs;
+  if (end == 0 && goes_on) {
+    side.runs.push_back({1, ConstantRun::kForever, log(1)});
+    covered = last_offset_;
+  }
+  side.mostly_runs = 2 * covered >= last_offset_ && !side.runs.empty();
 }
 
 // Least squares, so that the roundings of single values hardly move the line.

@@ -38,6 +38,8 @@ struct ToeplitzSide {
   // The runs of at least kMinRunTokens, ascending and disjoint (logarithmic buckets, say). What
   // lies between them may be anything.
   std::vector<ConstantRun> runs;
+  // Whether they cover at least half of all distances.
+  bool mostly_runs = false;
 
   // A run that is shorter saves less than keeping its sums costs.
   static constexpr int64_t kMinRunTokens = 128;
@@ -46,10 +48,12 @@ struct ToeplitzSide {
 // What was found in one head's c at load.
 struct HeadStructure {
   ToeplitzSide before;
-  ToeplitzSide after;  // causal: an absent tail at distance 1, no runs
+  ToeplitzSide after;  // causal: an absent tail at distance 1
 
   // Tails on both sides.
   bool tailed() const { return before.has_tail && after.has_tail; }
+  // Runs on both sides, so that work linear in n is enough.
+  bool bucketed() const { return before.mostly_runs && after.mostly_runs; }
   int64_t band() const { return std::max(before.band, after.band); }
 };
 
@@ -86,6 +90,9 @@ class ToeplitzWeights {
   const ToeplitzTail& before(int head) const { return structures_[head].before.tail; }
   const ToeplitzTail& after(int head) const { return structures_[head].after.tail; }
 
+  // The largest distance that any sequence has.
+  int64_t last_offset() const { return last_offset_; }
+
   // Largest over smallest row sum of C for a sequence of n tokens. In O(n) at first, then cached.
   double RowSumRatio(int head, int64_t n) const;
   // max b - b(0), the largest of all heads: no row of any sequence has a largest weight below
@@ -96,7 +103,7 @@ class ToeplitzWeights {
   // `sign`: -1 before the query, 1 after it.
   ToeplitzSide FindTail(int head, int sign) const;
   ToeplitzSide FollowTail(int head, int sign, int64_t end, const ToeplitzTail& tail) const;
-  std::vector<ConstantRun> FindRuns(int head, int sign) const;
+  void FindRuns(int head, int sign, ToeplitzSide& side) const;
   ToeplitzTail FitOuterHalf(int head, int sign, int64_t end) const;
   double ComputeRowSumRatio(int head, int64_t n) const;
 

@@ -184,5 +184,31 @@ INSTANTIATE_TEST_SUITE_P(Biases, LongSequenceTest,
                                            std::pair{BiasKind::kT5, false},
                                            std::pair{BiasKind::kAlibi, false}));
 
+// Buckets that reach 65536, and one short run far away that outweighs all else by e^9: what is
+// summed up over it is a difference of sums over its segment and may not lose digits to them.
+TEST_F(AttentionLawsTest, BucketsAreExactAtAnyDistance) {
+  constexpr int64_t kTokens = 70001;
+  AttentionConfig config;
+  config.bias = {.kind = BiasKind::kT5, .max_distance = 65536};
+  const AttentionCase buckets =
+      MakeCase({.name = "buckets", .attention = config, .max_tokens = kTokens});
+  config.bias = {.kind = BiasKind::kTable, .table_length = kTokens};
+  const auto far_run = [](int64_t head, int64_t column) {
+    const int64_t offset = column - kTokens + 1;
+    return offset >= -5200 - head && offset < -5000 ? 9.0 : offset < 0 ? 0.5 : 0.0;
+  };
+  const AttentionCase run =
+      MakeCase({.name = "run", .attention = config, .max_tokens = kTokens, .bias = far_run});
+  for (const AttentionCase& which : {buckets, run}) {
+    const auto attention = Make(which);
+    ASSERT_EQ(attention->Plan(kTokens), Route::kChunkwise) << which.name;
+    const AttentionInput input = RandomInput(which.config, kTokens, 8);
+    const at::Tensor out = RunRoute(*attention, Route::kChunkwise, input);
+    const std::vector<int64_t> rows = SampledRows(kTokens);
+    EXPECT_LE(RelativeError(RowsOf(out, rows), ReferenceOutput(which, input, rows), input), 1e-6)
+        << which.name;
+  }
+}
+
 }  // namespace
 }  // namespace longwave

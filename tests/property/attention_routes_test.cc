@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -51,6 +52,9 @@ std::vector<CaseSpec> BiasCases() {
   add("ClippedBeyondABlock", {.kind = BiasKind::kClipped, .max_distance = 300}, 1);
   add("T5", {.kind = BiasKind::kT5}, 1);
   add("T5PerLayer", {.kind = BiasKind::kT5, .shared_layers = false, .max_distance = 500}, 1);
+  // Buckets that reach further than sequences do, where runs are far from one another.
+  add("T5Far", {.kind = BiasKind::kT5, .max_distance = 65536}, 1);
+  add("T5FewFar", {.kind = BiasKind::kT5, .max_distance = 3000, .num_buckets = 8}, 1);
   add("Alibi", {.kind = BiasKind::kAlibi}, 0);
   add("Table", table, 0, [=](int64_t h, int64_t c) { return 0.5 * noise(h, c); });
   add("TableSpread3", table, 0, [=](int64_t h, int64_t c) { return 1.5 * noise(h, c); });
@@ -64,6 +68,12 @@ std::vector<CaseSpec> BiasCases() {
     if (std::abs(offset) < 100) return noise(h, c);
     return offset < 0 ? std::ldexp(offset, -7 + h) : -std::ldexp(offset, -5 - h);
   });
+  // Runs with noise between them; no tail.
+  add("TableRuns", table, 0, [=](int64_t h, int64_t c) {
+    const int64_t distance = std::abs(c - kTable + 1);
+    if (distance >= 150 && distance < 1100 + 70 * h) return c < kTable ? 0.5 : -0.25;
+    return distance >= 1300 && distance < 4000 ? -0.75 : 0.5 * noise(h, c);
+  });
   BiasConfig clipped_table = table;
   clipped_table.table_length = 600;
   clipped_table.beyond = BeyondTable::kClip;
@@ -71,13 +81,19 @@ std::vector<CaseSpec> BiasCases() {
   return specs;
 }
 
+bool IsOneOf(const CaseSpec& spec, std::initializer_list<const char*> names) {
+  return std::any_of(names.begin(), names.end(), [&](const char* name) {
+    return spec.name == name || spec.name == std::string(name) + "Causal";
+  });
+}
+
 // Tables without structure, which chunkwise refuses.
 bool IsFree(const CaseSpec& spec) {
-  for (const char* name : {"Table", "TableSpread3", "TablePeak12"}) {
-    if (spec.name == name || spec.name == std::string(name) + "Causal") return true;
-  }
-  return false;
+  return IsOneOf(spec, {"Table", "TableSpread3", "TablePeak12"});
 }
+
+// Runs without a tail, which chunkwise serves on kernels of its own alone.
+bool HasRunsOnly(const CaseSpec& spec) { return IsOneOf(spec, {"T5Far", "TableRuns"}); }
 
 // Relative errors of outputs at the compared rows: all of short sequences, 64 of long ones.
 class Comparison {
@@ -195,7 +211,7 @@ TEST_P(AttentionRoutesTest, DoubleRoutesAgreeToTwelveDigits) {
               std::max(1e-12, 16 * 0x1p-53 * ratio))
         << "fft n = " << n;
     EXPECT_EQ(fft.rows_recomputed(), 0) << "n = " << n;
-    ASSERT_EQ(layer->weights.structured(), !IsFree(GetParam()));
+    ASSERT_EQ(layer->weights.structured(), !IsFree(GetParam()) && !HasRunsOnly(GetParam()));
     if (!layer->weights.structured()) continue;
     const auto weights = std::make_shared<const ChunkwiseWeights>(
         MakeChunkwiseWeights(layer->weights, AllHeads(layer->shape), at::kDouble));

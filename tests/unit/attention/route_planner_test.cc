@@ -216,6 +216,38 @@ TEST(PlanHeadsTest, KeepsWideBandsFromNarrowOnes) {
             "chunkwise 0,2 chunkwise 1");
 }
 
+TEST(PlanHeadsTest, TakesPrefixSumsWhereRunsAreFarOut) {
+  const auto plan = [](int64_t max_distance, int64_t n, AttentionShape shape = kPrf) {
+    const ToeplitzWeights weights =
+        Weights({.kind = BiasKind::kT5, .max_distance = max_distance}, Random(32, 1));
+    return PlanText(PlanHeads({shape, weights}, n));
+  };
+  EXPECT_EQ(plan(128, 65536), "chunkwise");
+  EXPECT_EQ(plan(65536, 65536), "chunkwise/buckets");
+  EXPECT_EQ(plan(1 << 20, 1 << 20), "chunkwise/buckets");
+  // The kernels are the CPU's, in fp32 and for vectors of unit length.
+  AttentionShape cuda = kPrf;
+  cuda.device = DeviceClass::kCuda;
+  EXPECT_NE(plan(65536, 65536, cuda), "chunkwise/buckets");
+  AttentionShape unnormalised = kPrf;
+  unnormalised.normalised = false;
+  EXPECT_NE(plan(65536, 65536, unnormalised), "chunkwise/buckets");
+}
+
+TEST(CheckRouteTest, ChunkwiseServesRunsWithoutTails) {
+  const auto runs = [](int64_t o) {
+    const int64_t distance = std::abs(o);
+    return distance >= 100 && distance < 4000 ? 0.5 : std::sin(13.0 * static_cast<double>(o));
+  };
+  const ToeplitzWeights weights = TableWeights(4096, false, runs);
+  EXPECT_FALSE(weights.structured());
+  EXPECT_TRUE(CheckRoute({kPrf, weights}, 4096, Route::kChunkwise).ok());
+  EXPECT_EQ(PlanText(PlanHeads({kPrf, weights}, 4096)), "chunkwise/buckets");
+  AttentionShape cuda = kPrf;
+  cuda.device = DeviceClass::kCuda;
+  EXPECT_FALSE(CheckRoute({cuda, weights}, 4096, Route::kChunkwise).ok());
+}
+
 // The costs decide, and nothing else does: with transforms a hundred times cheaper they are taken
 // where tiles were.
 TEST(PlanHeadsTest, FollowsTheCosts) {
