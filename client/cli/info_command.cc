@@ -36,6 +36,10 @@ std::string Text(const v1::Model& model) {
        model.truncate_dims_size() == 0 ? "none" : absl::StrJoin(model.truncate_dims(), ", "));
   line("tokenizer", absl::StrCat(model.tokenizer_kind(), " ", model.tokenizer_fingerprint()));
   line("routes", Routes(model));
+  for (const v1::RouteCertificate& certificate : model.certificates()) {
+    line("certified", absl::StrFormat("%s within %.2g", RouteName(certificate.route()),
+                                      certificate.error_bound()));
+  }
   line("device", absl::StrCat(model.device(), ", ", model.compute_dtype()));
   line("same bits promised", model.deterministic() ? "yes" : "no");
   line("longest slice", absl::StrFormat("%.1f ms", model.max_slice_seconds() * 1e3));

@@ -90,7 +90,7 @@ struct RowBlock {
 // What is known of a sequence once it is encoded.
 struct SequenceReport {
   Route route = Route::kAuto;  // the route of most of the work; layers may differ
-  double error_bound = 0;      // certified relative bound of an approximate route; 0 = exact
+  double error_bound = 0;      // RouteCertificate's, of the routes taken; 0 = exact
 };
 
 // Where results go. Called from inside EncodeJob::Step, on the thread that steps.
@@ -139,6 +139,14 @@ struct CostPrediction {
   Route route = Route::kAuto;
 };
 
+// What a certified route may be off by, found when the model is loaded.
+struct RouteCertificate {
+  Route route = Route::kAuto;
+  // |z^ - z| <= error_bound * sum over j of w_j |v_j - z| for every component of every attention
+  // output z, w being the attention's weights. The largest of all layers, heads and lengths.
+  double error_bound = 0;
+};
+
 // What an encoder is and takes. Constant for the life of the encoder.
 struct EncoderInfo {
   std::string model = "default";
@@ -160,7 +168,9 @@ struct EncoderInfo {
   std::string device;          // "cpu" or "cuda:0"
   std::string compute_dtype;   // "fp32"
   bool deterministic = true;   // batch-invariance proven on this device class
-  std::vector<Route> routes;   // those that are exact for this model, AUTO's choices first
+  // Those that are exact or certified for this model, AUTO's choices first.
+  std::vector<Route> routes;
+  std::vector<RouteCertificate> certificates;  // of the routes that are not exact
   double max_slice_seconds = 0;
 };
 

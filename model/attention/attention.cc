@@ -24,6 +24,7 @@
 #include "model/attention/routes/fft_pairs.h"
 #include "model/attention/routes/fused_chunkwise.h"
 #include "model/attention/routes/fused_tiles.h"
+#include "model/attention/routes/interpolation.h"
 #include "model/attention/routes/tiles.h"
 #include "model/base/error.h"
 #include "model/base/mutex.h"
@@ -48,6 +49,11 @@ std::vector<std::vector<double>> Projections(const FeatureMap& features, int64_t
 
 int64_t ElementBytes(at::ScalarType type) { return type == at::kDouble ? 8 : 4; }
 
+InterpolationCertificates MakeCertificates(const LayerState& layer) {
+  if (layer.config.interpolation_error <= 0) return {};
+  return {layer.weights, layer.config.interpolation_error};
+}
+
 void Add(const AttentionCost& part, AttentionCost& total) {
   total.flops += part.flops;
   total.bytes += part.bytes;
@@ -65,7 +71,8 @@ class LayerAttention final : public Attention {
                    ToeplitzWeights(std::move(bias), config.attention.causal, config.max_tokens),
                .features = std::move(features)},
         tile_type_(TilePrecision(layer_.weights.Spread()) == Precision::kFp32 ? at::kFloat
-                                                                              : at::kDouble) {
+                                                                              : at::kDouble),
+        certificates_(MakeCertificates(layer_)) {
     if (device.is_cpu() && shape.positive()) {
       cpu_fft_ = std::make_unique<CpuFft>(&layer_, &kernels);
     }
@@ -91,6 +98,7 @@ class LayerAttention final : public Attention {
   }
   AttentionCost Cost(int64_t n, Route route) const override;
   std::vector<RouteShare> Shares(int64_t n, Route route) const override;
+  double ErrorBound(int64_t n, Route route) const override;
   AttentionCounters Counters() const override {
     return {.fft_fp32 = fft_fp32_.load(std::memory_order_relaxed),
             .fft_fp64 = fft_fp64_.load(std::memory_order_relaxed),
@@ -114,7 +122,8 @@ class LayerAttention final : public Attention {
   LayerFacts Facts() const {
     return {.shape = layer_.shape,
             .weights = layer_.weights,
-            .preferred = layer_.config.preferred_route};
+            .preferred = layer_.config.preferred_route,
+            .certificates = certificates_.asked() ? &certificates_ : nullptr};
   }
   // Heads that AUTO computes by transforms.
   std::vector<int64_t> TransformedHeads(int64_t n) const;
@@ -133,6 +142,7 @@ class LayerAttention final : public Attention {
 
   const LayerState layer_;
   const at::ScalarType tile_type_;
+  const InterpolationCertificates certificates_;
   // On the CPU's own kernels; null: the routes composed of LibTorch's operators serve this layer.
   std::shared_ptr<const FusedLayer> fused_;
   mutable Mutex mutex_;
@@ -259,6 +269,8 @@ AttentionCost LayerAttention::GroupCost(const HeadGroup& group, int64_t n) const
       return BucketsCost(layer_, *fused_, group.heads, n);
     case HeadMethod::kFft:
       return GuardedCost(group.heads, n);
+    case HeadMethod::kInterpolation:
+      return InterpolationCost(layer_, *fused_, certificates_, group.heads, n);
   }
   return {};
 }
@@ -277,6 +289,18 @@ std::vector<RouteShare> LayerAttention::Shares(int64_t n, Route route) const {
     }
   }
   return shares;
+}
+
+double LayerAttention::ErrorBound(int64_t n, Route route) const {
+  double bound = 0;
+  for (const HeadGroup& group : PlanHeads(Facts(), n, route)) {
+    if (group.method != HeadMethod::kInterpolation) continue;
+    for (const int64_t head : group.heads) {
+      const double error = certificates_.at(static_cast<int>(head), n).error;
+      bound = std::max(bound, InterpolationCertificates::OutputBound(error));
+    }
+  }
+  return bound;
 }
 
 AttentionCost LayerAttention::Cost(int64_t n, Route route) const {
@@ -307,6 +331,8 @@ std::unique_ptr<AttentionPass> LayerAttention::BeginGroup(RouteContext context,
       return MakeBucketsPass(std::move(context), fused_);
     case HeadMethod::kFft:
       return BeginGuarded(context);
+    case HeadMethod::kInterpolation:
+      return MakeInterpolationPass(std::move(context), fused_, certificates_);
   }
   return nullptr;
 }

@@ -79,6 +79,10 @@ class Attention {
   virtual AttentionCost Cost(int64_t n, Route route) const = 0;
   // The same by the routes of the heads: more than one part only for kAuto where heads differ.
   virtual std::vector<RouteShare> Shares(int64_t n, Route route) const = 0;
+  // What outputs may be off by, 0 where all of them are exact: |z^_i - z_i| <= bound * sum over j
+  // of w_ij |v_j - z_i| in each component, w being the attention's weights
+  // (model/attention/README.md).
+  virtual double ErrorBound(int64_t n, Route route) const = 0;
   virtual AttentionCounters Counters() const = 0;
   // Whose arithmetic tiles and chunkwise are: "avx512" and its like for our own kernels, "libtorch".
   virtual std::string Kernels() const = 0;

@@ -163,10 +163,11 @@ InterpolationGrid MakeInterpolationGrid(int64_t block, int64_t nodes) {
   return grid;
 }
 
-// Of a token and head with m = d = 64 and five nodes: 774 B for near blocks, 208000 n / B^2 for
-// coupling; the best B is the cube root of 537 n.
+// Operations of a token and head with m = d = 64 and five nodes: 774 B for near blocks,
+// 208000 n / B^2 for coupling, whose products run at about half the rate of tiles. So the best B is
+// about the cube root of 1000 n.
 int64_t InterpolationBlock(int64_t n) {
-  const double best = std::cbrt(537.0 * static_cast<double>(n));
+  const double best = std::cbrt(1000.0 * static_cast<double>(n));
   for (const int64_t block : InterpolationCertificates::kBlocks) {
     if (best < std::numbers::sqrt2 * static_cast<double>(block)) return block;
   }

@@ -54,9 +54,15 @@ double MethodSeconds(const LayerFacts& facts, HeadMethod method, int head, int64
       return costs.band.Seconds(flops);
     case HeadMethod::kBuckets:
       return costs.buckets.Seconds(flops);
+    case HeadMethod::kInterpolation:
+      return costs.interpolation.Seconds(flops);
     default:
       return costs.tiles.Seconds(flops);
   }
+}
+
+bool HasCertificate(const LayerFacts& facts, int head, int64_t n) {
+  return facts.fused() && facts.certificates != nullptr && facts.certificates->Covers(head, n);
 }
 
 bool HasBuckets(const LayerFacts& facts, int head) {
@@ -99,6 +105,13 @@ HeadMethod CheapestMethod(const LayerFacts& facts, int head, int64_t n) {
       seconds = linear;
     }
   }
+  if (HasCertificate(facts, head, n)) {
+    const double interpolated = MethodSeconds(facts, HeadMethod::kInterpolation, head, n);
+    if (interpolated < seconds) {
+      best = HeadMethod::kInterpolation;
+      seconds = interpolated;
+    }
+  }
   // Where transforms cannot win whatever the precision, the row sums need not be formed.
   if (FftSeconds(facts, Precision::kFp32, n) >= seconds) return best;
   const Precision precision = HeadPrecision(facts, head, n);
@@ -116,6 +129,8 @@ HeadMethod MethodFor(const LayerFacts& facts, int head, int64_t n, Route route) 
       return ChunkwiseMethod(facts, head, n);
     case Route::kFft:
       return HeadMethod::kFft;
+    case Route::kInterpolation:
+      return HeadMethod::kInterpolation;
     default:
       return CheapestMethod(facts, head, n);
   }
@@ -185,6 +200,8 @@ Route RouteOf(HeadMethod method) {
       return Route::kChunkwise;
     case HeadMethod::kFft:
       return Route::kFft;
+    case HeadMethod::kInterpolation:
+      return Route::kInterpolation;
   }
   return Route::kTiles;
 }
@@ -245,6 +262,17 @@ double HeadFlops(const LayerFacts& facts, HeadMethod method, int head, int64_t n
                                          kFlopsPerStateByte * static_cast<double>(state_bytes);
     }
   }
+  if (method == HeadMethod::kInterpolation) {
+    const double block = static_cast<double>(InterpolationBlock(n));
+    const double nodes = static_cast<double>(facts.certificates->at(head, n).nodes);
+    const double blocks = std::ceil(tokens / block);
+    keys = std::min(keys, block * (sides + 1));
+    if (blocks > 2) {
+      // Moments, their coupling (causal: half of it) and their application.
+      const double terms = blocks * nodes;
+      states = 4 * tokens * nodes * m * d1 + 2 * terms * terms * m * d1 * sides / 2;
+    }
+  }
   return 2 * tokens * keys * (m + d1) + states + features;
 }
 
@@ -294,7 +322,14 @@ absl::Status CheckRoute(const LayerFacts& facts, int64_t n, Route route) {
       if (n > kMaxQuadraticTokens && AnyHeadInTiles(facts, n)) return TooQuadratic(route, n);
       return absl::OkStatus();
     case Route::kInterpolation:
-      return NotExact(route, "this build has no certificate for it");
+      if (facts.certificates == nullptr) {
+        return NotExact(route, InterpolationCertificates().Refusal(n));
+      }
+      if (!facts.fused()) return NotExact(route, "only the CPU's fp32 kernels have it");
+      if (const std::string why = facts.certificates->Refusal(n); !why.empty()) {
+        return NotExact(route, why);
+      }
+      return absl::OkStatus();
   }
   return MakeError(ErrorReason::kInternal, "unknown route");
 }

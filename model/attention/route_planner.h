@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "model/api/encoder.h"
+#include "model/attention/interpolation.h"
 #include "model/attention/route_costs.h"
 #include "model/attention/toeplitz_weights.h"
 #include "model/weights/model_config.h"
@@ -76,6 +77,7 @@ enum class HeadMethod {
   kBand,     // chunkwise: tiles up to the tails, states beyond
   kBuckets,  // chunkwise: tiles where runs begin and end, prefix sums within
   kFft,
+  kInterpolation,  // within the certificate
 };
 Route RouteOf(HeadMethod method);
 
@@ -101,6 +103,8 @@ struct LayerFacts {
   // What the model asks for instead of the planner's choice, at every length where it may be had.
   Route preferred = Route::kAuto;
   const RouteCosts& costs = BuiltInRouteCosts();
+  // Null: the model does not ask for interpolation.
+  const InterpolationCertificates* certificates = nullptr;
 
   // Whether the CPU's own fp32 kernels may compute the layer.
   bool fused() const;
@@ -110,13 +114,14 @@ struct LayerFacts {
 // features included.
 double HeadFlops(const LayerFacts& facts, HeadMethod method, int head, int64_t n);
 
-// The plan of a layer. kAuto: per head the cheapest method that is exact for it. Precondition:
-// 1 <= n <= weights.max_tokens(), and `route` passed CheckRoute.
+// The plan of a layer. kAuto: per head the cheapest method that is exact for it or, if the model
+// asks for that, certified. Precondition: 1 <= n <= weights.max_tokens(), and `route` passed
+// CheckRoute.
 HeadPlan PlanHeads(const LayerFacts& facts, int64_t n, Route route = Route::kAuto);
 
 // Whether a caller may have `route`: FAILED_PRECONDITION ROUTE_NOT_EXACT with the reason if it is
-// not exact for every head, or quadratic above kMaxQuadraticTokens; SEQUENCE_TOO_LONG beyond the
-// weights. kAuto: always OK within the weights.
+// not exact for every head (kInterpolation: has no certificate for one), or quadratic above
+// kMaxQuadraticTokens; SEQUENCE_TOO_LONG beyond the weights. kAuto: always OK within the weights.
 absl::Status CheckRoute(const LayerFacts& facts, int64_t n, Route route);
 
 }  // namespace longwave

@@ -55,6 +55,7 @@ std::string ConfigText(const ModelConfig& c) {
                       static_cast<int>(c.positions), c.position_table_length,
                       static_cast<int>(a.features), a.num_features, a.qk_norm,
                       absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(a.scale))), a.causal,
+                      absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(a.interpolation_error))),
                       static_cast<int>(b.kind), b.shared_layers, b.max_distance, b.num_buckets,
                       b.table_length, static_cast<int>(b.beyond)),
       " ");

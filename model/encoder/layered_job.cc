@@ -319,6 +319,16 @@ bool LayeredJob::TileIsDead(int64_t tile) const {
   return true;
 }
 
+SequenceReport LayeredJob::Report(const Sequence& sequence) const {
+  const int64_t tokens = sequence.rows.end - sequence.rows.begin;
+  SequenceReport report = {.route = MainRoute(transformer_, tokens, sequence.routes)};
+  for (int layer = 0; layer < static_cast<int>(sequence.routes.size()); ++layer) {
+    const double bound = transformer_.attention(layer).ErrorBound(tokens, sequence.routes[layer]);
+    report.error_bound = std::max(report.error_bound, bound);
+  }
+  return report;
+}
+
 EncodeJob::State LayeredJob::Emit() {
   int64_t bytes = kEmitBytesPerStep;
   while (live_ > 0) {
@@ -338,10 +348,7 @@ EncodeJob::State LayeredJob::Emit() {
     } else if (*result == RowEmitter::Result::kRefused) {
       return EncodeJob::State::kBlocked;
     } else if (*result == RowEmitter::Result::kAll) {
-      sink_->Finish(
-          emitting_,
-          SequenceReport{.route = MainRoute(transformer_, sequence.rows.end - sequence.rows.begin,
-                                            sequence.routes)});
+      sink_->Finish(emitting_, Report(sequence));
       End(emitting_);
     }
     bytes -= emitter_.block_bytes() + kEmitBytesPerCall;

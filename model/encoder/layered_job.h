@@ -113,6 +113,7 @@ class LayeredJob {
   void Free(std::unique_ptr<AttentionPass> pass);
 
   double PlannedFlops() const;
+  SequenceReport Report(const Sequence& sequence) const;
 
   const Transformer& transformer_;
   ComputePool* const pool_;

@@ -135,9 +135,34 @@ class GuardedJob final : public EncodeJob {
   ExceptionBarrier& barrier_;
 };
 
-// Routes that are exact for every layer, those that AUTO takes first, in the order of the lengths
-// at which it takes them.
-std::vector<Route> ExactRoutes(const Transformer& transformer) {
+// The largest bound of all layers at any length.
+double LargestErrorBound(const Transformer& transformer, Route route) {
+  double bound = 0;
+  for (int64_t n = 1; n < 2 * transformer.config().max_tokens; n *= 2) {
+    for (int layer = 0; layer < transformer.layers(); ++layer) {
+      const int64_t tokens = std::min(n, transformer.config().max_tokens);
+      bound = std::max(bound, transformer.attention(layer).ErrorBound(tokens, route));
+    }
+  }
+  return bound;
+}
+
+// Whether every layer has the route at every length below those that are too long for it.
+bool IsServed(const Transformer& transformer, Route route) {
+  for (int layer = 0; layer < transformer.layers(); ++layer) {
+    const Attention& attention = transformer.attention(layer);
+    if (!attention.Check(1, route).ok()) return false;
+    if (route == Route::kInterpolation &&
+        !attention.Check(transformer.config().max_tokens, route).ok()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Routes that are exact or certified for every layer, those that AUTO takes first, in the order of
+// the lengths at which it takes them.
+std::vector<Route> ServedRoutes(const Transformer& transformer) {
   std::vector<Route> candidates;
   for (int64_t n = 1; n < 2 * transformer.config().max_tokens; n *= 2) {
     for (int layer = 0; layer < transformer.layers(); ++layer) {
@@ -145,16 +170,12 @@ std::vector<Route> ExactRoutes(const Transformer& transformer) {
           transformer.attention(layer).Plan(std::min(n, transformer.config().max_tokens)));
     }
   }
-  candidates.insert(candidates.end(),
-                    {Route::kChunkwise, Route::kFft, Route::kTiles, Route::kDirect});
+  candidates.insert(candidates.end(), {Route::kChunkwise, Route::kInterpolation, Route::kFft,
+                                       Route::kTiles, Route::kDirect});
   std::vector<Route> routes;
   for (const Route route : candidates) {
     if (std::find(routes.begin(), routes.end(), route) != routes.end()) continue;
-    bool exact = true;
-    for (int layer = 0; layer < transformer.layers(); ++layer) {
-      exact = exact && transformer.attention(layer).Check(1, route).ok();
-    }
-    if (exact) routes.push_back(route);
+    if (IsServed(transformer, route)) routes.push_back(route);
   }
   return routes;
 }
@@ -179,7 +200,14 @@ EncoderInfo MakeInfo(const ModelFolder& folder, const Transformer& transformer,
   info.fingerprint = Fingerprint(folder.weights_digest, transformer, device, info.compute_dtype);
   // Not until tests/gpu has shown it on a card.
   info.deterministic = device.device.is_cpu();
-  info.routes = ExactRoutes(transformer);
+  info.routes = ServedRoutes(transformer);
+  // AUTO may take it for some heads where others have no certificate.
+  double bound = LargestErrorBound(transformer, Route::kAuto);
+  if (std::find(info.routes.begin(), info.routes.end(), Route::kInterpolation) !=
+      info.routes.end()) {
+    bound = std::max(bound, LargestErrorBound(transformer, Route::kInterpolation));
+  }
+  if (bound > 0) info.certificates.push_back({Route::kInterpolation, bound});
   return info;
 }
 

@@ -24,6 +24,8 @@ constexpr int64_t kMaxTokens = 1 << 28;
 constexpr int64_t kMaxBuckets = 1 << 12;
 // Features of normalised vectors need no stabiliser only while exp(scale |w|) stays within fp32.
 constexpr double kMaxScale = 8;
+// Beyond, the bound of the outputs says little.
+constexpr double kMaxInterpolationError = 0.1;
 
 template <typename Value, size_t kSize>
 using NameTable = std::array<std::pair<absl::string_view, Value>, kSize>;
@@ -183,6 +185,20 @@ void ReadBias(JsonFields fields, int64_t max_tokens, bool causal, BiasConfig& bi
   fields.RefuseUnknown();
 }
 
+void ReadInterpolation(JsonFields& fields, AttentionConfig& attention) {
+  if (attention.features == FeatureKind::kTrf || attention.features == FeatureKind::kSoftmax) {
+    fields.Unused("interpolation",
+                  absl::StrCat("by features of kind ", NameOf(kFeatureKinds, attention.features)));
+  } else if (!attention.qk_norm) {
+    fields.Unused("interpolation", "unless attention.qk_norm is true");
+  } else if (fields.Has("interpolation")) {
+    JsonFields interpolation = fields.Object("interpolation");
+    attention.interpolation_error =
+        interpolation.Number("max_error", std::nullopt, 0, kMaxInterpolationError);
+    interpolation.RefuseUnknown();
+  }
+}
+
 void ReadAttention(JsonFields fields, ModelConfig& config, Problems& problems) {
   AttentionConfig& attention = config.attention;
   ReadFeatures(fields.Object("features"), attention);
@@ -194,6 +210,7 @@ void ReadAttention(JsonFields fields, ModelConfig& config, Problems& problems) {
   }
   attention.causal = fields.Boolean("causal", false);
   ReadBias(fields.Object("bias"), config.max_tokens, attention.causal, attention.bias, problems);
+  ReadInterpolation(fields, attention);
   fields.RefuseUnknown();
 }
 

@@ -46,6 +46,9 @@ struct AttentionConfig {
   double scale = 1.0;
   bool causal = false;
   BiasConfig bias;
+  // attention.interpolation.max_error: how far the weights c may be from their interpolation,
+  // relative to themselves. 0: the model does not ask for that route.
+  double interpolation_error = 0;
   // longwave.json's `route`: taken instead of the planner's choice at every length where it may be
   // had. kAuto: the planner's.
   Route preferred_route = Route::kAuto;

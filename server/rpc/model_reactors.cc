@@ -92,6 +92,11 @@ v1::Model MakeModel(const EncoderInfo& info, const RequestLimits& limits) {
   model.set_compute_dtype(info.compute_dtype);
   model.set_deterministic(info.deterministic);
   for (const Route route : info.routes) model.add_routes(ToProtoRoute(route));
+  for (const RouteCertificate& certificate : info.certificates) {
+    v1::RouteCertificate& sent = *model.add_certificates();
+    sent.set_route(ToProtoRoute(certificate.route));
+    sent.set_error_bound(certificate.error_bound);
+  }
   model.set_max_slice_seconds(info.max_slice_seconds);
   *model.mutable_limits() = MakeLimits(limits, info);
   model.add_api_versions("longwave.v1");

@@ -4,10 +4,12 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/attention/attention.h"
 #include "tests/property/attention_cases.h"
@@ -183,6 +185,88 @@ INSTANTIATE_TEST_SUITE_P(Biases, LongSequenceTest,
                                            std::pair{BiasKind::kClipped, true},
                                            std::pair{BiasKind::kT5, false},
                                            std::pair{BiasKind::kAlibi, false}));
+
+// Weights under which interpolation is certified, as a free table of n tokens.
+struct SmoothBias {
+  std::string name;
+  std::function<double(int64_t offset)> b;
+};
+std::vector<SmoothBias> SmoothBiases() {
+  const auto distance = [](int64_t o) { return std::log1p(static_cast<double>(std::abs(o))); };
+  return {{"power", [=](int64_t o) { return -0.7 * distance(o); }},
+          {"steep power", [=](int64_t o) { return -2 * distance(o); }},
+          {"ripple", [=](int64_t o) { return 0.5 * std::sin(2 * distance(o)) + (o < 0 ? 1 : 0); }},
+          {"growth", [](int64_t o) { return 0.0005 * static_cast<double>(std::abs(o)); }}};
+}
+
+// |z^ - z| <= bound * sum over j of w_j |v_j - z| holds for each output. Values are 1 at a few keys
+// and 0 elsewhere, so that z is their weights' sum, the right-hand side is bound * 2 z (1 - z), and
+// no cancellation of random values hides an error.
+TEST_F(AttentionLawsTest, InterpolationStaysWithinItsCertificate) {
+  constexpr double kRounding = 2e-6;  // of fp32 sums whose terms have both signs
+  for (const SmoothBias& smooth : SmoothBiases()) {
+    for (const bool causal : {false, true}) {
+      const int64_t n = 4501;
+      AttentionConfig config;
+      config.causal = causal;
+      config.interpolation_error = 3e-3;
+      config.bias = {.kind = BiasKind::kTable, .table_length = n};
+      const AttentionCase which =
+          MakeCase({.name = smooth.name,
+                    .attention = config,
+                    .max_tokens = n,
+                    .bias = [&](int64_t head, int64_t column) {
+                      return smooth.b(column - n + 1) * (head == 0 ? 1 : 0.8);
+                    }});
+      const auto attention = Make(which);
+      for (const int64_t tokens : {int64_t{1}, int64_t{256}, int64_t{385}, n}) {
+        ASSERT_TRUE(attention->Check(tokens, Route::kInterpolation).ok())
+            << attention->Check(tokens, Route::kInterpolation);
+        const double bound = attention->ErrorBound(tokens, Route::kInterpolation);
+        AttentionInput input = RandomInput(which.config, tokens, 9);
+        input.v.zero_();
+        for (int64_t c = 0; c < 16; ++c) {
+          for (int64_t j = c * 7; j < tokens; j += 16 + 53 * c) input.v.select(2, c)[j].fill_(1);
+        }
+        const at::Tensor out = RunRoute(*attention, Route::kInterpolation, input);
+        const std::vector<int64_t> rows = SampledRows(tokens);
+        const at::Tensor z = ReferenceOutput(which, input, rows);
+        const at::Tensor error = (RowsOf(out, rows).to(at::kDouble) - z).abs();
+        const at::Tensor allowed = 2 * bound * z * (1 - z) + kRounding;
+        EXPECT_TRUE(at::all(error.le(allowed)).item<bool>())
+            << smooth.name << (causal ? " causal" : "") << " " << tokens << ": "
+            << at::max(error / allowed).item<double>() << " of what is allowed";
+      }
+    }
+  }
+}
+
+TEST_F(AttentionLawsTest, InterpolationIsNotToBeHadUnasked) {
+  AttentionConfig config;
+  config.bias = {.kind = BiasKind::kTable, .table_length = 9000};
+  const auto power = [](int64_t, int64_t column) {
+    return -std::log1p(std::abs(static_cast<double>(column - 8999)));
+  };
+  const CaseSpec spec = {.name = "power", .attention = config, .max_tokens = 9000, .bias = power};
+  const auto unasked = Make(MakeCase(spec));
+  EXPECT_FALSE(unasked->Check(9000, Route::kInterpolation).ok());
+  EXPECT_NE(unasked->Plan(9000), Route::kInterpolation);
+  EXPECT_EQ(unasked->ErrorBound(9000, Route::kAuto), 0);
+  CaseSpec asking = spec;
+  asking.attention.interpolation_error = 1e-3;
+  const auto asked = Make(MakeCase(asking));
+  EXPECT_EQ(asked->Plan(9000), Route::kInterpolation);
+  EXPECT_LE(asked->ErrorBound(9000, Route::kAuto), 1e-3 / (1 - 1e-3));
+  EXPECT_GT(asked->ErrorBound(9000, Route::kAuto), 0);
+  // What is not smooth is refused with a reason, and planned as ever.
+  asking.bias = [](int64_t head, int64_t column) {
+    return std::sin(13.0 * static_cast<double>(column + head));
+  };
+  const auto refused = Make(MakeCase(asking));
+  EXPECT_THAT(std::string(refused->Check(9000, Route::kInterpolation).message()),
+              ::testing::HasSubstr("head 0"));
+  EXPECT_NE(refused->Plan(9000), Route::kInterpolation);
+}
 
 // Buckets that reach 65536, and one short run far away that outweighs all else by e^9: what is
 // summed up over it is a difference of sums over its segment and may not lose digits to them.

@@ -43,6 +43,22 @@ class AttentionTest : public ::testing::Test {
     };
     return MakeCase({.name = "two", .attention = attention, .max_tokens = 1500, .bias = peak});
   }
+  // Buckets that reach further than any sequence, by prefix sums; and smooth weights, interpolated.
+  static AttentionCase FarBuckets() {
+    AttentionConfig attention;
+    attention.bias = {.kind = BiasKind::kT5, .max_distance = 65536};
+    return MakeCase({.name = "far", .attention = attention});
+  }
+  static AttentionCase Smooth() {
+    AttentionConfig attention;
+    attention.bias = {.kind = BiasKind::kTable, .table_length = 1500};
+    attention.interpolation_error = 1e-3;
+    const auto power = [](int64_t head, int64_t column) {
+      return -std::log1p(std::abs(static_cast<double>(column - 1499))) /
+             static_cast<double>(1 + head);
+    };
+    return MakeCase({.name = "smooth", .attention = attention, .max_tokens = 1500, .bias = power});
+  }
   static AttentionPtr Make(const AttentionCase& which) {
     auto attention = CreateAttention(which.config, which.weights, 0, "cpu");
     EXPECT_TRUE(attention.ok()) << attention.status();
@@ -50,7 +66,8 @@ class AttentionTest : public ::testing::Test {
   }
   static std::vector<Route> Routes(const Attention& attention, int64_t n) {
     std::vector<Route> routes;
-    for (const Route route : {Route::kDirect, Route::kTiles, Route::kChunkwise, Route::kFft}) {
+    for (const Route route :
+         {Route::kDirect, Route::kTiles, Route::kChunkwise, Route::kFft, Route::kInterpolation}) {
       if (attention.Check(n, route).ok()) routes.push_back(route);
     }
     return routes;
@@ -62,7 +79,7 @@ class AttentionTest : public ::testing::Test {
 
 TEST_F(AttentionTest, BitsDoNotDependOnTheOrderOfPieces) {
   for (const AttentionCase& which :
-       {T5(), T5(/*qk_norm=*/false), TwoPrecisions(), TwoPrecisions(40)}) {
+       {T5(), T5(/*qk_norm=*/false), TwoPrecisions(), TwoPrecisions(40), FarBuckets(), Smooth()}) {
     const AttentionPtr attention = Make(which);
     const AttentionInput input = RandomInput(which.config, 1500, 1);
     for (const Route route : Routes(*attention, 1500)) {
@@ -76,7 +93,8 @@ TEST_F(AttentionTest, BitsDoNotDependOnTheOrderOfPieces) {
 
 TEST_F(AttentionTest, BitsDoNotDependOnThreads) {
   ComputePool pool(3, PrepareThread);
-  for (const AttentionCase& which : {T5(/*qk_norm=*/false), TwoPrecisions()}) {
+  for (const AttentionCase& which :
+       {T5(/*qk_norm=*/false), TwoPrecisions(), FarBuckets(), Smooth()}) {
     const AttentionPtr attention = Make(which);
     const AttentionInput input = RandomInput(which.config, 1500, 2);
     for (const Route route : Routes(*attention, 1500)) {
@@ -117,7 +135,8 @@ TEST_F(AttentionTest, BitsDoNotDependOnWhereTheSequenceLies) {
 }
 
 TEST_F(AttentionTest, OutMayBeTheMemoryOfQ) {
-  for (const AttentionCase& which : {T5(), T5(/*qk_norm=*/false), TwoPrecisions()}) {
+  for (const AttentionCase& which :
+       {T5(), T5(/*qk_norm=*/false), TwoPrecisions(), FarBuckets(), Smooth()}) {
     const AttentionPtr attention = Make(which);
     const AttentionInput input = RandomInput(which.config, 1500, 4);
     for (const Route route : Routes(*attention, 1500)) {
@@ -151,7 +170,7 @@ TEST_F(AttentionTest, HeadsThatNoTransformServesAreExactInTiles) {
 }
 
 TEST_F(AttentionTest, CostIsWhatThePassDeclares) {
-  for (const AttentionCase& which : {T5(), TwoPrecisions()}) {
+  for (const AttentionCase& which : {T5(), TwoPrecisions(), FarBuckets(), Smooth()}) {
     const AttentionPtr attention = Make(which);
     for (const int64_t n : {1, 100, 1500}) {
       const AttentionInput input = RandomInput(which.config, n, 6);

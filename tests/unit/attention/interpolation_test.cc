@@ -82,9 +82,9 @@ TEST(InterpolationGridTest, ReproducesPolynomialsBelowItsNodes) {
 
 TEST(InterpolationBlockTest, GrowsWithTheLength) {
   EXPECT_EQ(InterpolationBlock(1), 128);
-  EXPECT_EQ(InterpolationBlock(8192), 128);
+  EXPECT_EQ(InterpolationBlock(4096), 128);
   EXPECT_EQ(InterpolationBlock(16384), 256);
-  EXPECT_EQ(InterpolationBlock(65536), 256);
+  EXPECT_EQ(InterpolationBlock(65536), 512);
   EXPECT_EQ(InterpolationBlock(262144), 512);
   EXPECT_EQ(InterpolationBlock(1 << 20), 1024);
 }

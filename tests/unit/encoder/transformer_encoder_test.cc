@@ -165,6 +165,42 @@ TEST(TransformerEncoder, HeadsTakeTheirOwnRoutes) {
   EXPECT_NE(preferring->Info().fingerprint, encoder->Info().fingerprint);
 }
 
+// A model that asks for it: the route is planned, its certificate published and reported.
+TEST(TransformerEncoder, InterpolationIsServedUnderItsCertificate) {
+  ModelConfig config = SmallConfig();
+  config.max_tokens = 9000;
+  config.attention.bias = {.kind = BiasKind::kTable, .table_length = 9000};
+  config.attention.interpolation_error = 1e-3;
+  ModelFolder folder = RandomModel(config, 1);
+  std::vector<float>& values = folder.weights.at("attention_bias").values;
+  const int64_t columns = 2 * 9000 - 1;
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] =
+        -0.5F * static_cast<float>(std::log1p(std::abs(static_cast<double>(i % columns) - 8999)));
+  }
+  const auto encoder = MakeEncoder(folder);
+  EXPECT_EQ(encoder->Predict(9000, kMean, Route::kAuto).route, Route::kInterpolation);
+  ASSERT_EQ(encoder->Info().certificates.size(), 1);
+  EXPECT_EQ(encoder->Info().certificates[0].route, Route::kInterpolation);
+  const double bound = encoder->Info().certificates[0].error_bound;
+  EXPECT_GT(bound, 0);
+  EXPECT_LE(bound, 1e-3 / (1 - 1e-3));
+  CollectingSink sink;
+  EncoderBatch batch;
+  batch.Add(RandomTokens(5000, 97, 1));
+  batch.Add(RandomTokens(50, 97, 2), Route::kTiles);
+  auto job = encoder->Begin(batch, {kMean, kMean}, &sink);
+  ASSERT_TRUE(job.ok()) << job.status();
+  ASSERT_EQ(*RunJob(**job, 100000), EncodeJob::State::kDone);
+  EXPECT_EQ(sink.result(0).report.route, Route::kInterpolation);
+  EXPECT_GT(sink.result(0).report.error_bound, 0);
+  EXPECT_LE(sink.result(0).report.error_bound, bound);
+  EXPECT_EQ(sink.result(1).report.error_bound, 0);
+  config.attention.interpolation_error = 0;
+  folder.config = config;
+  EXPECT_TRUE(MakeEncoder(folder)->Info().certificates.empty());
+}
+
 TEST(TransformerEncoder, BrokenRulesAreInternalErrors) {
   const auto encoder = MakeEncoder(RandomModel(SmallConfig(), 1));
   CollectingSink sink;

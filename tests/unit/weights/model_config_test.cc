@@ -212,6 +212,24 @@ TEST(ParseModelConfig, CrossChecksThatHold) {
   EXPECT_EQ(ProblemsOf(causal), "accepted");
 }
 
+TEST(ParseModelConfig, InterpolationIsAskedForByItsError) {
+  const absl::StatusOr<ModelConfig> config =
+      ParseModelConfig(With("/attention/interpolation", json{{"max_error", 1e-3}}).dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->attention.interpolation_error, 1e-3);
+  EXPECT_THAT(ProblemsOf(With("/attention/interpolation", json::object())),
+              HasSubstr("attention.interpolation.max_error is missing"));
+  for (const double error : {0.0, -1e-3, 0.2}) {
+    EXPECT_THAT(ProblemsOf(With("/attention/interpolation", json{{"max_error", error}})),
+                HasSubstr("attention.interpolation.max_error = "));
+  }
+  EXPECT_THAT(ProblemsOf(With("/attention/interpolation", json{{"max_error", 1e-3}, {"r", 5}})),
+              HasSubstr("'attention.interpolation.r' = 5: unknown"));
+  json unnormalised = With("/attention/interpolation", json{{"max_error", 1e-3}});
+  unnormalised["attention"]["qk_norm"] = false;
+  EXPECT_THAT(ProblemsOf(unnormalised), HasSubstr("attention.interpolation"));
+}
+
 TEST(ParseModelConfig, OddWidthsTakeNoSinusoids) {
   json config = With("/positions/kind", "sinusoidal");
   EXPECT_EQ(ProblemsOf(config), "accepted");
