@@ -224,7 +224,7 @@ TEST(ParseModelConfig, InterpolationIsAskedForByItsError) {
                 HasSubstr("attention.interpolation.max_error = "));
   }
   EXPECT_THAT(ProblemsOf(With("/attention/interpolation", json{{"max_error", 1e-3}, {"r", 5}})),
-              HasSubstr("'attention.interpolation.r' = 5: unknown"));
+              HasSubstr("attention.interpolation.'r' = 5: unknown"));
   json unnormalised = With("/attention/interpolation", json{{"max_error", 1e-3}});
   unnormalised["attention"]["qk_norm"] = false;
   EXPECT_THAT(ProblemsOf(unnormalised), HasSubstr("attention.interpolation"));
