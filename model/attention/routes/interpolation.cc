@@ -1,7 +1,5 @@
 #include "model/attention/routes/interpolation.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -345,13 +343,10 @@ void InterpolationPass::Multiply(const Piece& piece) {
   const int64_t columns = std::min(work.block_columns, state() - column);
   int64_t terms = work.terms();
   if (context_.layer->shape.causal) terms = CeilDiv(row + rows, work.nodes) * work.nodes;
-  const at::Tensor matrix =
-      at::from_blob(kept.matrix.data() + row * work.terms(), {rows, terms}, {work.terms(), 1});
-  const at::Tensor moments =
-      at::from_blob(kept.moments.data() + column, {terms, columns}, {state(), 1});
-  at::Tensor coupled =
-      at::from_blob(kept.coupled.data() + row * state() + column, {rows, columns}, {state(), 1});
-  at::mm_out(coupled, matrix, moments);
+  kernels().multiply(rows, terms, columns, kept.matrix.data() + row * work.terms(), work.terms(),
+                     kept.moments.data() + column, state(),
+                     cpu::ThreadScratch(cpu::ProductScratchFloats(terms)),
+                     kept.coupled.data() + row * state() + column, state());
 }
 
 void InterpolationPass::ComputeOutputs(const Piece& piece) {

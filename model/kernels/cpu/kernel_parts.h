@@ -18,6 +18,7 @@ struct TileKernels {
   decltype(Kernels::accumulate_tile) accumulate_tile;
   decltype(Kernels::accumulate_state) accumulate_state;
   decltype(Kernels::apply_state) apply_state;
+  decltype(Kernels::multiply) multiply;
   decltype(Kernels::combine) combine;
   decltype(Kernels::divide) divide;
 };

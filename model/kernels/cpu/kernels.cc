@@ -30,6 +30,7 @@ Kernels MakeKernels(const TargetName& target) {
           .accumulate_tile = tile.accumulate_tile,
           .accumulate_state = tile.accumulate_state,
           .apply_state = tile.apply_state,
+          .multiply = tile.multiply,
           .combine = tile.combine,
           .divide = tile.divide,
           .transforms = FftKernelsAt(chosen.GetIndex())};

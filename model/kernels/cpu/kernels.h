@@ -57,6 +57,8 @@ constexpr int64_t FeatureScratchFloats(int64_t head_dim) {
   return 2 * kRowBlock * PaddedColumns(head_dim);
 }
 
+constexpr int64_t ProductScratchFloats(int64_t depth) { return depth * 4 * kColumnPad; }
+
 // Shapes of one head.
 struct HeadShape {
   int64_t features = 0;  // m
@@ -99,6 +101,11 @@ struct Kernels {
   // sums and weights += row_factors[a] phi(q_a)^T state; row_factors may be null for ones.
   void (*apply_state)(const HeadShape& shape, int64_t rows, const float* queries,
                       const float* state, const float* row_factors, float* sums, float* weights);
+  // out = a b, row-major: a [rows][depth], b [depth][columns], rows `*_stride` floats apart; whole
+  // groups of kColumnPad columns, b and out aligned to them. Scratch: ProductScratchFloats(depth).
+  void (*multiply)(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t a_stride,
+                   const float* b, int64_t b_stride, float* scratch, float* out,
+                   int64_t out_stride);
   // out = a * x + b * y over `count` floats (whole groups of kColumnPad); out may be x or y.
   void (*combine)(int64_t count, float a, const float* x, float b, const float* y, float* out);
   // Writes sums / denominator to `count` rows of head_dim floats, `stride` floats apart. Returns

@@ -226,6 +226,52 @@ void ApplyState(const HeadShape& shape, int64_t rows, const float* queries, cons
   }
 }
 
+// out[r] = v.
+struct StoreOut {
+  float* out;
+  int64_t stride;
+  template <int kVectors>
+  HWY_INLINE void Row(int64_t r, const Vector (&v)[kVectors]) const {
+    const Floats d;
+#pragma GCC unroll 16
+    for (int j = 0; j < kVectors; ++j) hn::Store(v[j], d, out + r * stride + j * kLanes);
+  }
+};
+
+// Strips of columns, each copied first, so that its rows lie beside each other in the second-level
+// cache however far apart those of b are.
+struct StripProduct {
+  int64_t rows;
+  int64_t depth;
+  const float* a;
+  int64_t a_stride;
+  const float* b;
+  int64_t b_stride;
+  float* strip;
+  float* out;
+  int64_t out_stride;
+  template <int kVectors>
+  HWY_INLINE void Run(int64_t c) const {
+    const Floats d;
+    constexpr int64_t kWidth = kVectors * kLanes;
+    for (int64_t k = 0; k < depth; ++k) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kVectors; ++j) {
+        hn::Store(hn::Load(d, b + k * b_stride + c + j * kLanes), d,
+                  strip + k * kWidth + j * kLanes);
+      }
+    }
+    Product<kVectors>(rows, a, a_stride, strip, kWidth, kLanes, depth,
+                      StoreOut{out + c, out_stride});
+  }
+};
+
+void Multiply(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t a_stride,
+              const float* b, int64_t b_stride, float* scratch, float* out, int64_t out_stride) {
+  ForColumnStrips(columns,
+                  StripProduct{rows, depth, a, a_stride, b, b_stride, scratch, out, out_stride});
+}
+
 void Combine(int64_t count, float a, const float* x, float b, const float* y, float* out) {
   const Floats d;
   const Vector va = hn::Set(d, a);
@@ -270,7 +316,7 @@ int64_t Divide(const HeadShape& shape, int64_t count, const float* sums, const f
 }  // namespace
 
 TileKernels GetTileKernels() {
-  return {&AccumulateTile, &AccumulateState, &ApplyState, &Combine, &Divide};
+  return {&AccumulateTile, &AccumulateState, &ApplyState, &Multiply, &Combine, &Divide};
 }
 
 }  // namespace longwave::cpu::HWY_NAMESPACE

@@ -300,6 +300,30 @@ TEST_P(CpuKernelsTest, DivideCountsRowsWithoutAResult) {
   EXPECT_EQ(kernels().divide(shape(), rows, sums.data(), weights.data(), out.data(), stride), 4);
 }
 
+TEST_P(CpuKernelsTest, MultiplyIsAProductOfMatrices) {
+  for (const int64_t rows : {1, 7, 50}) {
+    for (const int64_t depth : {1, 33, 200}) {
+      const int64_t a_stride = depth + 3, b_stride = columns() + 16, out_stride = columns() + 32;
+      Floats a = Random(rows * a_stride, 14, -1, 1), b = Random(depth * b_stride, 15, -1, 1);
+      Floats out(rows * out_stride, 7), scratch(ProductScratchFloats(depth));
+      kernels().multiply(rows, depth, columns(), a.data(), a_stride, b.data(), b_stride,
+                         scratch.data(), out.data(), out_stride);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < columns(); ++c) {
+          double sum = 0, magnitude = 0;
+          for (int64_t k = 0; k < depth; ++k) {
+            const double term = static_cast<double>(a[r * a_stride + k]) * b[k * b_stride + c];
+            sum += term;
+            magnitude += std::abs(term);
+          }
+          ASSERT_NEAR(out[r * out_stride + c], sum, Tolerance(magnitude, depth));
+        }
+        ASSERT_EQ(out[r * out_stride + columns()], 7);
+      }
+    }
+  }
+}
+
 TEST_P(CpuKernelsTest, CombineAddsScaledStates) {
   const int64_t count = StateFloats(m(), d());
   Floats x = Random(count, 12, -1, 1), y = Random(count, 13, -1, 1), out(count);
