@@ -21,7 +21,8 @@ namespace longwave {
 namespace {
 
 constexpr double kTolerance = 1e-5;
-constexpr Route kFusedRoutes[] = {Route::kTiles, Route::kChunkwise, Route::kFft};
+constexpr Route kFusedRoutes[] = {Route::kTiles, Route::kChunkwise, Route::kFft,
+                                  Route::kInterpolation};
 
 class AttentionKernelsTest : public ::testing::Test {
  protected:
@@ -38,9 +39,52 @@ class AttentionKernelsTest : public ::testing::Test {
   const c10::InferenceMode inference_;
 };
 
+std::vector<Route> RoutesOf(const Attention& attention, int64_t n) {
+  std::vector<Route> routes;
+  for (const Route route : kFusedRoutes) {
+    if (attention.Check(n, route).ok()) routes.push_back(route);
+  }
+  return routes;
+}
+
+// What a route may err: interpolation by its certificate, with values of both signs.
+double ToleranceOf(const Attention& attention, int64_t n, Route route) {
+  return kTolerance + 2 * (route == Route::kInterpolation ? attention.ErrorBound(n, route) : 0);
+}
+
+// Buckets that grow to a distance of 4000: runs of constant c instead of a tail.
+AttentionCase LogBuckets(bool causal) {
+  AttentionConfig attention;
+  attention.causal = causal;
+  attention.bias = {.kind = BiasKind::kT5, .max_distance = 4000};
+  return MakeCase({.name = causal ? "buckets causal" : "buckets",
+                   .attention = attention,
+                   .max_tokens = 6000,
+                   .spread = 0.5});
+}
+
+// A smooth table, of a model that accepts interpolation.
+AttentionCase PowerLaw(bool causal) {
+  constexpr int64_t kTable = 6000;
+  AttentionConfig attention;
+  attention.causal = causal;
+  attention.bias = {.kind = BiasKind::kTable, .table_length = kTable};
+  attention.interpolation_error = 3e-3;
+  const auto bias = [](int64_t head, int64_t column) {
+    const double distance = std::abs(static_cast<double>(column - kTable + 1));
+    return -0.5 * static_cast<double>(head + 1) * std::log1p(distance);
+  };
+  return MakeCase({.name = causal ? "power law causal" : "power law",
+                   .attention = attention,
+                   .max_tokens = kTable,
+                   .bias = bias});
+}
+
 std::vector<AttentionCase> Cases() {
   std::vector<AttentionCase> cases;
   for (const bool causal : {false, true}) {
+    cases.push_back(LogBuckets(causal));
+    cases.push_back(PowerLaw(causal));
     for (const BiasConfig& bias : {BiasConfig{},
                                    {.kind = BiasKind::kT5},
                                    {.kind = BiasKind::kClipped, .max_distance = 300},
@@ -72,11 +116,11 @@ TEST_F(AttentionKernelsTest, EveryInstructionSetAgreesWithTheReference) {
       const at::Tensor expected = ReferenceOutput(which, input, rows);
       for (const cpu::Kernels* kernels : cpu::SupportedKernels()) {
         const auto attention = Make(which, kernels->name);
-        for (const Route route : kFusedRoutes) {
-          if (!attention->Check(n, route).ok()) continue;
+        for (const Route route : RoutesOf(*attention, n)) {
           if (route == Route::kTiles && n > 1600) continue;  // plain code would take minutes
           const at::Tensor out = RunRoute(*attention, route, input);
-          EXPECT_LE(RelativeError(RowsOf(out, rows), expected, input), kTolerance)
+          EXPECT_LE(RelativeError(RowsOf(out, rows), expected, input),
+                    ToleranceOf(*attention, n, route))
               << kernels->name << " " << which.name << " " << RouteName(route) << " n = " << n;
         }
       }
@@ -92,8 +136,7 @@ TEST_F(AttentionKernelsTest, NeitherThreadsNorNeighboursChangeABit) {
     const int64_t heads = which.config.num_heads, d = which.config.head_dim;
     for (const int64_t n : {1, 49, 1601}) {
       const AttentionInput input = RandomInput(which.config, n, 30 + n);
-      for (const Route route : kFusedRoutes) {
-        if (!attention->Check(n, route).ok()) continue;
+      for (const Route route : RoutesOf(*attention, n)) {
         const at::Tensor expected = RunRoute(*attention, route, input);
         for (const int threads : {1, 2, 4}) {
           ComputePool pool(threads, [] { at::set_num_threads(1); });
@@ -134,7 +177,7 @@ TEST_F(AttentionKernelsTest, ZeroQueriesAndKeysHaveTheirDefinedFeatures) {
     input.k.select(0, n - 1).zero_();
     input.k.select(0, 0).zero_();
     const at::Tensor expected = ReferenceOutput(which, input, AllRows(n));
-    for (const Route route : kFusedRoutes) {
+    for (const Route route : RoutesOf(*attention, input.tokens())) {
       EXPECT_LE(RelativeError(RunRoute(*attention, route, input), expected, input), kTolerance);
     }
   }
@@ -152,30 +195,29 @@ TEST_F(AttentionKernelsTest, NormsBeyondTheRangeOfSquaresAreExact) {
   input.k.narrow(0, 10, 20).mul_(1e37);
   input.k.narrow(0, 30, 20).mul_(1e-37);
   const at::Tensor expected = ReferenceOutput(which, input, AllRows(60));
-  for (const Route route : kFusedRoutes) {
+  for (const Route route : RoutesOf(*attention, input.tokens())) {
     EXPECT_LE(RelativeError(RunRoute(*attention, route, input), expected, input), kTolerance);
   }
 }
 
 // A number that is not finite ends the sequence with a reason; no NaN leaves with an OK.
 TEST_F(AttentionKernelsTest, InputsThatAreNotFiniteEndTheSequence) {
-  AttentionConfig config;
-  config.bias.kind = BiasKind::kClipped;
-  config.bias.max_distance = 20;
-  const AttentionCase which = MakeCase({.name = "bad", .attention = config});
-  const auto attention = Make(which);
+  constexpr int64_t kTokens = 900;
   const float infinity = std::numeric_limits<float>::infinity();
-  for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
-    for (const int which_input : {0, 1, 2}) {
-      for (const Route route : kFusedRoutes) {
-        AttentionInput input = RandomInput(which.config, 200, 52);
-        at::Tensor& rows = which_input == 0 ? input.q : which_input == 1 ? input.k : input.v;
-        rows.index_put_({at::tensor(150), at::tensor(1), at::tensor(3)}, at::tensor(bad));
-        at::Tensor out = at::empty_like(input.q);
-        const auto pass = attention->Begin(route, input.q, input.k, input.v, out);
-        RunAll(*pass);
-        EXPECT_EQ(GetErrorDetails(pass->status()).reason, ErrorReason::kNonFinite)
-            << bad << " in " << which_input << " " << RouteName(route);
+  for (const AttentionCase& which : {LogBuckets(false), PowerLaw(false), PowerLaw(true)}) {
+    const auto attention = Make(which);
+    for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
+      for (const int which_input : {0, 1, 2}) {
+        for (const Route route : RoutesOf(*attention, kTokens)) {
+          AttentionInput input = RandomInput(which.config, kTokens, 52);
+          at::Tensor& rows = which_input == 0 ? input.q : which_input == 1 ? input.k : input.v;
+          rows.index_put_({at::tensor(150), at::tensor(1), at::tensor(3)}, at::tensor(bad));
+          at::Tensor out = at::empty_like(input.q);
+          const auto pass = attention->Begin(route, input.q, input.k, input.v, out);
+          RunAll(*pass);
+          EXPECT_EQ(GetErrorDetails(pass->status()).reason, ErrorReason::kNonFinite)
+              << which.name << ": " << bad << " in " << which_input << " " << RouteName(route);
+        }
       }
     }
   }
@@ -197,7 +239,7 @@ TEST_F(AttentionKernelsTest, BiasesOfAnyRangeAreExactOrRefused) {
     for (const int64_t n : {1, 3, 300}) {
       const AttentionInput input = RandomInput(which.config, n, 53);
       const at::Tensor expected = ReferenceOutput(which, input, AllRows(n));
-      for (const Route route : kFusedRoutes) {
+      for (const Route route : RoutesOf(**attention, n)) {
         const at::Tensor out = RunRoute(**attention, route, input);
         EXPECT_LE(RelativeError(out, expected, input), kTolerance) << peak << " n = " << n;
       }
