@@ -35,6 +35,7 @@ struct BarResult {
   double value = 0;
   std::vector<Samples> samples;  // the times that the value was made from; the first is ours
   double error = 0;              // ours, against double; relative to max |v| or max |row|
+  double error_limit = 1e-4;     // beyond it the figure is void
   std::string reference;         // what it was measured against
   nlohmann::ordered_json details = nlohmann::ordered_json::object();  // shape, other figures
 };

@@ -21,9 +21,20 @@ namespace longwave {
 namespace {
 
 constexpr int64_t kHeads = 2;
-// A method's line is drawn through these.
-constexpr int64_t kShortTokens = 512;
-constexpr int64_t kLongTokens = 8192;
+// How a method is brought about, and the lengths that its line is drawn through.
+struct Calibrated {
+  HeadMethod method;
+  BiasKind bias;
+  bool log_buckets;  // kT5: buckets that reach the sequence's length
+  bool power_law;
+  int64_t short_tokens;
+  int64_t long_tokens;
+};
+constexpr Calibrated kTiles = {HeadMethod::kTiles, BiasKind::kTable, false, false, 512, 4096};
+constexpr Calibrated kBand = {HeadMethod::kBand, BiasKind::kClipped, false, false, 512, 16384};
+constexpr Calibrated kBuckets = {HeadMethod::kBuckets, BiasKind::kT5, true, false, 4096, 32768};
+constexpr Calibrated kInterpolation = {
+    HeadMethod::kInterpolation, BiasKind::kTable, false, true, 4096, 32768};
 
 BenchOptions OptionsFor(const Suite& suite, int64_t n, BiasKind bias) {
   BenchOptions options = suite.options();
@@ -41,10 +52,15 @@ absl::StatusOr<double> CountedFlops(const Workload& load, HeadMethod method) {
   if (!bias.ok()) return bias.status();
   const ModelConfig& config = load.model.config;
   const ToeplitzWeights weights(*std::move(bias), config.attention.causal, load.options.tokens);
+  InterpolationCertificates certificates;
+  if (config.attention.interpolation_error > 0) {
+    certificates = InterpolationCertificates(weights, config.attention.interpolation_error);
+  }
   const LayerFacts facts = {.shape = {.heads = config.num_heads,
                                       .head_dim = config.head_dim,
                                       .features = config.features_per_head()},
-                            .weights = weights};
+                            .weights = weights,
+                            .certificates = certificates.asked() ? &certificates : nullptr};
   double flops = 0;
   for (int h = 0; h < config.num_heads; ++h) {
     flops += HeadFlops(facts, method, h, load.options.tokens);
@@ -53,15 +69,17 @@ absl::StatusOr<double> CountedFlops(const Workload& load, HeadMethod method) {
 }
 
 // One head of each length, in seconds and operations.
-absl::StatusOr<MethodCost> MeasureMethod(Suite& suite, Route route, HeadMethod method,
-                                         BiasKind bias) {
+absl::StatusOr<MethodCost> MeasureMethod(Suite& suite, const Calibrated& how) {
+  const Route route = RouteOf(how.method);
   suite.Progress(std::string(RouteName(route)));
   CostPoint points[2];
   for (int i = 0; i < 2; ++i) {
-    const int64_t n = i == 0 ? kShortTokens : kLongTokens;
-    const auto load = MakeWorkload(OptionsFor(suite, n, bias));
+    BenchOptions options = OptionsFor(suite, i == 0 ? how.short_tokens : how.long_tokens, how.bias);
+    if (how.log_buckets) options.max_distance = options.tokens;
+    options.power_law = how.power_law;
+    const auto load = MakeWorkload(options);
     if (!load.ok()) return load.status();
-    const auto flops = CountedFlops(*load, method);
+    const auto flops = CountedFlops(*load, how.method);
     if (!flops.ok()) return flops.status();
     const auto samples = suite.Measure({suite.Ours(std::string(RouteName(route)), *load, route)});
     if (!samples.ok()) return samples.status();
@@ -122,15 +140,16 @@ absl::Status RunCalibration(const BenchOptions& given) {
   options.threads = 1;  // only ratios matter, and one thread's are the least disturbed
   Suite suite(options);
   DeviceCosts costs = BuiltInRouteCosts().cpu;
-  const auto measure = [&](Route route, HeadMethod method, BiasKind bias, MethodCost& cost) {
-    const auto measured = MeasureMethod(suite, route, method, bias);
-    if (measured.ok()) cost = *measured;
-    return measured.status();
-  };
-  absl::Status status = measure(Route::kTiles, HeadMethod::kTiles, BiasKind::kTable, costs.tiles);
-  if (!status.ok()) return status;
-  status = measure(Route::kChunkwise, HeadMethod::kBand, BiasKind::kClipped, costs.band);
-  if (!status.ok()) return status;
+  const std::pair<const Calibrated*, MethodCost*> methods[] = {
+      {&kTiles, &costs.tiles},
+      {&kBand, &costs.band},
+      {&kBuckets, &costs.buckets},
+      {&kInterpolation, &costs.interpolation}};
+  for (const auto& [how, cost] : methods) {
+    const auto measured = MeasureMethod(suite, *how);
+    if (!measured.ok()) return measured.status();
+    *cost = *measured;
+  }
   const auto fp32 = MeasureChannels(suite, Precision::kFp32);
   if (!fp32.ok()) return fp32.status();
   const auto fp64 = MeasureChannels(suite, Precision::kFp64);

@@ -1,5 +1,6 @@
 #include "tests/bench/cost_fit.h"
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -10,7 +11,10 @@
 namespace longwave {
 namespace {
 
-std::string Digits(double value) { return absl::StrFormat("%.3g", value); }
+// Three of them; StrCat writes 40000 and not 4e+04.
+std::string Digits(double value) {
+  return absl::StrCat(std::strtod(absl::StrFormat("%.3g", value).c_str(), nullptr));
+}
 
 std::string MethodText(const MethodCost& cost) {
   return absl::StrFormat("{\"gflops\": %s, \"head_microseconds\": %s}", Digits(cost.gflops),

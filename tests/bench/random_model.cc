@@ -25,6 +25,8 @@ ModelConfig ConfigFor(const BenchOptions& options, FeatureKind features) {
   config.attention.bias.kind = options.bias;
   config.attention.bias.max_distance = options.max_distance;
   config.attention.bias.table_length = options.tokens;
+  // A smooth bias is what interpolation is for; a model has to ask for it.
+  if (options.power_law) config.attention.interpolation_error = 1e-3;
   return config;
 }
 

@@ -1,7 +1,6 @@
 #include "tests/bench/softmax_encoder.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <utility>
@@ -55,13 +54,12 @@ at::Tensor SoftmaxTwin::Encode(const std::vector<int32_t>& ids) {
     const auto part = [&](int64_t i) {
       return qkv.narrow(0, 0, n).narrow(1, i * width, width).view({1, n, heads, d}).transpose(1, 2);
     };
-    const int before = at::get_num_threads();
-    at::set_num_threads(pool_->threads());
-    attended.narrow(0, 0, n)
-        .view({1, n, heads, d})
-        .transpose(1, 2)
-        .copy_(at::scaled_dot_product_attention(part(0), part(1), part(2)));
-    at::set_num_threads(before);
+    const at::Tensor q = part(0), k = part(1), v = part(2);
+    const at::Tensor out = attended.narrow(0, 0, n).view({1, n, heads, d}).transpose(1, 2);
+    pool_->ParallelFor(heads, [&](int64_t head, int) {
+      const auto of = [&](const at::Tensor& t) { return t.narrow(1, head, 1).contiguous(); };
+      out.narrow(1, head, 1).copy_(at::scaled_dot_product_attention(of(q), of(k), of(v)));
+    });
     each_tile([&](int64_t first) { layer.Finish(rows(attended, first), rows(x, first)); });
   }
   each_tile([&](int64_t first) { transformer_->ApplyFinalNorm(rows(x, first)); });

@@ -18,7 +18,8 @@ namespace longwave {
 // pool) with LibTorch's scaled_dot_product_attention, without bias, in the place of our attention.
 class SoftmaxTwin {
  public:
-  // `pool` outlives the twin. SDPA gets as many threads as the pool has.
+  // `pool` outlives the twin. Its threads take the heads in turn: LibTorch's own threads would have
+  // to be woken between two stages of the pool.
   SoftmaxTwin(const ModelFolder& folder, ComputePool* pool);
 
   // The mean of the last layer's rows: [D].

@@ -108,10 +108,10 @@ double Suite::ValueAgainstFloor(absl::Span<const Samples> samples, double flops,
 
 void Suite::Report(BarResult result) {
   // The negation also catches what is not a number.
-  if (!(result.error <= kLargestError)) {
+  if (!(result.error <= result.error_limit)) {
     worst_ = MakeError(ErrorReason::kInternal,
                        absl::StrCat(result.bar->name, ": error ", result.error, ", limit ",
-                                    kLargestError, "; its time is void"));
+                                    result.error_limit, "; its time is void"));
     std::fprintf(stderr, "longwave-bench: %s\n", std::string(worst_.message()).c_str());
     return;
   }

@@ -168,13 +168,26 @@ void RunInterpolationRows(Suite& suite) {
     for (const absl::string_view bar : bars) {
       suite.Report({.bar = &FindBar(bar),
                     .value = std::numeric_limits<double>::quiet_NaN(),
-                    .details = MissingDetails(suite, "the route is not there")});
+                    .details = MissingDetails(suite, std::string(check.message()))});
     }
     return;
   }
   Samples tiles = RunOnce(suite, "tiles", *load, Route::kTiles);
   Samples ours = RunOnce(suite, "ours", *load, Route::kInterpolation);
-  suite.Report(ResultOf(suite, bars[0], load->load, tiles.Median() / ours.Median(), {ours, tiles}));
+  const double bound = load->load.attention->ErrorBound(options.tokens, Route::kInterpolation);
+  BarResult result =
+      ResultOf(suite, bars[0], load->load, tiles.Median() / ours.Median(), {ours, tiles});
+  result.details["route"] = "interpolation";
+  result.details["certificate"] = bound;
+  // |v_j - z_i| is at most twice the largest |v|.
+  result.error_limit += 2 * bound;
+  suite.Report(result);
+  result.bar = &FindBar(bars[1]);
+  at::set_num_threads(suite.options().threads);
+  const ExpectedRows expected = Expected(load->load, FeatureKind::kPrf, true, suite.pool());
+  result.value = WorstOverBound(load->load.out, load->load, expected, bound);
+  at::set_num_threads(1);
+  suite.Report(std::move(result));
 }
 
 }  // namespace longwave

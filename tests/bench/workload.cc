@@ -163,6 +163,38 @@ double WorstError(const at::Tensor& output, const Workload& load, const Expected
   return worst / load.v.abs().max().item<double>();
 }
 
+double WorstOverBound(const at::Tensor& output, const Workload& load, const ExpectedRows& expected,
+                      double bound) {
+  const BenchOptions& options = load.options;
+  const int64_t n = options.tokens, d = options.head_dim, m = options.features;
+  const std::vector<float>& stored = load.model.weights.at("layers.0.attention.projection").values;
+  const at::Tensor projection = at::tensor(at::ArrayRef<float>(stored), at::kFloat)
+                                    .reshape({options.heads, m, d})
+                                    .to(at::kDouble);
+  const auto features = [&](const at::Tensor& x, int64_t head) {
+    const at::Tensor unit = x / x.norm(2, -1, true);
+    return at::exp(at::matmul(unit, projection[head].t()));  // constant factors cancel
+  };
+  double worst = 0;
+  for (int64_t h = 0; h < options.heads; ++h) {
+    const at::Tensor phi_k = features(load.k.select(1, h).to(at::kDouble), h);
+    const at::Tensor v = load.v.select(1, h).to(at::kDouble);
+    const at::Tensor c = at::exp(at::tensor(at::ArrayRef<double>(load.bias[h]), at::kDouble));
+    for (size_t r = 0; r < load.rows.size(); ++r) {
+      const int64_t row = load.rows[r];
+      const at::Tensor phi_q = features(load.q.select(1, h)[row].to(at::kDouble).unsqueeze(0), h);
+      const at::Tensor weights =
+          at::matmul(phi_k, phi_q.squeeze(0)) * c.slice(0, n - 1 - row, 2 * n - 1 - row);
+      const at::Tensor z = at::tensor(
+          at::ArrayRef<double>(expected[h].data() + r * d, static_cast<size_t>(d)), at::kDouble);
+      const at::Tensor spread = at::matmul(weights / weights.sum(), (v - z).abs_());
+      const at::Tensor actual = output.select(1, h)[row].to(at::kDouble);
+      worst = std::max(worst, ((actual - z).abs() / (bound * spread)).max().item<double>());
+    }
+  }
+  return worst;
+}
+
 void RunPass(const Workload& load, Route route, ComputePool* pool) {
   std::vector<std::unique_ptr<AttentionPass>> passes;
   passes.push_back(load.attention->Begin(route, load.q, load.k, load.v, load.out));

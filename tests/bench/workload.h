@@ -60,6 +60,11 @@ ExpectedRows Expected(const Workload& load, FeatureKind features, bool with_bias
 // Largest |difference| of the compared rows over max |v|; not a number if one is.
 double WorstError(const at::Tensor& output, const Workload& load, const ExpectedRows& expected);
 
+// Largest |difference| of the compared rows over what a certificate allows it to be, component by
+// component: bound * sum over j of w_ij |v_j - z_i|, w being the attention's weights.
+double WorstOverBound(const at::Tensor& output, const Workload& load, const ExpectedRows& expected,
+                      double bound);
+
 // One pass into load.out.
 void RunPass(const Workload& load, Route route, ComputePool* pool);
 

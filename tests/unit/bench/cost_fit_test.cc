@@ -40,6 +40,7 @@ TEST(WithCpuCostsTest, WhatIsMeasuredIsReadBackAndTheRestStays) {
   EXPECT_EQ(parsed->cpu.buckets.gflops, BuiltInRouteCosts().cpu.buckets.gflops);
   EXPECT_EQ(parsed->cuda.tiles.gflops, BuiltInRouteCosts().cuda.tiles.gflops);
   EXPECT_NE(changed.find("a test"), std::string::npos);
+  EXPECT_NE(changed.find("40000"), std::string::npos);
   // Written again it is the same file.
   EXPECT_EQ(WithCpuCosts(changed, parsed->cpu, "a test"), changed);
 }
