@@ -119,7 +119,7 @@ TEST(PlanRouteTest, TakesTheRouteOfTheTable) {
            {BiasKind::kTable, false, 65536, Route::kFft},
            // Causal tiles cost half, and row sums differ by a factor of n, so that transforms are
            // fp64: they pay later.
-           {BiasKind::kTable, true, 65536, Route::kTiles},
+           {BiasKind::kTable, true, 32768, Route::kTiles},
            {BiasKind::kTable, true, 131072, Route::kFft},
        }) {
     const BiasConfig bias = {.kind = row.kind, .table_length = 131072};
