@@ -11,6 +11,7 @@
 #include "model/attention/key_maximum.h"
 #include "model/attention/phased_pass.h"
 #include "model/attention/routes/exact_rows.h"
+#include "model/attention/routes/fft_layout.h"
 #include "model/attention/routes/fused_rows.h"
 #include "model/attention/routes/tile.h"
 #include "model/attention/rows.h"
@@ -18,95 +19,7 @@
 namespace longwave {
 namespace {
 
-// What the groups of heads and features are cut by. One head always fits. At 64 k tokens a group
-// has three heads.
-constexpr int64_t kWorkspaceBytes = int64_t{256} << 20;
-constexpr int64_t kMostRows = 4096;  // of one piece that gathers or scatters
-constexpr int64_t kLeastRows = 256;
-constexpr int64_t kOffsets = 65536;  // of one piece that computes c
-// Flagged rows of one piece, at most: their products cost as much as forming all keys' features.
-constexpr int64_t kExactRows = 32;
-
-// Nanoseconds a token, of one thread (Zen 5): an exponential in double with the way to its bias;
-// transforms in double, and placing what they yield; tables.
-constexpr double kWeightNanoseconds = 20;
-constexpr double kKernelNanoseconds = 25;
-constexpr double kTableNanoseconds = 40;
-// The same of a number of phi, and of one of v or of the sums, gathered and turned into columns.
-constexpr double kFeatureNanoseconds = 6;
-constexpr double kColumnNanoseconds = 5;
-// Operations of a matrix product in the meantime.
-constexpr double kFlopsPerNanosecond = 120;
-
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-struct Layout {
-  int64_t n = 0;
-  int64_t length = 0;   // of the transforms
-  int64_t columns = 0;  // head_dim + 1
-  int64_t pairs = 0;    // of columns, the last one with an empty partner if they are odd
-  int64_t heads_per_group = 0;
-  int64_t features_per_group = 0;  // phi is kept for
-  int64_t features_per_phase = 0;  // one piece runs through
-  int64_t rows_per_piece = 0;
-  double map_flops = 0;    // of one piece that forms features
-  double moved_flops = 0;  // of one piece that gathers or scatters columns
-  double pair_flops = 0;   // one feature, two columns
-  double table_flops = 0;
-  double weight_flops = 0;  // of one piece
-  double kernel_flops = 0;  // of one half
-  double exact_flops = 0;
-  int64_t bytes = 0;
-
-  int64_t row_pieces() const { return CeilDiv(n, rows_per_piece); }
-  int64_t offset_pieces() const { return CeilDiv(2 * n - 1, kOffsets); }
-};
-
-Layout MakeLayout(const AttentionShape& shape, int64_t heads, int64_t n, at::ScalarType type) {
-  const int64_t element = type == at::kDouble ? 8 : 4;
-  Layout layout;
-  layout.n = n;
-  layout.length = cpu::TransformLength(n);
-  layout.columns = shape.head_dim + 1;
-  layout.pairs = CeilDiv(layout.columns, 2);
-
-  const int64_t row_bytes = layout.length * element;
-  layout.features_per_group =
-      std::clamp<int64_t>(kWorkspaceBytes / 4 / (2 * row_bytes), 1, shape.features);
-  // Values and sums, kernels, phi, c.
-  const int64_t head_bytes =
-      row_bytes * (4 * layout.pairs + 4 + 2 * layout.features_per_group) + 8 * (2 * n - 1);
-  layout.heads_per_group = std::clamp<int64_t>(kWorkspaceBytes / head_bytes, 1, heads);
-  layout.bytes = layout.heads_per_group * head_bytes;
-
-  const double slower = type == at::kDouble ? 2 : 1;
-  const double map_row =
-      slower * kFlopsPerNanosecond * kFeatureNanoseconds *
-      static_cast<double>(layout.heads_per_group * 2 * layout.features_per_group);
-  const double moved_row = slower * kFlopsPerNanosecond * kColumnNanoseconds *
-                           static_cast<double>(layout.heads_per_group * layout.columns);
-  // Whole vectors of the columns.
-  layout.rows_per_piece = std::clamp<int64_t>(
-      static_cast<int64_t>(kPieceFlops / std::max(map_row, moved_row)) / 64 * 64, kLeastRows,
-      kMostRows);
-  const double rows = static_cast<double>(std::min(layout.rows_per_piece, n));
-  layout.map_flops = rows * map_row;
-  layout.moved_flops = rows * moved_row;
-
-  const double tokens = static_cast<double>(n);
-  layout.pair_flops =
-      2 * tokens *
-      TransformFlops(shape.device, type == at::kDouble ? Precision::kFp64 : Precision::kFp32, n);
-  layout.features_per_phase = std::clamp<int64_t>(
-      static_cast<int64_t>(kPieceFlops / layout.pair_flops), 1, layout.features_per_group);
-  const double length_flops = kFlopsPerNanosecond * static_cast<double>(layout.length);
-  layout.table_flops = kTableNanoseconds * length_flops;
-  layout.kernel_flops = kKernelNanoseconds * length_flops;
-  layout.weight_flops =
-      kFlopsPerNanosecond * kWeightNanoseconds * static_cast<double>(std::min(2 * n - 1, kOffsets));
-  layout.exact_flops = ExactRowsFlops(shape, kExactRows, n);
-  return layout;
-}
 
 // Heads whose numbers are in the workspace together.
 struct Group {
@@ -160,7 +73,7 @@ class FftPass final : public PhasedPass {
   FftCache& cache_;
   std::atomic<int64_t>& rows_recomputed_;
   const BoundFeatures features_;
-  const Layout layout_;
+  const FftLayout layout_;
   KeyMaximum key_maximum_;
   std::vector<Group> groups_;
   std::shared_ptr<const Transform> transform_;
@@ -186,8 +99,8 @@ FftPass<T>::FftPass(RouteContext context, FftCache* cache, std::atomic<int64_t>*
       cache_(*cache),
       rows_recomputed_(*rows_recomputed),
       features_(context_.layer->features.Bind(context_.heads, context_.precision)),
-      layout_(MakeLayout(context_.layer->shape, context_.head_count(), context_.tokens(),
-                         context_.precision)),
+      layout_(MakeFftLayout(context_.layer->shape, context_.head_count(), context_.tokens(),
+                            context_.precision)),
       key_maximum_(features_, context_) {
   const int64_t heads = layout_.heads_per_group;
   const at::TensorOptions options = context_.q.options().dtype(context_.precision);
@@ -278,8 +191,8 @@ void FftPass<T>::StartGroup(const Group& group) {
 
 template <typename T>
 void FftPass<T>::ComputeWeights(const Group& group, int64_t head, int64_t piece) {
-  const int64_t first = piece * kOffsets;
-  const int64_t end = std::min(first + kOffsets, 2 * layout_.n - 1);
+  const int64_t first = piece * kFftOffsets;
+  const int64_t end = std::min(first + kFftOffsets, 2 * layout_.n - 1);
   const std::vector<double> c = context_.layer->weights.Range(
       static_cast<int>(group.heads[head]), first - (layout_.n - 1), end - layout_.n);
   std::copy(c.begin(), c.end(), weights_[head].begin() + first);
@@ -451,7 +364,7 @@ int64_t FftPass<T>::ExactPieces() const {
   int64_t pieces = 0;
   for (const auto& head : flagged_) {
     for (const std::vector<int64_t>& rows : head) {
-      pieces += CeilDiv(static_cast<int64_t>(rows.size()), kExactRows);
+      pieces += CeilDiv(static_cast<int64_t>(rows.size()), kFftExactRows);
     }
   }
   return pieces;
@@ -462,14 +375,14 @@ void FftPass<T>::ComputeExact(const Group& group, int64_t piece) {
   for (int64_t h = 0; h < group.size(); ++h) {
     for (const std::vector<int64_t>& rows : flagged_[h]) {
       const int64_t count = static_cast<int64_t>(rows.size());
-      const int64_t pieces = CeilDiv(count, kExactRows);
+      const int64_t pieces = CeilDiv(count, kFftExactRows);
       if (piece >= pieces) {
         piece -= pieces;
         continue;
       }
-      const int64_t first = piece * kExactRows;
+      const int64_t first = piece * kFftExactRows;
       const auto part =
-          absl::MakeConstSpan(rows).subspan(first, std::min(kExactRows, count - first));
+          absl::MakeConstSpan(rows).subspan(first, std::min(kFftExactRows, count - first));
       const at::Tensor maximum = key_maximum_.Value().defined()
                                      ? key_maximum_.Value().narrow(0, group.first + h, 1)
                                      : at::Tensor();
@@ -487,26 +400,6 @@ std::unique_ptr<AttentionPass> CpuFft::Begin(RouteContext context) const {
     return std::make_unique<FftPass<double>>(std::move(context), &cache_, &rows_recomputed_);
   }
   return std::make_unique<FftPass<float>>(std::move(context), &cache_, &rows_recomputed_);
-}
-
-AttentionCost FftCost(const AttentionShape& shape, int64_t heads, int64_t n, at::ScalarType type) {
-  const Layout layout = MakeLayout(shape, heads, n, type);
-  AttentionCost cost;
-  const double head_flops = layout.pair_flops * static_cast<double>(layout.pairs * shape.features) +
-                            layout.weight_flops * static_cast<double>(layout.offset_pieces()) +
-                            2 * layout.kernel_flops;
-  // Rows are moved in groups of heads.
-  const double groups = static_cast<double>(CeilDiv(heads, layout.heads_per_group));
-  const double feature_groups =
-      static_cast<double>(CeilDiv(shape.features, layout.features_per_group));
-  const double group_flops = static_cast<double>(layout.row_pieces()) *
-                             (feature_groups * layout.map_flops + 2 * layout.moved_flops);
-  cost.flops = static_cast<double>(heads) * head_flops + groups * group_flops + layout.table_flops;
-  cost.largest_piece_flops = std::max(
-      {layout.pair_flops * static_cast<double>(layout.features_per_phase), layout.table_flops,
-       layout.weight_flops, layout.kernel_flops, layout.map_flops, layout.moved_flops});
-  cost.bytes = layout.bytes;
-  return cost;
 }
 
 }  // namespace longwave
