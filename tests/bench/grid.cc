@@ -40,7 +40,7 @@ constexpr GridBias kBiases[] = {{"t5", BiasKind::kT5, 128, false, false, true},
                                 {"alibi_causal", BiasKind::kAlibi, 128, true, false, false}};
 
 // What a way of computing reaches of sgemm's rate, for what to leave out: coarse on purpose.
-constexpr double kRouteEfficiency = 1.0 / 3;
+constexpr double kRouteEfficiency = 3.0 / 4;
 constexpr double kFftEfficiency = 1.0 / 20;
 
 BenchOptions GridOptions(const Suite& suite, int64_t n, int64_t features, const GridBias& bias) {
