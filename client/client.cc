@@ -6,8 +6,10 @@
 
 #include <future>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/api_key.h"
 #include "client/request_builder.h"
 #include "client/service_config.h"
 #include "client/version.h"
@@ -31,6 +33,9 @@ grpc::ChannelArguments MakeArguments(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS,
                    static_cast<int>(absl::ToInt64Milliseconds(options.keepalive_time)));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  if (!options.tls_server_name.empty()) {
+    arguments.SetSslTargetNameOverride(options.tls_server_name);
+  }
   // A server that restarts is found again within the time that retries last.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1'000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
@@ -39,6 +44,20 @@ grpc::ChannelArguments MakeArguments(const ClientOptions& options) {
   arguments.SetInt(GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM, GRPC_COMPRESS_NONE);
   arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
   return arguments;
+}
+
+absl::Status CheckKey(const ClientOptions& options) {
+  if (options.api_key.empty()) return absl::OkStatus();
+  if (absl::Status status = CheckApiKey(options.api_key); !status.ok()) return status;
+  if (options.credentials != nullptr || IsLoopbackTarget(options.target)) return absl::OkStatus();
+  return absl::InvalidArgumentError("the API key would travel in plaintext: set TLS credentials");
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
+  std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
+  if (!options.api_key.empty()) interceptors.push_back(MakeApiKeyInterceptor(options.api_key));
+  return grpc::experimental::CreateCustomChannelWithInterceptors(
+      options.target, options.credentials, MakeArguments(options), std::move(interceptors));
 }
 
 }  // namespace
@@ -56,9 +75,9 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(ClientOptions options) {
   if (!problem.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("service_config_json: ", problem));
   }
+  if (absl::Status status = CheckKey(options); !status.ok()) return status;
   if (options.credentials == nullptr) options.credentials = grpc::InsecureChannelCredentials();
-  auto channel =
-      grpc::CreateCustomChannel(options.target, options.credentials, MakeArguments(options));
+  auto channel = MakeChannel(options);
   return std::unique_ptr<Client>(new Client(std::move(options), std::move(channel)));
 }
 

@@ -36,8 +36,14 @@ struct StreamRetryOptions {
 struct ClientOptions {
   // As gRPC names targets: "host:port", "dns:///host:port", "unix:path".
   std::string target = "127.0.0.1:50051";
-  // Null: plaintext.
+  // Null: plaintext. grpc::SslCredentials speaks TLS, with a certificate of the client's own too.
   std::shared_ptr<grpc::ChannelCredentials> credentials;
+  // Sent with every call as `authorization: Bearer <key>`; empty: none. Refused together with null
+  // credentials unless the target is this machine: whoever wants a key to cross a network in
+  // plaintext says so with grpc::InsecureChannelCredentials().
+  std::string api_key;
+  // The name that the server's certificate must have; empty: the target's host.
+  std::string tls_server_name;
   // Empty: DefaultServiceConfig().
   std::string service_config_json;
   // A request that does not fit is sent once only: gRPC's own default (256 KiB) would leave long

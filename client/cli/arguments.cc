@@ -45,9 +45,10 @@ absl::StatusOr<std::vector<int32_t>> ParseLayers(absl::string_view value) {
   return layers;
 }
 
-void AddServer(OptionParser& parser, std::string* server) {
+void AddServer(OptionParser& parser, std::string* server, AccessArguments* access) {
   parser.AddSection("Server");
   parser.AddText("server", "ADDRESS", absl::StrCat("host:port [", kDefaultServer, "]"), server);
+  AddAccess(parser, access);
 }
 
 void AddModel(OptionParser& parser, client::EncodeOptions* options) {
@@ -141,7 +142,7 @@ void AddResultOptions(OptionParser& parser, EncodeParsing* state) {
 
 void AddCallOptions(OptionParser& parser, EncodeParsing* state) {
   EncodeArguments& arguments = state->arguments;
-  AddServer(parser, &arguments.server);
+  AddServer(parser, &arguments.server, &arguments.access);
   AddModel(parser, &arguments.options);
   parser.Add("timeout", "SECONDS", "for each call [no limit of ours]",
              Into(&arguments.options.timeout, ParseSeconds));
@@ -217,7 +218,7 @@ OptionParser EstimateParser(EstimateArguments* arguments) {
   parser.AddText("tokenizer", "KIND", "for files: byte, or a SentencePiece model [byte]",
                  &arguments->tokenizer);
   AddOutputOptions(parser, &arguments->options);
-  AddServer(parser, &arguments->server);
+  AddServer(parser, &arguments->server, &arguments->access);
   AddModel(parser, &arguments->options);
   parser.AddFlag("json", "the answer as one JSON object", &arguments->json);
   return parser;
@@ -225,7 +226,7 @@ OptionParser EstimateParser(EstimateArguments* arguments) {
 
 OptionParser InfoParser(InfoArguments* arguments) {
   OptionParser parser;
-  AddServer(parser, &arguments->server);
+  AddServer(parser, &arguments->server, &arguments->access);
   parser.AddText("model", "NAME", "model [the server's default]", &arguments->model);
   parser.AddText("model-version", "VERSION", "its version", &arguments->model_version);
   parser.AddFlag("json", "as one JSON object (proto3 JSON of the Model)", &arguments->json);
@@ -234,7 +235,7 @@ OptionParser InfoParser(InfoArguments* arguments) {
 
 OptionParser HealthParser(HealthArguments* arguments) {
   OptionParser parser;
-  AddServer(parser, &arguments->server);
+  AddServer(parser, &arguments->server, &arguments->access);
   parser.AddText("service", "NAME", "service to ask about [the server as a whole]",
                  &arguments->service);
   parser.Add("timeout", "SECONDS", "how long to wait [5]", Into(&arguments->timeout, ParseSeconds));

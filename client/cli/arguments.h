@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "client/cli/access.h"
 #include "client/cli/documents.h"
 #include "client/cli/row_writer.h"
 #include "client/options.h"
@@ -18,6 +19,7 @@ inline constexpr char kDefaultServer[] = "127.0.0.1:50051";
 
 struct EncodeArguments {
   std::string server = kDefaultServer;
+  AccessArguments access;
   std::vector<std::string> inputs;  // at least one
   InputFormat input_format = InputFormat::kAuto;
   std::string tokenizer = "byte";
@@ -34,6 +36,7 @@ absl::StatusOr<EncodeArguments> ParseEncode(absl::Span<const std::string> argume
 
 struct EstimateArguments {
   std::string server = kDefaultServer;
+  AccessArguments access;
   std::vector<std::string> inputs;  // token counts, or files
   std::string tokenizer = "byte";
   client::EncodeOptions options;
@@ -43,6 +46,7 @@ absl::StatusOr<EstimateArguments> ParseEstimate(absl::Span<const std::string> ar
 
 struct InfoArguments {
   std::string server = kDefaultServer;
+  AccessArguments access;
   std::string model;
   std::string model_version;
   bool json = false;
@@ -51,6 +55,7 @@ absl::StatusOr<InfoArguments> ParseInfo(absl::Span<const std::string> arguments)
 
 struct HealthArguments {
   std::string server = kDefaultServer;
+  AccessArguments access;
   std::string service;
   absl::Duration timeout = absl::Seconds(5);
   bool quiet = false;

@@ -15,9 +15,14 @@ ExitCode RunEstimate(const EstimateArguments& arguments, std::istream& in, std::
                      std::ostream& err);
 ExitCode RunHealth(const HealthArguments& arguments, std::ostream& out, std::ostream& err);
 
+// What the program takes from its environment.
+struct Environment {
+  std::string api_key;  // LONGWAVE_API_KEY; empty: none
+};
+
 // The whole program: `arguments` are those behind the program's name.
 ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
-                    std::ostream& err);
+                    std::ostream& err, const Environment& environment = {});
 
 }  // namespace longwave::cli
 

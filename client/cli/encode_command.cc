@@ -68,9 +68,9 @@ ExitCode EncodeCommand::Prepare() {
     return kExitUsage;
   }
   tokenizer_ = *std::move(tokenizer);
-  auto client = client::Client::Create({.target = arguments_.server});
+  auto client = Connect(arguments_.server, arguments_.access);
   if (!client.ok()) {
-    err_ << "longwave: --server " << arguments_.server << ": " << client.status().message() << "\n";
+    err_ << "longwave: " << client.status().message() << "\n";
     return kExitUsage;
   }
   client_ = *std::move(client);

@@ -78,16 +78,15 @@ ExitCode RunEstimate(const EstimateArguments& arguments, std::istream& in, std::
     err << "longwave: " << lengths.status().message() << "\n";
     return kExitUsage;
   }
-  auto client = client::Client::Create({.target = arguments.server});
-  absl::Status status = client.status();
-  absl::StatusOr<v1::EstimateEncodeResponse> estimate = v1::EstimateEncodeResponse();
-  if (status.ok()) {
-    estimate = (*client)->Estimate(*lengths, arguments.options);
-    status = estimate.status();
+  auto client = Connect(arguments.server, arguments.access);
+  if (!client.ok()) {
+    err << "longwave: " << client.status().message() << "\n";
+    return kExitUsage;
   }
-  if (!status.ok()) {
-    err << "longwave: " << DescribeError(status, arguments.server) << "\n";
-    return ExitCodeOf(status);
+  const auto estimate = (*client)->Estimate(*lengths, arguments.options);
+  if (!estimate.ok()) {
+    err << "longwave: " << DescribeError(estimate.status(), arguments.server) << "\n";
+    return ExitCodeOf(estimate.status());
   }
   out << (arguments.json ? Json(*estimate) : Text(*estimate));
   return kExitOk;

@@ -55,16 +55,15 @@ std::string Text(const v1::Model& model) {
 }  // namespace
 
 ExitCode RunInfo(const InfoArguments& arguments, std::ostream& out, std::ostream& err) {
-  auto client = client::Client::Create({.target = arguments.server});
-  absl::Status status = client.status();
-  absl::StatusOr<v1::Model> model = v1::Model();
-  if (status.ok()) {
-    model = (*client)->GetModel(arguments.model, arguments.model_version);
-    status = model.status();
+  auto client = Connect(arguments.server, arguments.access);
+  if (!client.ok()) {
+    err << "longwave: " << client.status().message() << "\n";
+    return kExitUsage;
   }
-  if (!status.ok()) {
-    err << "longwave: " << DescribeError(status, arguments.server) << "\n";
-    return ExitCodeOf(status);
+  const auto model = (*client)->GetModel(arguments.model, arguments.model_version);
+  if (!model.ok()) {
+    err << "longwave: " << DescribeError(model.status(), arguments.server) << "\n";
+    return ExitCodeOf(model.status());
   }
   if (!arguments.json) {
     out << Text(*model);

@@ -1,4 +1,5 @@
 // The program `longwave`: a client of longwave-server for the command line.
+#include <cstdlib>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -7,6 +8,8 @@
 
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
+  longwave::cli::Environment environment;
+  if (const char* key = std::getenv("LONGWAVE_API_KEY")) environment.api_key = key;
   return longwave::cli::RunProgram(std::vector<std::string>(argv + 1, argv + argc), std::cin,
-                                   std::cout, std::cerr);
+                                   std::cout, std::cerr, environment);
 }

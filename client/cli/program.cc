@@ -17,8 +17,11 @@ bool AsksForHelp(absl::Span<const std::string> arguments) {
 // Runs `run` on what `parsed` holds, or says what is wrong with it.
 template <typename Arguments, typename Run>
 ExitCode RunParsed(const std::string& subcommand, absl::StatusOr<Arguments> parsed,
-                   std::ostream& err, Run run) {
-  if (parsed.ok()) return run(*std::move(parsed));
+                   const Environment& environment, std::ostream& err, Run run) {
+  if (parsed.ok()) {
+    parsed->access.api_key = environment.api_key;
+    return run(*std::move(parsed));
+  }
   err << "longwave " << subcommand << ": " << parsed.status().message() << "\n"
       << "`longwave help " << subcommand << "` lists the options.\n";
   return kExitUsage;
@@ -27,7 +30,7 @@ ExitCode RunParsed(const std::string& subcommand, absl::StatusOr<Arguments> pars
 }  // namespace
 
 ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
-                    std::ostream& err) {
+                    std::ostream& err, const Environment& environment) {
   if (arguments.empty()) {
     err << HelpText("");
     return kExitUsage;
@@ -47,20 +50,20 @@ ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in,
     return kExitOk;
   }
   if (subcommand == "encode") {
-    return RunParsed(subcommand, ParseEncode(rest), err, [&](EncodeArguments parsed) {
+    return RunParsed(subcommand, ParseEncode(rest), environment, err, [&](EncodeArguments parsed) {
       return EncodeCommand(std::move(parsed), in, out, err).Run();
     });
   }
   if (subcommand == "info") {
-    return RunParsed(subcommand, ParseInfo(rest), err,
+    return RunParsed(subcommand, ParseInfo(rest), environment, err,
                      [&](InfoArguments parsed) { return RunInfo(parsed, out, err); });
   }
   if (subcommand == "estimate") {
-    return RunParsed(subcommand, ParseEstimate(rest), err,
+    return RunParsed(subcommand, ParseEstimate(rest), environment, err,
                      [&](EstimateArguments parsed) { return RunEstimate(parsed, in, out, err); });
   }
   if (subcommand == "health") {
-    return RunParsed(subcommand, ParseHealth(rest), err,
+    return RunParsed(subcommand, ParseHealth(rest), environment, err,
                      [&](HealthArguments parsed) { return RunHealth(parsed, out, err); });
   }
   err << "longwave: unknown command " << subcommand << "\n" << HelpText("");

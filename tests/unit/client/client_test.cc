@@ -357,6 +357,56 @@ TEST(ClientCreateTest, AServerThatIsNotThereIsUnavailable) {
   EXPECT_TRUE(absl::IsUnavailable((*client)->Encode(Views({{1, 2}})).status()));
 }
 
+// What the server saw of a call's key; empty: none.
+std::string KeyOf(const grpc::ServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  EXPECT_LE(metadata.count("authorization"), 1u);
+  const auto found = metadata.find("authorization");
+  return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
+}
+
+TEST(ClientKeyTest, TheKeyTravelsWithEveryCallAndEveryRetry) {
+  ScriptedServer server;
+  std::vector<std::string> seen;
+  server.on_get_model = [&](grpc::ServerContext* context) {
+    seen.push_back(KeyOf(*context));
+    return grpc::Status::OK;
+  };
+  server.on_encode = [&](int number, grpc::ServerContext* context, const v1::EncodeRequest&) {
+    seen.push_back(KeyOf(*context));
+    return number == 0 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "again") : grpc::Status::OK;
+  };
+  server.on_stream = [&](int, StreamScript& script) {
+    seen.push_back(KeyOf(*script.context));
+    return script.ServeAll("print-a");
+  };
+  const auto client = Client::Create({.target = server.target(), .api_key = "k3y"});
+  ASSERT_TRUE(client.ok()) << client.status();
+  EXPECT_TRUE((*client)->GetModel().ok());
+  EXPECT_TRUE((*client)->Encode(Views({{1, 2}})).ok());
+  const std::vector<uint32_t> ids = {1, 2, 3};
+  auto reader = (*client)->OpenRows(ids, {.pooling = v1::POOLING_NONE});
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  while (true) {
+    const auto rows = (*reader)->Next();
+    ASSERT_TRUE(rows.ok()) << rows.status();
+    if (rows->rows == 0) break;
+  }
+  EXPECT_GE(seen.size(), 4u);
+  for (const std::string& key : seen) EXPECT_EQ(key, "Bearer k3y");
+}
+
+TEST(ClientKeyTest, AKeyInPlaintextStaysOnThisMachineUnlessToldOtherwise) {
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(Client::Create({.target = "encoder:1", .api_key = "k3y"}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      Client::Create({.target = "127.0.0.1:1", .api_key = "two words"}).status()));
+  EXPECT_TRUE(Client::Create({.target = "encoder:1",
+                              .credentials = grpc::InsecureChannelCredentials(),
+                              .api_key = "k3y"})
+                  .ok());
+}
+
 TEST(ClientCreateTest, RefusesOptionsThatCannotWork) {
   EXPECT_TRUE(absl::IsInvalidArgument(Client::Create({.target = ""}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(

@@ -239,6 +239,33 @@ TEST_F(ProgramTest, HealthIsForProbes) {
   EXPECT_EQ(err_.str(), "");
 }
 
+TEST_F(ProgramTest, TheKeyComesFromTheEnvironmentOrAFile) {
+  std::vector<std::string> seen;
+  server_.on_get_model = [&](grpc::ServerContext* context) {
+    const auto& metadata = context->client_metadata();
+    const auto found = metadata.find("authorization");
+    seen.push_back(
+        found == metadata.end() ? "" : std::string(found->second.data(), found->second.size()));
+    return grpc::Status::OK;
+  };
+  std::istringstream in;
+  const std::vector<std::string> plain = {"info", "--server", server_.target()};
+  std::vector<std::string> with_file = plain;
+  with_file.insert(with_file.end(), {"--api-key-file", File("key", "filed\n")});
+  EXPECT_EQ(RunProgram(plain, in, out_, err_), kExitOk);
+  EXPECT_EQ(RunProgram(plain, in, out_, err_, {.api_key = "from-env"}), kExitOk);
+  EXPECT_EQ(RunProgram(with_file, in, out_, err_, {.api_key = "from-env"}), kExitOk);
+  EXPECT_EQ(seen, (std::vector<std::string>{"", "Bearer from-env", "Bearer filed"}));
+}
+
+TEST_F(ProgramTest, AccessThatCannotBeRightIsAUsageError) {
+  for (const char* subcommand : {"encode", "info", "health"}) {
+    EXPECT_EQ(Run({subcommand, "--tls-ca", folder_ / "missing"}), kExitUsage) << subcommand;
+    EXPECT_NE(err_.str().find("--tls-ca"), std::string::npos) << subcommand;
+  }
+  EXPECT_EQ(Run({"estimate", "5", "--tls-ca", folder_ / "missing"}), kExitUsage);
+}
+
 TEST_F(ProgramTest, HelpAndVersionNeedNoServer) {
   EXPECT_EQ(Run({"help"}), kExitOk);
   EXPECT_EQ(Run({"help", "encode"}), kExitOk);
