@@ -23,8 +23,7 @@ struct BatchCall::PartCall {
 };
 
 BatchCall::BatchCall(v1::EncoderService::Stub* stub, std::shared_ptr<ModelCache> models,
-                     std::vector<TokenSequence> sequences, EncodeOptions options,
-                     std::chrono::system_clock::time_point deadline)
+                     std::vector<TokenSequence> sequences, EncodeOptions options, Deadline deadline)
     : stub_(stub),
       models_(std::move(models)),
       sequences_(std::move(sequences)),
@@ -58,7 +57,7 @@ void BatchCall::FetchModel() {
   }
   call->request.set_model(options_.model);
   call->request.set_model_version(options_.model_version);
-  call->context.set_deadline(deadline_);
+  call->context.set_deadline(ToGrpcTime(deadline_));
   stub_->async()->GetModel(
       &call->context, &call->request, &call->response,
       [self = shared_from_this()](grpc::Status status) { self->OnModel(status); });
@@ -139,7 +138,7 @@ void BatchCall::Send(PartCall* call) {
   if (!one_part_ && !options_.request_id.empty()) {
     call->request.set_request_id(absl::StrCat(options_.request_id, "/", call->part.first));
   }
-  call->context.set_deadline(deadline_);
+  call->context.set_deadline(ToGrpcTime(deadline_));
   stub_->async()->Encode(
       &call->context, &call->request, &call->response,
       [self = shared_from_this(), call](grpc::Status status) { self->OnReply(call, status); });

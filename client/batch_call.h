@@ -1,7 +1,6 @@
 #ifndef LONGWAVE_CLIENT_BATCH_CALL_H_
 #define LONGWAVE_CLIENT_BATCH_CALL_H_
 
-#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -12,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "client/deadline.h"
 #include "client/encode_result.h"
 #include "client/model_cache.h"
 #include "client/options.h"
@@ -32,8 +32,7 @@ class BatchCall : public std::enable_shared_from_this<BatchCall> {
  public:
   // `stub` and the ids that `sequences` view outlive the call's `done`.
   BatchCall(v1::EncoderService::Stub* stub, std::shared_ptr<ModelCache> models,
-            std::vector<TokenSequence> sequences, EncodeOptions options,
-            std::chrono::system_clock::time_point deadline);
+            std::vector<TokenSequence> sequences, EncodeOptions options, Deadline deadline);
   ~BatchCall();
 
   // To be called once. `done` runs once, on a thread of gRPC or on the caller's.
@@ -61,7 +60,7 @@ class BatchCall : public std::enable_shared_from_this<BatchCall> {
   const std::shared_ptr<ModelCache> models_;
   const std::vector<TokenSequence> sequences_;
   const EncodeOptions options_;
-  const std::chrono::system_clock::time_point deadline_;
+  const Deadline deadline_;
 
   std::mutex mutex_;  // guards all below
   EncodeCallback done_;

@@ -10,19 +10,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/api_key.h"
+#include "client/deadline.h"
 #include "client/request_builder.h"
 #include "client/service_config.h"
 #include "client/version.h"
 
 namespace longwave::client {
 namespace {
-
-using Deadline = std::chrono::system_clock::time_point;
-
-Deadline DeadlineAfter(absl::Duration timeout) {
-  if (timeout == absl::InfiniteDuration()) return Deadline::max();
-  return absl::ToChronoTime(absl::Now() + timeout);
-}
 
 grpc::ChannelArguments MakeArguments(const ClientOptions& options) {
   grpc::ChannelArguments arguments;
@@ -135,7 +129,7 @@ absl::StatusOr<v1::StreamDone> Client::EncodeStream(TokenSequence sequence,
 absl::StatusOr<v1::EstimateEncodeResponse> Client::Estimate(absl::Span<const uint32_t> lengths,
                                                             const EncodeOptions& options) {
   grpc::ClientContext context;
-  context.set_deadline(DeadlineAfter(options.timeout));
+  context.set_deadline(ToGrpcTime(DeadlineAfter(options.timeout)));
   v1::EstimateEncodeRequest request;
   request.set_model(options.model);
   request.set_model_version(options.model_version);

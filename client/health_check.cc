@@ -6,10 +6,9 @@
 namespace longwave::client {
 
 absl::StatusOr<HealthStatus> CheckHealth(const std::shared_ptr<grpc::Channel>& channel,
-                                         const std::string& service,
-                                         std::chrono::system_clock::time_point deadline) {
+                                         const std::string& service, Deadline deadline) {
   grpc::ClientContext context;
-  context.set_deadline(deadline);
+  context.set_deadline(ToGrpcTime(deadline));
   grpc::health::v1::HealthCheckRequest request;
   request.set_service(service);
   grpc::health::v1::HealthCheckResponse response;

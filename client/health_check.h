@@ -3,11 +3,11 @@
 
 #include <grpcpp/channel.h>
 
-#include <chrono>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "client/deadline.h"
 #include "grpc/health/v1/health.pb.h"
 
 namespace longwave::client {
@@ -18,8 +18,7 @@ using HealthStatus = grpc::health::v1::HealthCheckResponse::ServingStatus;
 // Asks grpc.health.v1.Health/Check about `service` (empty: the server as a whole). NOT_FOUND if the
 // server does not know the service.
 absl::StatusOr<HealthStatus> CheckHealth(const std::shared_ptr<grpc::Channel>& channel,
-                                         const std::string& service,
-                                         std::chrono::system_clock::time_point deadline);
+                                         const std::string& service, Deadline deadline);
 
 }  // namespace longwave::client
 

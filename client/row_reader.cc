@@ -34,8 +34,7 @@ absl::Duration WithJitter(absl::Duration delay) {
 }  // namespace
 
 RowReader::RowReader(std::shared_ptr<v1::EncoderService::Stub> stub,
-                     const StreamRetryOptions& retry,
-                     std::chrono::system_clock::time_point deadline,
+                     const StreamRetryOptions& retry, Deadline deadline,
                      std::function<void(double)> progress)
     : stub_(std::move(stub)), retry_(retry), deadline_(deadline), progress_(std::move(progress)) {}
 
@@ -47,8 +46,8 @@ RowReader::~RowReader() {
 
 absl::StatusOr<std::unique_ptr<RowReader>> RowReader::Open(
     std::shared_ptr<v1::EncoderService::Stub> stub, TokenSequence sequence,
-    const EncodeOptions& options, const StreamRetryOptions& retry,
-    std::chrono::system_clock::time_point deadline, std::function<void(double)> progress) {
+    const EncodeOptions& options, const StreamRetryOptions& retry, Deadline deadline,
+    std::function<void(double)> progress) {
   std::unique_ptr<RowReader> reader(
       new RowReader(std::move(stub), retry, deadline, std::move(progress)));
   const uint32_t length = static_cast<uint32_t>(sequence.size());
@@ -73,7 +72,7 @@ bool RowReader::StartAttempt() {
   std::lock_guard<std::mutex> lock(mutex_);
   if (cancelled_) return false;
   context_ = std::make_unique<grpc::ClientContext>();
-  context_->set_deadline(deadline_);
+  context_->set_deadline(ToGrpcTime(deadline_));
   return true;
 }
 
@@ -261,7 +260,7 @@ absl::Status RowReader::WaitToRetry(const absl::Status& status) {
   delay = WithJitter(std::min(delay, retry_.max_backoff));
   // A server that names a time has already spread its clients.
   delay = GetErrorInfo(status).retry_after.value_or(delay);
-  const auto until = absl::ToChronoTime(absl::Now() + delay);
+  const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(delay);
   if (until >= deadline_) return status;
   std::unique_lock<std::mutex> lock(mutex_);
   if (cancel_condition_.wait_until(lock, until, [this] { return cancelled_; })) {

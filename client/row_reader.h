@@ -1,7 +1,6 @@
 #ifndef LONGWAVE_CLIENT_ROW_READER_H_
 #define LONGWAVE_CLIENT_ROW_READER_H_
 
-#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -13,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "client/deadline.h"
 #include "client/options.h"
 #include "client/request_builder.h"
 #include "longwave/v1/encoder_service.grpc.pb.h"
@@ -48,8 +48,8 @@ class RowReader {
   // called from inside Next with the share of the computation done.
   static absl::StatusOr<std::unique_ptr<RowReader>> Open(
       std::shared_ptr<v1::EncoderService::Stub> stub, TokenSequence sequence,
-      const EncodeOptions& options, const StreamRetryOptions& retry,
-      std::chrono::system_clock::time_point deadline, std::function<void(double)> progress);
+      const EncodeOptions& options, const StreamRetryOptions& retry, Deadline deadline,
+      std::function<void(double)> progress);
   // Cancels what has not ended.
   ~RowReader();
   RowReader(const RowReader&) = delete;
@@ -71,7 +71,7 @@ class RowReader {
   using Stream = grpc::ClientReaderWriter<v1::EncodeStreamRequest, v1::EncodeStreamResponse>;
 
   RowReader(std::shared_ptr<v1::EncoderService::Stub> stub, const StreamRetryOptions& retry,
-            std::chrono::system_clock::time_point deadline, std::function<void(double)> progress);
+            Deadline deadline, std::function<void(double)> progress);
 
   absl::Status OpenUntilAccepted();
   absl::Status OpenOnce();
@@ -95,7 +95,7 @@ class RowReader {
 
   const std::shared_ptr<v1::EncoderService::Stub> stub_;
   const StreamRetryOptions retry_;
-  const std::chrono::system_clock::time_point deadline_;
+  const Deadline deadline_;
   const std::function<void(double)> progress_;
   v1::EncodeRequest request_;  // everything but ids
   PackedIds ids_;

@@ -1,9 +1,22 @@
 // longwave-fake-server: the whole server around FakeEncoder, for tests of what surrounds the model.
-// Environment variables script it, so that its flags stay those of the real one.
+// Environment variables script it, so that its flags stay those of the real one:
+//
+//   LONGWAVE_FAKE_BASE_SECONDS, _SECONDS_PER_TOKEN, _TOKENS_PER_SLICE, _POISON_ID
+//                               as the fields of FakeEncoderOptions
+//   LONGWAVE_FAKE_LOAD_SECONDS  how long loading takes
+//   LONGWAVE_FAKE_FINGERPRINT   of EncoderInfo, and of the weights' digest the end
+//   LONGWAVE_FAKE_FAULTS        KIND@begin:CALL or KIND@step:CALL, joined by commas, with KIND
+//                               out_of_memory, job_error, device_lost, non_finite or hang
+#include <algorithm>
 #include <cstdlib>
 #include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "model/api/fake_encoder.h"
 #include "server/serve.h"
 
@@ -17,6 +30,54 @@ double FromEnvironment(const char* name, double otherwise) {
   return value;
 }
 
+// "device_lost@step:5"
+absl::StatusOr<FakeFault> ParseFault(absl::string_view text) {
+  constexpr std::pair<absl::string_view, FakeFault::Kind> kKinds[] = {
+      {"out_of_memory", FakeFault::Kind::kOutOfMemory},
+      {"job_error", FakeFault::Kind::kJobError},
+      {"device_lost", FakeFault::Kind::kDeviceLost},
+      {"non_finite", FakeFault::Kind::kNonFiniteRow},
+      {"hang", FakeFault::Kind::kHang}};
+  const std::vector<absl::string_view> parts = absl::StrSplit(text, absl::ByAnyChar("@:"));
+  FakeFault fault;
+  bool known = parts.size() == 3 && (parts[1] == "begin" || parts[1] == "step") &&
+               absl::SimpleAtoi(parts[2], &fault.call);
+  if (known) {
+    fault.at = parts[1] == "begin" ? FakeFault::At::kBegin : FakeFault::At::kStep;
+    known = false;
+    for (const auto& [name, kind] : kKinds) {
+      if (name != parts[0]) continue;
+      fault.kind = kind;
+      known = true;
+    }
+  }
+  if (!known) {
+    return absl::InvalidArgumentError(absl::StrCat("LONGWAVE_FAKE_FAULTS: not a fault: ", text));
+  }
+  return fault;
+}
+
+absl::StatusOr<std::vector<FakeFault>> ScriptedFaults() {
+  std::vector<FakeFault> faults;
+  const char* text = std::getenv("LONGWAVE_FAKE_FAULTS");
+  for (absl::string_view part :
+       absl::StrSplit(text == nullptr ? "" : text, ',', absl::SkipEmpty())) {
+    const absl::StatusOr<FakeFault> fault = ParseFault(part);
+    if (!fault.ok()) return fault.status();
+    faults.push_back(*fault);
+  }
+  return faults;
+}
+
+// As two models that differ in nothing but name and weights.
+void SetFingerprint(EncoderInfo& info) {
+  const char* text = std::getenv("LONGWAVE_FAKE_FINGERPRINT");
+  if (text == nullptr) return;
+  info.fingerprint = text;
+  const size_t length = std::min(info.fingerprint.size(), info.weights_digest.size());
+  info.weights_digest.replace(info.weights_digest.size() - length, length, text, length);
+}
+
 FakeEncoderOptions ScriptedOptions() {
   FakeEncoderOptions options;
   // Sleeping leaves the processor to the server, as an accelerator would.
@@ -26,6 +87,7 @@ FakeEncoderOptions ScriptedOptions() {
   options.tokens_per_slice =
       static_cast<int64_t>(FromEnvironment("LONGWAVE_FAKE_TOKENS_PER_SLICE", 1024));
   options.poison_id = static_cast<int32_t>(FromEnvironment("LONGWAVE_FAKE_POISON_ID", -1));
+  SetFingerprint(options.info);
   return options;
 }
 
@@ -36,7 +98,12 @@ int Main(int argc, char** argv) {
   };
   source.load = [](const ModelOptions&, ServiceMetrics*,
                    Logger*) -> absl::StatusOr<std::unique_ptr<Encoder>> {
-    return std::make_unique<FakeEncoder>(ScriptedOptions());
+    FakeEncoderOptions options = ScriptedOptions();
+    auto faults = ScriptedFaults();
+    if (!faults.ok()) return faults.status();
+    options.faults = *std::move(faults);
+    std::this_thread::sleep_for(FromSeconds(FromEnvironment("LONGWAVE_FAKE_LOAD_SECONDS", 0)));
+    return std::make_unique<FakeEncoder>(std::move(options));
   };
   source.build_info = {{"version", "fake"}};
   return RunServerProgram(argc, argv, source);

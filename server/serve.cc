@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <optional>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -21,7 +22,10 @@ namespace longwave {
 namespace {
 
 // How often a serving process looks whether its device still answers.
-constexpr std::chrono::seconds kHealthInterval{1};
+constexpr std::chrono::milliseconds kHealthInterval{250};
+
+// How long the slice that is computed for nobody may take before the process leaves without it.
+constexpr std::chrono::seconds kLastSlice{3};
 
 void PrintError(absl::string_view message) {
   const std::string line = absl::StrCat("longwave-server: ", message, "\n");
@@ -69,7 +73,7 @@ class ServerProcess {
     if (absl::Status status = OpenPorts(); !status.ok()) return Fail(status);
     if (absl::Status status = StartServing(); !status.ok()) return Fail(status);
     const absl::Status health = AwaitEnd();
-    const bool clean = Drain() && health.ok();
+    const bool clean = Drain(health.ok()) && health.ok();
     LogStopped(clean);
     return clean ? kExitOk : kExitFailed;
   }
@@ -84,6 +88,12 @@ class ServerProcess {
     log_.Log(clean ? LogLevel::kInfo : LogLevel::kError, "stopped", {{"clean", clean}});
   }
 
+  // Ends the process without taking it apart.
+  [[noreturn]] void Leave(bool clean) {
+    LogStopped(clean);
+    std::_Exit(clean ? kExitOk : kExitFailed);
+  }
+
   // On the signal thread.
   void OnSignal(int count) {
     MutexLock lock(&mutex_);
@@ -91,8 +101,7 @@ class ServerProcess {
     if (drained_) return;
     if (!serving_) {
       // Nothing was accepted yet, and loading cannot be interrupted.
-      log_.Info("stopped", {{"clean", true}});
-      std::_Exit(kExitOk);
+      Leave(/*clean=*/true);
     }
     stop_ = true;
     changed_.NotifyAll();
@@ -107,7 +116,10 @@ class ServerProcess {
     auto rpc = RpcServer::Create(options_.port, options_.calls, longest_sequence_, &clock_,
                                  metrics_.get(), &log_);
     if (!rpc.ok()) return rpc.status();
-    rpc_ = *std::move(rpc);
+    {
+      MutexLock lock(&mutex_);  // a scrape may be under way
+      rpc_ = *std::move(rpc);
+    }
     log_.Info("listening", {{"address", options_.port.address},
                             {"port", rpc_->port()},
                             {"metrics_port", metrics_->port()}});
@@ -118,8 +130,13 @@ class ServerProcess {
     if (options_.port_file.empty()) return absl::OkStatus();
     // Renamed into place: whoever sees the file sees the whole number.
     const std::string temporary = absl::StrCat(options_.port_file, ".new");
-    std::ofstream(temporary) << rpc_->port() << "\n";
-    if (std::rename(temporary.c_str(), options_.port_file.c_str()) == 0) return absl::OkStatus();
+    std::ofstream file(temporary);
+    file << rpc_->port() << "\n";
+    file.close();  // a full disk shows here at the latest
+    if (!file.fail() && std::rename(temporary.c_str(), options_.port_file.c_str()) == 0) {
+      return absl::OkStatus();
+    }
+    std::remove(temporary.c_str());
     return absl::UnavailableError(absl::StrCat("--port_file: cannot write ", options_.port_file));
   }
 
@@ -161,6 +178,7 @@ class ServerProcess {
     MutexLock lock(&mutex_);
     GaugeSample sample;
     sample.log_dropped = log_.dropped();
+    sample.connections_refused = rpc_ == nullptr ? 0 : rpc_->refused_connections();
     sample.ready = serving_ && !stop_;
     sample.draining = stop_;
     if (scheduler_ == nullptr) return sample;
@@ -193,24 +211,26 @@ class ServerProcess {
     return absl::OkStatus();
   }
 
-  // Whether every accepted request was answered as it would have been without the signal.
-  bool Drain() {
+  // Whether every accepted request was answered as it would have been without the signal. Without
+  // a device there is nothing to wait for.
+  bool Drain(bool device_answers) {
     rpc_->SetNotReady();
-    log_.Info("draining", {{"delay_seconds", *options_.drain.delay_seconds},
-                           {"grace_seconds", options_.drain.grace_seconds}});
-    rpc_->Linger(clock_.Now() + FromSeconds(*options_.drain.delay_seconds));
-    const RpcServer::DrainOutcome outcome =
-        rpc_->Drain(clock_.Now() + FromSeconds(options_.drain.grace_seconds), [this] {
-          scheduler_->BeginDrain();
-          scheduler_->AwaitIdle(clock_.Now());
-        });
-    if (outcome.stuck) {
-      LogStopped(outcome.clean);
-      std::_Exit(outcome.clean ? kExitOk : kExitFailed);
-    }
-    // What is left belongs to callers who have gone.
+    const double delay = device_answers ? *options_.drain.delay_seconds : 0;
+    const double grace = device_answers ? options_.drain.grace_seconds : 0;
+    log_.Info("draining", {{"delay_seconds", delay}, {"grace_seconds", grace}});
+    rpc_->Linger(clock_.Now() + FromSeconds(delay));
+    const RpcServer::DrainOutcome outcome = rpc_->Drain(clock_.Now() + FromSeconds(grace), [this] {
+      scheduler_->BeginDrain();
+      scheduler_->AwaitIdle(clock_.Now());
+    });
+    if (outcome.stuck) Leave(outcome.clean);
+    // What is left belongs to callers who have gone. It ends with the slice under way, unless that
+    // hangs: then the executor cannot be joined.
     scheduler_->BeginDrain();
-    scheduler_->AwaitIdle(clock_.Now());
+    if (!scheduler_->AwaitIdle(clock_.Now()) && !scheduler_->AwaitIdle(clock_.Now() + kLastSlice)) {
+      log_.Error("executor_stuck");
+      Leave(/*clean=*/false);
+    }
     MutexLock lock(&mutex_);
     drained_ = true;
     return outcome.clean;
@@ -238,8 +258,14 @@ class ServerProcess {
 }  // namespace
 
 int Serve(const ServerOptions& options, int64_t longest_sequence, const EncoderSource& source) {
-  ServerProcess process(options, longest_sequence, source);
-  return process.Run();
+  try {
+    ServerProcess process(options, longest_sequence, source);
+    return process.Run();
+  } catch (const std::system_error& error) {
+    // The one thing in here that throws: a thread that the system does not give.
+    PrintError(absl::StrCat("cannot start: ", error.what()));
+    std::_Exit(kExitFailed);
+  }
 }
 
 int RunServerProgram(int argc, char** argv, const EncoderSource& source) {

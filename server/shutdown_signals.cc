@@ -19,6 +19,7 @@ ShutdownSignals::ShutdownSignals(std::function<void(int)> on_signal)
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGTERM);
   sigaddset(&signals_, SIGINT);
+  sigaddset(&signals_, SIGQUIT);  // else it would dump a core, and all calls with it
   sigaddset(&signals_, kStop);
   pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
   thread_ = std::thread([this] { Wait(); });

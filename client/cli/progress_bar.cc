@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kBarCells = 20;
 constexpr size_t kNameWidth = 24;
-constexpr absl::Duration kRedrawEvery = absl::Milliseconds(100);
+constexpr std::chrono::milliseconds kRedrawEvery{100};
 
 std::string Clock(absl::Duration duration) {
   const int64_t seconds = absl::ToInt64Seconds(duration);
@@ -62,7 +62,7 @@ ProgressBar::ProgressBar(std::FILE* stream, bool enabled)
 
 void ProgressBar::Start(const std::string& name) {
   state_ = {.name = name};
-  started_ = absl::Now();
+  started_ = std::chrono::steady_clock::now();
   Draw();
 }
 
@@ -85,10 +85,10 @@ void ProgressBar::Clear() {
 }
 
 void ProgressBar::Draw() {
-  const absl::Time now = absl::Now();
+  const auto now = std::chrono::steady_clock::now();
   if (!enabled_ || now - drawn_ < kRedrawEvery) return;
   drawn_ = now;
-  state_.elapsed = now - started_;
+  state_.elapsed = absl::FromChrono(now - started_);
   // One column stays free: some terminals break the line after the last.
   absl::FPrintF(stream_, "\r%s\x1b[K", RenderProgress(state_, TerminalWidth(stream_) - 1));
   std::fflush(stream_);

@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_CLIENT_CLI_PROGRESS_BAR_H_
 #define LONGWAVE_CLIENT_CLI_PROGRESS_BAR_H_
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -42,8 +43,8 @@ class ProgressBar {
   std::FILE* const stream_;
   const bool enabled_;
   ProgressState state_;
-  absl::Time started_;
-  absl::Time drawn_ = absl::InfinitePast();
+  std::chrono::steady_clock::time_point started_;
+  std::chrono::steady_clock::time_point drawn_{};
   bool visible_ = false;
 };
 

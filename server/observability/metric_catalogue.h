@@ -96,6 +96,10 @@ inline constexpr Metric kFftRows{
 inline constexpr Metric kLogDropped{"longwave_log_dropped_total",
                                     "Log lines lost because the log could not take them."};
 
+inline constexpr Metric kConnectionsRefused{
+    "longwave_connections_refused_total",
+    "Connections closed at once because descriptors were short."};
+
 inline constexpr Metric kProcessCpu{"process_cpu_seconds_total", "User and system CPU time."};
 inline constexpr Metric kProcessResident{"process_resident_memory_bytes", "Resident memory."};
 inline constexpr Metric kProcessVirtual{"process_virtual_memory_bytes", "Virtual memory."};

@@ -28,6 +28,7 @@ class SampledGauges final : public prometheus::Collectable {
         GaugeFamily(catalogue::kReady, sample.ready ? 1 : 0),
         GaugeFamily(catalogue::kDraining, sample.draining ? 1 : 0),
         CounterFamily(catalogue::kLogDropped, sample.log_dropped),
+        CounterFamily(catalogue::kConnectionsRefused, sample.connections_refused),
         CounterFamily(catalogue::kFftGuard, "precision", catalogue::kGuardPrecisions,
                       {sample.fft_fp32_heads, sample.fft_fp64_heads, sample.fft_tiles_heads}),
         CounterFamily(catalogue::kFftRows, sample.fft_recomputed_rows),

@@ -69,11 +69,12 @@ absl::Status CheckAddress(const std::string& address) {
   return problem("host is not a numeric address (127.0.0.1, 0.0.0.0, [::1], ...)");
 }
 
-// Two threads: one scrape and one person; a third connection waits. Connections that say nothing
-// are closed after five seconds, so that neither thread can be held.
+// Two threads: one scrape and one person; further connections wait, eight as open descriptors and
+// the rest in the kernel. Connections that say or take nothing are closed after five seconds, so
+// that neither thread can be held.
 std::vector<std::string> HttpOptions(const std::string& address) {
-  return {"listening_ports",    address, "num_threads",       "2",
-          "request_timeout_ms", "5000",  "enable_keep_alive", "no"};
+  return {"listening_ports",   address, "num_threads",      "2", "request_timeout_ms", "5000",
+          "enable_keep_alive", "no",    "connection_queue", "8"};
 }
 
 class PrometheusMetrics final : public ServiceMetrics {

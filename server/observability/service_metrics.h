@@ -42,7 +42,8 @@ struct GaugeSample {
   double expected_wait_seconds = 0;
   bool ready = false;
   bool draining = false;
-  int64_t log_dropped = 0;  // Logger::dropped()
+  int64_t log_dropped = 0;          // Logger::dropped()
+  int64_t connections_refused = 0;  // Listener::refused()
   // Encoder::FftGuard(): heads of fp32, fp64 and tiles, rows computed once more.
   int64_t fft_fp32_heads = 0;
   int64_t fft_fp64_heads = 0;

@@ -14,6 +14,14 @@ std::optional<Nanoseconds> TimeLeft(gpr_timespec deadline) {
   return std::chrono::seconds(seconds) + Nanoseconds(span.tv_nsec);
 }
 
+gpr_timespec ToGrpcTime(Instant when) {
+  if (when == kNever) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+  // On Linux both are CLOCK_MONOTONIC.
+  gpr_timespec time = gpr_time_from_nanos(when.time_since_epoch().count(), GPR_TIMESPAN);
+  time.clock_type = GPR_CLOCK_MONOTONIC;
+  return time;
+}
+
 Instant EffectiveDeadline(std::optional<Nanoseconds> left, Nanoseconds cap, Instant now) {
   return now + std::min(left.value_or(cap), cap);
 }

@@ -13,6 +13,9 @@ namespace longwave {
 // whatever the caller sent.
 std::optional<Nanoseconds> TimeLeft(gpr_timespec deadline);
 
+// The same instant for gRPC's timers, on the clock that nobody sets.
+gpr_timespec ToGrpcTime(Instant when);
+
 // When a call must have ended: after the time left, but after `cap` at the latest.
 Instant EffectiveDeadline(std::optional<Nanoseconds> left, Nanoseconds cap, Instant now);
 

@@ -282,11 +282,9 @@ void EncodeStreamReactor::Do(Decided decided) {
 void EncodeStreamReactor::Arm(Instant when) {
   if (finished_ || when >= armed_for_) return;
   armed_for_ = when;
-  const auto delay = std::chrono::duration_cast<std::chrono::system_clock::duration>(
-      std::max(when - core_->clock().Now(), Instant::duration(0)));
   // A new alarm each time: one that is ringing cannot be set again. The old one is cancelled.
   alarm_ = std::make_unique<grpc::Alarm>();
-  alarm_->Set(std::chrono::system_clock::now() + delay, [weak = weak_from_this()](bool rang) {
+  alarm_->Set(ToGrpcTime(when), [weak = weak_from_this()](bool rang) {
     if (!rang) return;
     if (const auto stream = weak.lock()) stream->OnTimer();
   });

@@ -2,15 +2,15 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/impl/server_builder_option.h>
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server_builder.h>
 
 #include <algorithm>
 #include <chrono>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/rpc/deadline.h"
 
 namespace longwave {
 namespace {
@@ -103,7 +103,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const PortOptions& 
   quota.SetMaxThreads(kMaxSyncThreads);
   builder.SetResourceQuota(quota);
   builder.SetOption(std::make_unique<ReflectionOption>(port.reflection));
-  builder.AddListeningPort(port.address, grpc::InsecureServerCredentials(), &result->port_);
+  absl::Status listening = result->Listen(port.address, grpc::InsecureServerCredentials(), builder);
+  if (!listening.ok()) return listening;
   builder.RegisterService(&result->service_);
   builder.RegisterService(&result->health_);
   result->server_ = builder.BuildAndStart();
@@ -111,15 +112,42 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const PortOptions& 
     return absl::UnavailableError(
         absl::StrCat("--address: cannot listen on ", port.address, " (in use, or not an address)"));
   }
+  result->StartAccepting();
   return result;
 }
 
+absl::Status RpcServer::Listen(const std::string& address,
+                               const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                               grpc::ServerBuilder& builder) {
+  if (absl::StartsWith(address, "unix:")) {
+    builder.AddListeningPort(address, credentials, &port_);
+    return absl::OkStatus();
+  }
+  auto listener = Listener::Open(address, core_.log());
+  if (!listener.ok()) return listener.status();
+  listener_ = *std::move(listener);
+  port_ = listener_->port();
+  using Type = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  acceptor_ = builder.experimental().AddExternalConnectionAcceptor(Type::FROM_FD, credentials);
+  return absl::OkStatus();
+}
+
+void RpcServer::StartAccepting() {
+  if (listener_ == nullptr) return;
+  listener_->Start([this](OwnedFd fd) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = fd.Release();
+    acceptor_->HandleNewConnection(&connection);
+  });
+}
+
 RpcServer::~RpcServer() {
+  StopAccepting();
   if (server_ != nullptr && !shutdown_thread_.joinable()) {
     health_.EndWatches();
     core_.BeginDrain();
     core_.Abort();
-    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Shutdown(ToGrpcTime(std::chrono::steady_clock::now()));
   }
   if (shutdown_thread_.joinable()) shutdown_thread_.join();
 }
@@ -142,12 +170,10 @@ RpcServer::DrainOutcome RpcServer::Drain(Instant deadline, const std::function<v
   health_.EndWatches();
   core_.BeginDrain();
   AwaitQuiet();
-  const auto left = std::max(deadline - core_.clock().Now(), Instant::duration(0));
-  const auto cut_off = std::chrono::system_clock::now() +
-                       std::chrono::duration_cast<std::chrono::system_clock::duration>(left) +
-                       kLastWords;
+  StopAccepting();
+  const Instant cut_off = std::max(deadline, core_.clock().Now()) + kLastWords;
   shutdown_thread_ = std::thread([this, cut_off] {
-    server_->Shutdown(cut_off);
+    server_->Shutdown(ToGrpcTime(cut_off));
     MutexLock lock(&mutex_);
     shut_down_ = true;
     changed_.NotifyAll();
@@ -157,17 +183,22 @@ RpcServer::DrainOutcome RpcServer::Drain(Instant deadline, const std::function<v
   outcome.clean = core_.open_requests() == 0;
   end_rest();
   core_.Abort();
-  MutexLock lock(&mutex_);
-  const bool hurried = hurried_;
-  const Instant patience = std::chrono::steady_clock::now() + kHurriedLastWords;
-  while (!shut_down_ && !outcome.stuck) {
-    if (!hurried) {
-      changed_.Wait(&mutex_);
-    } else if (!changed_.WaitUntil(&mutex_, patience)) {
-      outcome.stuck = true;
-    }
-  }
+  outcome.stuck = !AwaitLastWords();
   return outcome;
+}
+
+bool RpcServer::AwaitLastWords() {
+  // The calls are cancelled after kLastWords; what is not gone twice as long after is stuck.
+  Instant patience = std::chrono::steady_clock::now() + 2 * kLastWords;
+  bool told = false;
+  MutexLock lock(&mutex_);
+  while (!shut_down_) {
+    if (hurried_ && !std::exchange(told, true)) {
+      patience = std::min(patience, std::chrono::steady_clock::now() + kHurriedLastWords);
+    }
+    if (!changed_.WaitUntil(&mutex_, patience)) return shut_down_;
+  }
+  return true;
 }
 
 void RpcServer::AwaitQuiet() {

@@ -1,7 +1,9 @@
 #ifndef LONGWAVE_SERVER_RPC_RPC_SERVER_H_
 #define LONGWAVE_SERVER_RPC_RPC_SERVER_H_
 
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 
 #include <cstdint>
 #include <functional>
@@ -13,6 +15,7 @@
 #include "model/base/mutex.h"
 #include "server/rpc/encoder_service.h"
 #include "server/rpc/health_service.h"
+#include "server/rpc/listener.h"
 #include "server/rpc/rpc_options.h"
 #include "server/rpc/service_core.h"
 
@@ -33,6 +36,8 @@ class RpcServer {
   ~RpcServer();
 
   int port() const { return port_; }
+  // Connections that were closed at once because descriptors were short.
+  int64_t refused_connections() const { return listener_ == nullptr ? 0 : listener_->refused(); }
   // SERVING. The backend outlives the server.
   void Serve(Backend backend);
   // Readiness only: NOT_SERVING, while calls are still taken (drain, first part).
@@ -42,9 +47,8 @@ class RpcServer {
   void Linger(Instant until) { AwaitShutdown(until); }
 
   struct DrainOutcome {
-    bool clean = true;  // every call ended by itself in time
-    bool stuck =
-        false;  // Hurry was called and a peer would not leave: exit without destroying this
+    bool clean = true;   // every call ended by itself in time
+    bool stuck = false;  // a call would not end: exit without destroying this
   };
   // Takes no further calls and lets those in flight finish. At `deadline`, or when hurried,
   // `end_rest` must give everything that the scheduler still holds a status; what does not end then
@@ -55,14 +59,26 @@ class RpcServer {
 
  private:
   RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetrics* metrics, Logger* log);
+  // Opens `address` within `builder`.
+  absl::Status Listen(const std::string& address,
+                      const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                      grpc::ServerBuilder& builder);
+  void StartAccepting();
+  void StopAccepting() {
+    if (listener_ != nullptr) listener_->Stop();
+  }
   // Waits until clients have noticed that calls are refused.
   void AwaitQuiet();
+  // After the last status: whether all calls ended soon.
+  bool AwaitLastWords();
   // Whether all calls ended before `deadline` and before Hurry.
   bool AwaitShutdown(Instant deadline);
 
   ServiceCore core_;
   EncoderServiceImpl service_;
   HealthService health_;
+  std::unique_ptr<Listener> listener_;  // null: a unix socket, which gRPC opens
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 

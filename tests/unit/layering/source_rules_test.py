@@ -39,6 +39,19 @@ class SourceRules(unittest.TestCase):
             found = UNFINISHED.search(text)
             self.assertIsNone(found, f"{path}: {found and found.group()}")
 
+    def test_timers_use_the_clock_that_nobody_sets(self):
+        wall = re.compile(
+            r"system_clock|absl::Now\(|gettimeofday|CLOCK_REALTIME|[^\w.>]time\((nullptr|NULL|0)\)"
+        )
+        # The time stamp of a log line, and what may be compared with dates from outside.
+        may = {"server/observability/log.h", "server/observability/log.cc"}
+        for path, text in files({".h", ".cc"}):
+            name = path.relative_to(ROOT).as_posix()
+            if name.split("/")[0] not in ("client", "model", "server") or name in may:
+                continue
+            found = wall.search(text)
+            self.assertIsNone(found, f"{path}: {found and found.group()}")
+
     def test_no_using_namespace_outside_tests(self):
         for path, text in files({".h", ".cc"}):
             if "tests" not in path.relative_to(ROOT).parts:

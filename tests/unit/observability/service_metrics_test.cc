@@ -297,6 +297,7 @@ TEST(ServiceMetricsTest, GaugesAreReadAtEachScrapeAndNotAfterTheSamplerIsTaken) 
                      .ready = true,
                      .draining = true,
                      .log_dropped = 7,
+                     .connections_refused = 12,
                      .fft_fp32_heads = 8,
                      .fft_fp64_heads = 9,
                      .fft_tiles_heads = 10,
@@ -317,6 +318,7 @@ TEST(ServiceMetricsTest, GaugesAreReadAtEachScrapeAndNotAfterTheSamplerIsTaken) 
   EXPECT_EQ(scrape.Value("longwave_ready"), 1);
   EXPECT_EQ(scrape.Value("longwave_draining"), 1);
   EXPECT_EQ(scrape.Value("longwave_log_dropped_total"), 7);
+  EXPECT_EQ(scrape.Value("longwave_connections_refused_total"), 12);
   EXPECT_EQ(scrape.Value("longwave_fft_guard_total{precision=\"fp32\"}"), 8);
   EXPECT_EQ(scrape.Value("longwave_fft_guard_total{precision=\"fp64\"}"), 9);
   EXPECT_EQ(scrape.Value("longwave_fft_guard_total{precision=\"tiles\"}"), 10);
