@@ -144,18 +144,18 @@ class ServerProcess {
     const Instant start = clock_.Now();
     auto encoder = source_.load(options_.model, metrics_.get(), &log_);
     if (!encoder.ok()) return encoder.status();
-    encoder_ = *std::move(encoder);
+    model_ = std::make_shared<ServedModel>(*std::move(encoder));
     observer_.emplace(metrics_.get(), options_.scheduler);
-    auto scheduler = Scheduler::Create(options_.scheduler, encoder_.get(), &clock_, &*observer_);
+    auto scheduler = Scheduler::Create(options_.scheduler, &clock_, &*observer_);
     if (!scheduler.ok()) return scheduler.status();
     PublishInfo();
     {
       MutexLock lock(&mutex_);
       scheduler_ = *std::move(scheduler);
       serving_ = true;
-      rpc_->Serve({.encoder = encoder_.get(), .scheduler = scheduler_.get()});
+      rpc_->Serve({.model = model_, .scheduler = scheduler_.get()});
     }
-    const EncoderInfo& info = encoder_->Info();
+    const EncoderInfo& info = model_->encoder->Info();
     log_.Info("serving", {{"model", info.model},
                           {"version", info.version},
                           {"device", info.device},
@@ -165,7 +165,7 @@ class ServerProcess {
   }
 
   void PublishInfo() {
-    const EncoderInfo& info = encoder_->Info();
+    const EncoderInfo& info = model_->encoder->Info();
     metrics_->SetInfo({{"model", info.model},
                        {"version", info.version},
                        {"weights_sha256", info.weights_digest.substr(0, 12)},
@@ -189,7 +189,7 @@ class ServerProcess {
     sample.paused_jobs = view.paused_jobs;
     sample.resident_bytes = view.resident_bytes;
     sample.expected_wait_seconds = ExpectedWaitSeconds(view);
-    const FftGuardCounts guard = encoder_->FftGuard();
+    const FftGuardCounts guard = model_->encoder->FftGuard();
     sample.fft_fp32_heads = guard.fp32_heads;
     sample.fft_fp64_heads = guard.fp64_heads;
     sample.fft_tiles_heads = guard.tiles_heads;
@@ -201,7 +201,7 @@ class ServerProcess {
   absl::Status AwaitEnd() {
     MutexLock lock(&mutex_);
     while (!stop_) {
-      if (absl::Status health = encoder_->Health(); !health.ok()) {
+      if (absl::Status health = model_->encoder->Health(); !health.ok()) {
         log_.Error("device_lost", {{"message", health.message()}});
         stop_ = true;
         return health;
@@ -249,7 +249,7 @@ class ServerProcess {
   bool drained_ ABSL_GUARDED_BY(mutex_) = false;  // a further signal has nothing to hurry
   ShutdownSignals signals_;
   std::unique_ptr<ServiceMetrics> metrics_;
-  std::unique_ptr<Encoder> encoder_;
+  std::shared_ptr<ServedModel> model_;
   std::optional<MetricsObserver> observer_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<RpcServer> rpc_;

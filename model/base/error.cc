@@ -40,10 +40,14 @@ constexpr std::array kReasons = {
               Code::kFailedPrecondition},
     ReasonRow{ErrorReason::kRouteNotExact, "ROUTE_NOT_EXACT", Code::kFailedPrecondition},
     ReasonRow{ErrorReason::kNotImplemented, "NOT_IMPLEMENTED", Code::kUnimplemented},
+    ReasonRow{ErrorReason::kUnauthenticated, "UNAUTHENTICATED", Code::kUnauthenticated},
+    ReasonRow{ErrorReason::kPermissionDenied, "PERMISSION_DENIED", Code::kPermissionDenied},
+    ReasonRow{ErrorReason::kExceedsGrace, "EXCEEDS_GRACE", Code::kFailedPrecondition},
     ReasonRow{ErrorReason::kDeadlineExpired, "DEADLINE_EXPIRED", Code::kDeadlineExceeded},
     ReasonRow{ErrorReason::kDeadlineUnmeetable, "DEADLINE_UNMEETABLE", Code::kResourceExhausted},
     ReasonRow{ErrorReason::kQueueFull, "QUEUE_FULL", Code::kResourceExhausted},
     ReasonRow{ErrorReason::kMemoryFull, "MEMORY_FULL", Code::kResourceExhausted},
+    ReasonRow{ErrorReason::kQuotaExceeded, "QUOTA_EXCEEDED", Code::kResourceExhausted},
     ReasonRow{ErrorReason::kDraining, "DRAINING", Code::kUnavailable},
     ReasonRow{ErrorReason::kLoading, "LOADING", Code::kUnavailable},
     ReasonRow{ErrorReason::kCancelled, "CANCELLED", Code::kCancelled},
@@ -96,6 +100,10 @@ ErrorReason ReasonOfCode(absl::StatusCode code) {
       return ErrorReason::kDeviceLost;
     case Code::kCancelled:
       return ErrorReason::kCancelled;
+    case Code::kUnauthenticated:
+      return ErrorReason::kUnauthenticated;
+    case Code::kPermissionDenied:
+      return ErrorReason::kPermissionDenied;
     default:
       return ErrorReason::kInternal;
   }

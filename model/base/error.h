@@ -34,10 +34,14 @@ enum class ErrorReason {
   kRouteOverrideDisabled,  // route_override without --allow_route_override
   kRouteNotExact,          // the asked-for route is not exact for the model's bias or too costly
   kNotImplemented,         // in the API, not in this server yet
+  kUnauthenticated,        // no credential, or one that nobody has
+  kPermissionDenied,       // a credential without the right
+  kExceedsGrace,           // a job predicted to outlast a shutdown's grace
   kDeadlineExpired,        // the deadline had passed
   kDeadlineUnmeetable,     // the deadline would pass before the predicted end
   kQueueFull,              // the queue's bound is reached
   kMemoryFull,             // the memory budget is reached
+  kQuotaExceeded,          // the tenant has used up its share of compute time
   kDraining,               // the server is shutting down
   kLoading,                // the model is not ready
   kCancelled,              // the caller left

@@ -8,7 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "model/api/encoder.h"
-#include "server/scheduling/scheduler.h"
+#include "server/admission/request_terms.h"
 
 // A request as plain C++, the form between decoding (rpc) and validation (admission).
 namespace longwave {

@@ -13,6 +13,8 @@ constexpr std::array kServedCodes = {
     Code::kNotFound,
     Code::kResourceExhausted,
     Code::kFailedPrecondition,
+    Code::kUnauthenticated,
+    Code::kPermissionDenied,
     Code::kUnimplemented,
     Code::kInternal,
     Code::kUnavailable,
@@ -36,6 +38,7 @@ CodeClass ClassOf(ErrorReason reason) {
     case ErrorReason::kDeadlineUnmeetable:
     case ErrorReason::kQueueFull:
     case ErrorReason::kMemoryFull:
+    case ErrorReason::kQuotaExceeded:
     case ErrorReason::kDraining:
     case ErrorReason::kLoading:
       return CodeClass::kShed;
@@ -59,6 +62,8 @@ bool IsInvalid(ErrorReason reason) {
     case Code::kInvalidArgument:
     case Code::kNotFound:
     case Code::kFailedPrecondition:
+    case Code::kUnauthenticated:
+    case Code::kPermissionDenied:
     case Code::kUnimplemented:
       return true;
     default:
@@ -84,6 +89,10 @@ const char* CodeName(absl::StatusCode code) {
       return "RESOURCE_EXHAUSTED";
     case Code::kFailedPrecondition:
       return "FAILED_PRECONDITION";
+    case Code::kUnauthenticated:
+      return "UNAUTHENTICATED";
+    case Code::kPermissionDenied:
+      return "PERMISSION_DENIED";
     case Code::kUnimplemented:
       return "UNIMPLEMENTED";
     case Code::kInternal:

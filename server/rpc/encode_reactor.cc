@@ -80,7 +80,7 @@ absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
     recorder_.trace().decoded = recorder_.Now();
   }
   absl::StatusOr<ValidatedRequest> valid =
-      ValidateEncodeRequest(ToRequestData(message), *backend_.encoder, core_->options().limits);
+      ValidateEncodeRequest(ToRequestData(message), backend_.encoder(), core_->options().limits);
   if (!valid.ok()) return valid.status();
   message.Clear();  // the ids are in `valid` now
   Prepare(*valid);
@@ -107,7 +107,8 @@ absl::Status EncodeReactor::Submit(ValidatedRequest request) {
   int64_t first_row = 0;
   for (size_t s = 0; s < request.sequences.size(); ++s) {
     ValidatedSequence& sequence = request.sequences[s];
-    tasks.push_back({.token_ids = std::move(sequence.token_ids),
+    tasks.push_back({.model = backend_.model,
+                     .token_ids = std::move(sequence.token_ids),
                      .output = std::move(sequence.output),
                      .route = request.route,
                      .consumer = std::make_shared<Consumer>(self_, s, first_row)});
@@ -118,8 +119,8 @@ absl::Status EncodeReactor::Submit(ValidatedRequest request) {
     MutexLock lock(&mutex_);
     recorder_.Admitted(recorder_.Now());
   }
-  absl::StatusOr<Scheduler::Ticket> ticket =
-      backend_.scheduler->Submit(std::move(tasks), request.priority, deadline_);
+  absl::StatusOr<Scheduler::Ticket> ticket = backend_.scheduler->Submit(
+      std::move(tasks), {.priority = request.priority, .deadline = deadline_});
   absl::Status error;
   {
     MutexLock lock(&mutex_);
@@ -177,7 +178,7 @@ void EncodeReactor::Reply() {
 }
 
 void EncodeReactor::WriteResponse() {
-  const EncoderInfo& info = backend_.encoder->Info();
+  const EncoderInfo& info = backend_.encoder().Info();
   v1::EncodeResponse response;
   response.set_model(info.model);
   response.set_model_version(info.version);

@@ -162,10 +162,11 @@ void EncodeStreamReactor::AddFailed(uint64_t id, absl::Status error) {
 
 void EncodeStreamReactor::Submit(const TagPtr& tag, std::vector<SequenceTask> tasks) {
   for (size_t s = 0; s < tasks.size(); ++s) {
+    tasks[s].model = backend_.model;
     tasks[s].consumer = std::make_shared<Consumer>(shared_from_this(), tag, s);
   }
-  absl::StatusOr<Scheduler::Ticket> ticket =
-      backend_.scheduler->Submit(std::move(tasks), tag->priority(), tag->deadline());
+  absl::StatusOr<Scheduler::Ticket> ticket = backend_.scheduler->Submit(
+      std::move(tasks), {.priority = tag->priority(), .deadline = tag->deadline()});
   Decided decided;
   {
     MutexLock lock(&mutex_);

@@ -246,7 +246,7 @@ bool EncodeStreamReactor::TakeNextMessage() {
   for (size_t tried = 0; tried < tags_.size(); ++tried, ++next) {
     if (next == tags_.end()) next = tags_.begin();
     const TagPtr tag = next->second;
-    std::optional<v1::EncodeStreamResponse> message = tag->NextMessage(backend_.encoder->Info());
+    std::optional<v1::EncodeStreamResponse> message = tag->NextMessage(backend_.encoder().Info());
     if (!message.has_value()) continue;
     const grpc::Slice slice = SerializeMessage(*message);
     out_ = grpc::ByteBuffer(&slice, 1);

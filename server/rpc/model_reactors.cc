@@ -11,12 +11,12 @@
 #include "model/base/error.h"
 #include "server/admission/validator.h"
 #include "server/observability/safe_text.h"
-#include "server/rpc/expected_wait.h"
 #include "server/rpc/message_io.h"
 #include "server/rpc/proto_convert.h"
 #include "server/rpc/request_decoder.h"
 #include "server/rpc/request_recorder.h"
 #include "server/rpc/row_packer.h"
+#include "server/rpc/shapes.h"
 #include "server/rpc/status_details.h"
 
 namespace longwave {
@@ -103,49 +103,35 @@ v1::Model MakeModel(const EncoderInfo& info, const RequestLimits& limits) {
   return model;
 }
 
-// Sums what the encoder predicts for each sequence; the peak is that of the largest, since the
-// scheduler bounds what runs at once.
-void AddPredictions(const ValidatedRequest& request, const Encoder& encoder,
-                    v1::EstimateEncodeResponse& response) {
-  double seconds = 0;
-  int64_t peak_bytes = 0;
-  int64_t slices = 0;
-  for (const ValidatedSequence& sequence : request.sequences) {
-    const CostPrediction cost =
-        encoder.Predict(sequence.tokens_used, sequence.output, request.route);
-    seconds += cost.seconds;
-    peak_bytes = std::max(peak_bytes, cost.peak_bytes);
-    slices += cost.slices;
-    const v1::Route route = ToProtoRoute(cost.route);
-    const auto& routes = response.routes();
-    if (std::find(routes.begin(), routes.end(), route) == routes.end()) response.add_routes(route);
-  }
-  response.set_tokens(static_cast<uint64_t>(request.total_tokens));
-  response.set_predicted_seconds(seconds);
-  response.set_peak_bytes(static_cast<uint64_t>(peak_bytes));
-  response.set_slices(static_cast<uint64_t>(slices));
-}
-
 // Whether Encode would take it now. What no RPC would take was refused before.
-void SetAdmissible(const ValidatedRequest& request, const RequestLimits& limits,
-                   v1::EstimateEncodeResponse& response) {
+absl::Status UnaryVerdict(const ValidatedRequest& request, const RequestLimits& limits,
+                          absl::Status verdict) {
   const int64_t reply_bytes = request.total_rows * PackedRowBytes(request.dtype, request.row_dim);
   const bool fits = reply_bytes <= limits.max_unary_reply_bytes &&
                     request.total_tokens <= limits.max_request_tokens;
-  response.set_admissible(fits);
-  if (!fits) response.set_reason(std::string(ErrorReasonName(ErrorReason::kRequestTooLarge)));
+  return fits ? verdict : MakeError(ErrorReason::kRequestTooLarge, "EncodeStream would take it");
 }
 
 absl::StatusOr<v1::EstimateEncodeResponse> Estimate(const v1::EstimateEncodeRequest& request,
                                                     const Backend& backend,
                                                     const RequestLimits& limits) {
   absl::StatusOr<ValidatedRequest> valid =
-      ValidateStreamOpen(ToRequestData(request), *backend.encoder, limits);
+      ValidateStreamOpen(ToRequestData(request), backend.encoder(), limits);
   if (!valid.ok()) return valid.status();
+  const Forecast forecast =
+      backend.scheduler->Foresee(*backend.model, Shapes(*valid), {.priority = valid->priority});
   v1::EstimateEncodeResponse response;
-  AddPredictions(*valid, *backend.encoder, response);
-  SetAdmissible(*valid, limits, response);
-  response.set_expected_wait_seconds(ExpectedWaitSeconds(backend.scheduler->View()));
+  response.set_tokens(static_cast<uint64_t>(valid->total_tokens));
+  response.set_predicted_seconds(forecast.seconds);
+  response.set_expected_wait_seconds(forecast.wait_seconds);
+  response.set_peak_bytes(static_cast<uint64_t>(forecast.peak_bytes));
+  response.set_slices(static_cast<uint64_t>(forecast.slices));
+  for (const Route route : forecast.routes) response.add_routes(ToProtoRoute(route));
+  const absl::Status verdict = UnaryVerdict(*valid, limits, forecast.verdict);
+  response.set_admissible(verdict.ok());
+  if (!verdict.ok()) {
+    response.set_reason(std::string(ErrorReasonName(GetErrorDetails(verdict).reason)));
+  }
   return response;
 }
 
@@ -163,7 +149,7 @@ absl::Status CheckModelName(const std::string& name, const std::string& version,
 
 absl::StatusOr<v1::GetModelResponse> GetModel(const v1::GetModelRequest& request,
                                               const Backend& backend, const RequestLimits& limits) {
-  const EncoderInfo& info = backend.encoder->Info();
+  const EncoderInfo& info = backend.encoder().Info();
   absl::Status known = CheckModelName(request.model(), request.model_version(), info);
   if (!known.ok()) return known;
   v1::GetModelResponse response;
@@ -179,7 +165,7 @@ absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& r
                      "there is one page, so no token was given out");
   }
   v1::ListModelsResponse response;
-  *response.add_models() = MakeModel(backend.encoder->Info(), limits);
+  *response.add_models() = MakeModel(backend.encoder().Info(), limits);
   return response;
 }
 

@@ -153,7 +153,7 @@ RpcServer::~RpcServer() {
 }
 
 void RpcServer::Serve(Backend backend) {
-  core_.Serve(backend);
+  core_.Serve(std::move(backend));
   health_.SetServing(kHealthStartup, true);
   health_.SetServing(kHealthEncoder, true);
   health_.SetServing(kHealthServer, true);

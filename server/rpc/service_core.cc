@@ -12,7 +12,7 @@ ServiceCore::ServiceCore(CallOptions options, const Clock* clock, ServiceMetrics
 
 void ServiceCore::Serve(Backend backend) {
   MutexLock lock(&mutex_);
-  backend_ = backend;
+  backend_ = std::move(backend);
   if (state_ == State::kLoading) state_ = State::kServing;
 }
 
@@ -47,7 +47,7 @@ absl::StatusOr<Backend> ServiceCore::Enter() {
     }
     backend = backend_;
   }
-  if (absl::Status health = backend.encoder->Health(); !health.ok()) return health;
+  if (absl::Status health = backend.encoder().Health(); !health.ok()) return health;
   return backend;
 }
 

@@ -17,10 +17,12 @@
 
 namespace longwave {
 
-// The encoder in service and the scheduler in front of it.
+// The model in service and the scheduler in front of it. Each call keeps the one it began with.
 struct Backend {
-  Encoder* encoder = nullptr;
+  std::shared_ptr<ServedModel> model;
   Scheduler* scheduler = nullptr;
+
+  Encoder& encoder() const { return *model->encoder; }
 };
 
 // A call that lives until it is told to end: a stream.
@@ -41,7 +43,7 @@ class ServiceCore {
   // `clock` and, if not null, `metrics` and `log` outlive the core.
   ServiceCore(CallOptions options, const Clock* clock, ServiceMetrics* metrics, Logger* log);
 
-  // From loading to serving. The backend outlives the core's last call.
+  // From loading to serving. The scheduler outlives the core's last call.
   void Serve(Backend backend);
   // To draining: no request is let in any more; listeners are told.
   void BeginDrain();

@@ -58,12 +58,12 @@ absl::Status StreamTag::Open(const v1::StreamOpen& open, const Backend& backend,
     return MakeError(ErrorReason::kDeadlineExpired, "the deadline had passed");
   }
   absl::StatusOr<ValidatedRequest> valid =
-      ValidateStreamOpen(ToRequestData(open.request()), *backend.encoder, core_->options().limits);
+      ValidateStreamOpen(ToRequestData(open.request()), backend.encoder(), core_->options().limits);
   if (!valid.ok()) return valid.status();
   request_ = *std::move(valid);
   wants_progress_ = open.progress();
   if (absl::Status status = CheckStreamFields(open); !status.ok()) return status;
-  PrepareSequences(open.request(), backend.encoder->Info());
+  PrepareSequences(open.request(), backend.encoder().Info());
   accepted_ = MakeAccepted(backend);
   return absl::OkStatus();
 }
@@ -124,15 +124,14 @@ void StreamTag::PrepareSequences(const v1::EncodeRequest& request, const Encoder
 v1::StreamAccepted StreamTag::MakeAccepted(const Backend& backend) const {
   double seconds = 0;
   for (size_t s = 0; s < summaries_.size(); ++s) {
-    seconds +=
-        backend.encoder
-            ->Predict(summaries_[s].tokens_used, request_.sequences[s].output, request_.route)
-            .seconds;
+    seconds += backend.encoder()
+                   .Predict(summaries_[s].tokens_used, request_.sequences[s].output, request_.route)
+                   .seconds;
   }
   v1::StreamAccepted accepted;
   accepted.set_predicted_seconds(seconds);
   accepted.set_chunk_bytes(static_cast<uint32_t>(chunk_bytes_));
-  accepted.set_fingerprint(backend.encoder->Info().fingerprint);
+  accepted.set_fingerprint(backend.encoder().Info().fingerprint);
   accepted.set_total_rows(static_cast<uint64_t>(request_.total_rows));
   accepted.set_dim(static_cast<uint32_t>(request_.row_dim));
   return accepted;

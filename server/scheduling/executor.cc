@@ -1,6 +1,7 @@
 #include "server/scheduling/executor.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,11 +10,10 @@
 
 namespace longwave {
 
-Executor::Executor(const SchedulerOptions& options, RequestBook* book, Encoder* encoder,
-                   const Clock* clock, SchedulerObserver* observer)
+Executor::Executor(const SchedulerOptions& options, RequestBook* book, const Clock* clock,
+                   SchedulerObserver* observer)
     : options_(options),
       book_(*book),
-      encoder_(*encoder),
       clock_(*clock),
       observer_(observer),
       max_stall_(FromSeconds(options.max_stall_seconds)) {}
@@ -55,11 +55,23 @@ void Executor::ReadMail() {
 }
 
 void Executor::CheckHealth() {
-  absl::Status health = encoder_.Health();
+  std::set<const ServedModel*> models = book_.WaitingModels();
+  for (const auto& job : jobs_) models.insert(&job->model());
+  for (const ServedModel* model : models) CheckHealth(*model);
+}
+
+void Executor::CheckHealth(const ServedModel& model) {
+  absl::Status health = model.encoder->Health();
   if (health.ok()) return;
-  EndEverything(health.code() == absl::StatusCode::kUnavailable
-                    ? std::move(health)
-                    : MakeError(ErrorReason::kDeviceLost, health.message()));
+  if (health.code() != absl::StatusCode::kUnavailable) {
+    health = MakeError(ErrorReason::kDeviceLost, health.message());
+  }
+  EndWhere([&](const Sequence& sequence) {
+    if (sequence.model.get() != &model) return absl::OkStatus();
+    book_.Withdraw(sequence.ticket);
+    return CopyStatus(health);
+  });
+  book_.EndModel(model, health);
 }
 
 void Executor::EndEverything(const absl::Status& reason) {
@@ -131,7 +143,7 @@ RunningJob* Executor::StartJob(uint64_t number, const StartRoom& room) {
   jobs_.push_back(std::make_unique<RunningJob>(std::move(members), &clock_));
   RunningJob& job = *jobs_.back();
   if (observer_ != nullptr) observer_->OnBatch(job.sequences(), job.tokens());
-  if (absl::Status status = job.Begin(encoder_); !status.ok()) {
+  if (absl::Status status = job.Begin(); !status.ok()) {
     OnError(job, std::move(status));
     return nullptr;
   }
@@ -146,7 +158,7 @@ void Executor::RunSlice(RunningJob& job, JobSelector::Turn turn) {
   if (observer_ != nullptr) observer_->OnSlice(job.spent_seconds() - before);
   const double served = job.predicted_seconds() * job.last_progress();
   selector_.Ran(job.priority(), served, turn);
-  book_.Serve(job.priority(), served);
+  book_.Serve(job.priority(), job.encoder_seconds() * job.last_progress());
   if (!state.ok()) {
     OnError(job, std::move(state).status());
   } else if (*state == EncodeJob::State::kDone) {
@@ -162,7 +174,7 @@ void Executor::OnError(RunningJob& job, absl::Status status) {
     book_.Requeue(std::move(members));
     return;
   }
-  if (!encoder_.Health().ok()) return CheckHealth();
+  if (!job.model().encoder->Health().ok()) return CheckHealth(job.model());
   job.EndWhere([&](const Sequence& sequence) {
     book_.Withdraw(sequence.ticket);
     return CopyStatus(status);
@@ -170,8 +182,11 @@ void Executor::OnError(RunningJob& job, absl::Status status) {
 }
 
 void Executor::OnDone(RunningJob& job) {
-  if (observer_ != nullptr && job.whole() && !job.HasActive()) {
-    observer_->OnJobEnd(job.tokens(), job.predicted_seconds(), job.spent_seconds());
+  if (job.whole() && !job.HasActive()) {
+    job.ObserveCost();
+    if (observer_ != nullptr) {
+      observer_->OnJobEnd(job.tokens(), job.predicted_seconds(), job.spent_seconds());
+    }
   }
   job.EndWhere([](const Sequence& sequence) {
     return MakeError(ErrorReason::kInternal, "the encoder ended the job without a result");

@@ -21,7 +21,7 @@ namespace longwave {
 class Executor {
  public:
   // All outlive the executor; `observer` may be null.
-  Executor(const SchedulerOptions& options, RequestBook* book, Encoder* encoder, const Clock* clock,
+  Executor(const SchedulerOptions& options, RequestBook* book, const Clock* clock,
            SchedulerObserver* observer);
 
   // Ends what is cancelled, expired or stalled, then runs the next slice. False if there was
@@ -39,8 +39,9 @@ class Executor {
   void EndDoomed(Instant now);
   void EndStalled(RunningJob& job, Instant now);
   void ReadMail();
-  // Ends everything if the encoder can do no more.
+  // Ends what waits for or rides on a model that can do no more.
   void CheckHealth();
+  void CheckHealth(const ServedModel& model);
   void EndEverything(const absl::Status& reason);
   // As RunningJob::EndWhere, for all jobs.
   void EndWhere(absl::FunctionRef<absl::Status(const Sequence&)> reason_for);
@@ -58,7 +59,6 @@ class Executor {
 
   const SchedulerOptions& options_;
   RequestBook& book_;
-  Encoder& encoder_;
   const Clock& clock_;
   SchedulerObserver* const observer_;
   const Nanoseconds max_stall_;

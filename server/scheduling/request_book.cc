@@ -31,7 +31,7 @@ RequestBook::RequestBook(const SchedulerOptions& options) : options_(options) {}
 absl::StatusOr<RequestBook::Ticket> RequestBook::Admit(Sequences sequences, Priority priority,
                                                        Instant deadline) {
   double seconds = 0;
-  for (const auto& sequence : sequences) seconds += ToSeconds(sequence->predicted);
+  for (const auto& sequence : sequences) seconds += sequence->encoder_seconds;
 
   MutexLock lock(&mutex_);
   if (draining_) return DrainingError();
@@ -174,6 +174,21 @@ void RequestBook::EndQueue(const absl::Status& reason) {
   EndAll(std::move(waiting), reason);
 }
 
+void RequestBook::EndModel(const ServedModel& model, const absl::Status& reason) {
+  Sequences waiting;
+  {
+    MutexLock lock(&mutex_);
+    waiting = queue_.TakeModel(model);
+    for (const auto& sequence : waiting) WithdrawLocked(sequence->ticket);
+  }
+  EndAll(std::move(waiting), reason);
+}
+
+std::set<const ServedModel*> RequestBook::WaitingModels() const {
+  MutexLock lock(&mutex_);
+  return queue_.Models();
+}
+
 void RequestBook::EndAll(Sequences sequences, const absl::Status& reason) {
   for (const auto& sequence : sequences) sequence->gate->End(CopyStatus(reason), sequence->times);
   Close(sequences);
@@ -215,7 +230,7 @@ Sequences RequestBook::TakeBatch(uint64_t number, const StartRoom& room, Instant
   if (former.Consider(ShapeOf(*first)) != BatchFormer::Verdict::kTake) return {};
   std::vector<uint64_t> numbers = {number};
   for (const auto& [key, sequence] : queue_.in_order(first->priority)) {
-    if (key.number == number) continue;
+    if (key.number == number || sequence->model != first->model) continue;
     const BatchFormer::Verdict verdict = former.Consider(ShapeOf(*sequence));
     if (verdict == BatchFormer::Verdict::kFull) break;
     if (verdict == BatchFormer::Verdict::kTake) numbers.push_back(key.number);

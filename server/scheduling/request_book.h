@@ -67,8 +67,11 @@ class RequestBook {
   Mail TakeMail();
   // Ends those of the queue whose deadline has passed.
   void EndExpired(Instant now);
-  // Ends all of the queue with copies of `reason`.
+  // Ends all of the queue with copies of `reason`; or those that wait for `model`.
   void EndQueue(const absl::Status& reason);
+  void EndModel(const ServedModel& model, const absl::Status& reason);
+  // Those that sequences of the queue wait for.
+  std::set<const ServedModel*> WaitingModels() const;
   // The sequences that a new job could begin with: the first of each class, and the oldest of all.
   std::vector<Head> StartableHeads(const StartRoom& room) const;
   // The members of the job that begins with `number`; empty if it has left the queue.

@@ -7,12 +7,19 @@ namespace longwave {
 
 RunningJob::RunningJob(Sequences members, const Clock* clock)
     : clock_(*clock),
+      model_(members.front()->model),
       members_(std::move(members)),
       active_(static_cast<int>(members_.size())),
       priority_(members_.front()->priority),
       alone_(members_.front()->alone),
       key_(members_.front()->key) {
+  int64_t longest = -1;
   for (const auto& member : members_) {
+    if (member->tokens > longest) {
+      longest = member->tokens;
+      route_ = member->predicted_route;
+    }
+    encoder_seconds_ += member->encoder_seconds;
     key_ = std::min(key_, member->key);
     tokens_ += member->tokens;
     peak_bytes_ += member->peak_bytes;
@@ -27,7 +34,7 @@ RunningJob::RunningJob(Sequences members, const Clock* clock)
 
 RunningJob::~RunningJob() = default;
 
-absl::Status RunningJob::Begin(Encoder& encoder) {
+absl::Status RunningJob::Begin() {
   EncoderBatch batch;
   std::vector<OutputSpec> outputs;
   outputs.reserve(members_.size());
@@ -38,7 +45,7 @@ absl::Status RunningJob::Begin(Encoder& encoder) {
     if (alone_) member->token_ids = {};
   }
   absl::StatusOr<std::unique_ptr<EncodeJob>> job =
-      encoder.Begin(std::move(batch), std::move(outputs), this);
+      model_->encoder->Begin(std::move(batch), std::move(outputs), this);
   if (!job.ok()) return std::move(job).status();
   job_ = *std::move(job);
   return absl::OkStatus();
@@ -67,6 +74,13 @@ absl::StatusOr<EncodeJob::State> RunningJob::Step() {
   }
   if (*state == EncodeJob::State::kDone) job_ = nullptr;
   return state;
+}
+
+void RunningJob::ObserveCost() const {
+  model_->cost.Observe({.route = route_,
+                        .sequences = sequences(),
+                        .predicted_seconds = encoder_seconds_,
+                        .actual_seconds = spent_seconds_});
 }
 
 void RunningJob::NoteBlocked(bool blocked) {

@@ -19,14 +19,14 @@ namespace longwave {
 // have been taken or ended before.
 class RunningJob final : private RowSink {
  public:
-  // Precondition: members of one class, at least one.
+  // Precondition: members of one class and model, at least one.
   RunningJob(Sequences members, const Clock* clock);
   ~RunningJob() override;
   RunningJob(const RunningJob&) = delete;
   RunningJob& operator=(const RunningJob&) = delete;
 
   // Starts the encoder's job.
-  absl::Status Begin(Encoder& encoder);
+  absl::Status Begin();
   // Runs one slice. After an error or kDone the members that have not ended get no result.
   absl::StatusOr<EncodeJob::State> Step();
 
@@ -42,11 +42,16 @@ class RunningJob final : private RowSink {
   // Every member was computed to its end.
   bool whole() const { return whole_; }
   bool alone() const { return alone_; }
+  // Tells the model's cost model what the job took. Precondition: whole.
+  void ObserveCost() const;
+  const ServedModel& model() const { return *model_; }
   int sequences() const { return static_cast<int>(members_.size()); }
   int64_t tokens() const { return tokens_; }
   int64_t peak_bytes() const { return peak_bytes_; }
   Priority priority() const { return priority_; }
   double predicted_seconds() const { return predicted_seconds_; }
+  // As predicted_seconds, by the encoder.
+  double encoder_seconds() const { return encoder_seconds_; }
   double spent_seconds() const { return spent_seconds_; }
   // Predicted seconds of what is left.
   double left_seconds() const { return predicted_seconds_ * (1 - progress_); }
@@ -75,6 +80,7 @@ class RunningJob final : private RowSink {
   void NoteBlocked(bool blocked);
 
   const Clock& clock_;
+  const std::shared_ptr<ServedModel> model_;
   Sequences members_;  // null: ended or taken
   Sequences ended_;
   int active_ = 0;
@@ -85,6 +91,8 @@ class RunningJob final : private RowSink {
   int64_t peak_bytes_ = 0;
   int64_t slices_ = 0;
   double predicted_seconds_ = 0;
+  double encoder_seconds_ = 0;
+  Route route_ = Route::kAuto;  // predicted for the longest member
   double spent_seconds_ = 0;
   double progress_ = 0;
   double last_progress_ = 0;

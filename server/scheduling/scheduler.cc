@@ -17,9 +17,9 @@ namespace {
 
 class ThreadedScheduler final : public Scheduler {
  public:
-  ThreadedScheduler(const SchedulerOptions& options, Encoder* encoder, const Clock* clock,
+  ThreadedScheduler(const SchedulerOptions& options, const Clock* clock,
                     SchedulerObserver* observer)
-      : scheduler_(options, encoder, clock, observer), thread_([this] { Execute(); }) {}
+      : scheduler_(options, clock, observer), thread_([this] { Execute(); }) {}
 
   ~ThreadedScheduler() override {
     scheduler_.BeginDrain();
@@ -28,9 +28,13 @@ class ThreadedScheduler final : public Scheduler {
     thread_.join();
   }
 
-  absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks, Priority priority,
-                                Instant deadline) override {
-    return scheduler_.Submit(std::move(tasks), priority, deadline);
+  absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks,
+                                const RequestTerms& terms) override {
+    return scheduler_.Submit(std::move(tasks), terms);
+  }
+  Forecast Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+                   const RequestTerms& terms) const override {
+    return scheduler_.Foresee(model, shapes, terms);
   }
   void Cancel(Ticket ticket, absl::Status reason) override {
     scheduler_.Cancel(ticket, std::move(reason));
@@ -86,10 +90,10 @@ absl::Status SchedulerOptions::Validate() const {
 }
 
 absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const SchedulerOptions& options,
-                                                             Encoder* encoder, const Clock* clock,
+                                                             const Clock* clock,
                                                              SchedulerObserver* observer) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
-  return std::make_unique<ThreadedScheduler>(options, encoder, clock, observer);
+  return std::make_unique<ThreadedScheduler>(options, clock, observer);
 }
 
 }  // namespace longwave

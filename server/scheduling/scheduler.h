@@ -7,12 +7,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "model/api/encoder.h"
 #include "model/base/clock.h"
+#include "server/admission/request_terms.h"
+#include "server/admission/served_model.h"
 
 namespace longwave {
-
-enum class Priority { kInteractive, kBatch };
 
 // When one sequence passed the scheduler's seams, and with whom.
 struct SequenceTimes {
@@ -39,6 +40,7 @@ class SequenceConsumer {
 
 // One sequence, the unit of scheduling.
 struct SequenceTask {
+  std::shared_ptr<ServedModel> model;  // computes it; mates have the same
   std::vector<int32_t> token_ids;
   OutputSpec output;
   Route route = Route::kAuto;
@@ -76,6 +78,24 @@ struct SchedulerView {
   double running_seconds = 0;  // predicted, what is left of started jobs
 };
 
+// The shape of a sequence: all that its cost depends on.
+struct SequenceShape {
+  int64_t tokens = 0;
+  const OutputSpec* output = nullptr;
+  Route route = Route::kAuto;
+  bool streamed = false;
+};
+
+// What Submit would do with a request that came now.
+struct Forecast {
+  double seconds = 0;       // predicted compute, all sequences
+  double wait_seconds = 0;  // predicted end, less that
+  int64_t peak_bytes = 0;   // of the largest sequence
+  int64_t slices = 0;
+  std::vector<Route> routes;  // each once
+  absl::Status verdict;       // OK, or what Submit would refuse it with
+};
+
 // Told of what happens, for metrics and logs. Called without locks held; must be quick.
 class SchedulerObserver {
  public:
@@ -94,17 +114,21 @@ class Scheduler {
   // Names one accepted request until its last sequence has ended; never reused.
   using Ticket = uint64_t;
 
-  // `encoder`, `clock` and `observer` (may be null) outlive the scheduler.
+  // `clock` and `observer` (may be null) outlive the scheduler.
   static absl::StatusOr<std::unique_ptr<Scheduler>> Create(const SchedulerOptions& options,
-                                                           Encoder* encoder, const Clock* clock,
+                                                           const Clock* clock,
                                                            SchedulerObserver* observer);
   virtual ~Scheduler() = default;
 
-  // Admits all sequences of a request or none. EMPTY_REQUEST, DEADLINE_EXPIRED, QUEUE_FULL (with
-  // retry_after, unless an empty queue would not take the request either), MEMORY_FULL (a sequence
-  // that can never run), DRAINING, DEVICE_LOST. Consumers of refused tasks get no call.
-  virtual absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks, Priority priority,
-                                        Instant deadline) = 0;
+  // Admits all sequences of a request (of one model) or none. EMPTY_REQUEST, DEADLINE_EXPIRED,
+  // DEVICE_LOST, DRAINING, EXCEEDS_GRACE; DEADLINE_UNMEETABLE (predicted to end too late);
+  // QUEUE_FULL, MEMORY_FULL and QUOTA_EXCEEDED, with retry_after unless an idle server would not
+  // take the request either. Consumers of refused tasks get no call.
+  virtual absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks,
+                                        const RequestTerms& terms) = 0;
+  // What Submit would do, before ids are copied or a reply is allocated. Takes nothing.
+  virtual Forecast Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+                           const RequestTerms& terms) const = 0;
   // The request's sequences that have not ended end with `reason`: those in the queue at once,
   // those being computed at the next slice. A ticket that has ended is ignored.
   virtual void Cancel(Ticket ticket, absl::Status reason) = 0;

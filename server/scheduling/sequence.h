@@ -26,6 +26,7 @@ struct OrderKey {
 
 // A sequence between Submit and its end. Owned by the queue or by a job.
 struct Sequence {
+  std::shared_ptr<ServedModel> model;
   std::vector<int32_t> token_ids;  // empty once a job that rides alone has taken them
   OutputSpec output;
   Route route = Route::kAuto;
@@ -36,7 +37,9 @@ struct Sequence {
   Priority priority = Priority::kInteractive;
   OrderKey key;
   int64_t tokens = 0;
-  Nanoseconds predicted{0};
+  Nanoseconds predicted{0};    // by the cost model: its part of a batch
+  double encoder_seconds = 0;  // by the encoder: the same at any time, so the order goes by it
+  Route predicted_route = Route::kAuto;
   int64_t peak_bytes = 0;
   int64_t slices = 1;  // predicted
   bool alone =

@@ -7,6 +7,7 @@ void SequenceQueue::Push(std::unique_ptr<Sequence> sequence) {
   predicted_ += sequence->predicted;
   const OrderKey key = sequence->key;
   by_number_[key.number] = sequence.get();
+  ++by_model_[sequence->model.get()];
   by_deadline_[{key.deadline, key.number}] = sequence.get();
   order_[Index(sequence->priority)][key] = std::move(sequence);
 }
@@ -19,6 +20,8 @@ std::unique_ptr<Sequence> SequenceQueue::Take(uint64_t number) {
   by_deadline_.erase({found.key.deadline, number});
   tokens_ -= found.tokens;
   predicted_ -= found.predicted;
+  const auto model = by_model_.find(found.model.get());
+  if (--model->second == 0) by_model_.erase(model);
   auto node = order_[Index(found.priority)].extract(found.key);
   return std::move(node.mapped());
 }
@@ -46,6 +49,22 @@ Sequences SequenceQueue::TakeAll() {
   Sequences taken;
   while (!by_number_.empty()) taken.push_back(Take(by_number_.begin()->first));
   return taken;
+}
+
+Sequences SequenceQueue::TakeModel(const ServedModel& model) {
+  std::vector<uint64_t> numbers;
+  for (const auto& [number, sequence] : by_number_) {
+    if (sequence->model.get() == &model) numbers.push_back(number);
+  }
+  Sequences taken;
+  for (const uint64_t number : numbers) taken.push_back(Take(number));
+  return taken;
+}
+
+std::set<const ServedModel*> SequenceQueue::Models() const {
+  std::set<const ServedModel*> models;
+  for (const auto& [model, sequences] : by_model_) models.insert(model);
+  return models;
 }
 
 const Sequence* SequenceQueue::Oldest() const {

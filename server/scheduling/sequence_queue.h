@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "server/scheduling/sequence.h"
@@ -23,6 +24,9 @@ class SequenceQueue {
   // Those whose deadline is not after `now`.
   Sequences TakeExpired(Instant now);
   Sequences TakeAll();
+  // Those that wait for this model.
+  Sequences TakeModel(const ServedModel& model);
+  std::set<const ServedModel*> Models() const;
 
   const InOrder& in_order(Priority priority) const { return order_[Index(priority)]; }
   // The one that arrived first; null if there is none.
@@ -41,6 +45,7 @@ class SequenceQueue {
   std::array<InOrder, 2> order_;
   std::map<uint64_t, Sequence*> by_number_;
   std::map<std::pair<Instant, uint64_t>, Sequence*> by_deadline_;
+  std::map<const ServedModel*, int64_t> by_model_;  // sequences
   int64_t tokens_ = 0;
   Nanoseconds predicted_{0};
 };

@@ -20,23 +20,22 @@ Nanoseconds ToPredicted(double seconds) {
 
 }  // namespace
 
-SteppedScheduler::SteppedScheduler(const SchedulerOptions& options, Encoder* encoder,
-                                   const Clock* clock, SchedulerObserver* observer)
+SteppedScheduler::SteppedScheduler(const SchedulerOptions& options, const Clock* clock,
+                                   SchedulerObserver* observer)
     : options_(options),
-      encoder_(*encoder),
       clock_(*clock),
       book_(options_),
-      executor_(options_, &book_, encoder, clock, observer) {}
+      executor_(options_, &book_, clock, observer) {}
 
 SteppedScheduler::~SteppedScheduler() = default;
 
 absl::StatusOr<Scheduler::Ticket> SteppedScheduler::Submit(std::vector<SequenceTask> tasks,
-                                                           Priority priority, Instant deadline) {
+                                                           const RequestTerms& terms) {
   if (tasks.empty()) return MakeError(ErrorReason::kEmptyRequest, "there are no sequences");
-  if (deadline <= clock_.Now()) {
+  if (terms.deadline <= clock_.Now()) {
     return MakeError(ErrorReason::kDeadlineExpired, "the deadline had passed on arrival");
   }
-  if (absl::Status health = encoder_.Health(); !health.ok()) {
+  if (absl::Status health = tasks.front().model->encoder->Health(); !health.ok()) {
     return MakeError(ErrorReason::kDeviceLost, health.message());
   }
   Sequences sequences;
@@ -50,23 +49,48 @@ absl::StatusOr<Scheduler::Ticket> SteppedScheduler::Submit(std::vector<SequenceT
                      absl::StrCat("a sequence of ", sequences.back()->tokens,
                                   " tokens needs about ", bytes, " bytes"));
   }
-  return book_.Admit(std::move(sequences), priority, deadline);
+  return book_.Admit(std::move(sequences), terms.priority, terms.deadline);
 }
 
 std::unique_ptr<Sequence> SteppedScheduler::MakeSequence(SequenceTask task) const {
   auto sequence = std::make_unique<Sequence>();
   sequence->tokens = static_cast<int64_t>(task.token_ids.size());
-  const CostPrediction cost = encoder_.Predict(sequence->tokens, task.output, task.route);
-  sequence->predicted = ToPredicted(cost.seconds);
+  const CostPrediction raw =
+      task.model->encoder->Predict(sequence->tokens, task.output, task.route);
+  CostPrediction cost = raw;
+  const CostEstimate estimate = task.model->cost.Estimate(raw);
+  cost.seconds = estimate.seconds;
+  sequence->predicted = ToPredicted(estimate.shared_seconds);
+  sequence->encoder_seconds = raw.seconds;
+  sequence->predicted_route = raw.route;
   sequence->peak_bytes = cost.peak_bytes;
   sequence->slices = std::max<int64_t>(1, cost.slices);
   sequence->streamed = task.streamed;
   sequence->alone = RidesAlone(cost, sequence->tokens, task.streamed, options_);
+  sequence->model = std::move(task.model);
   sequence->token_ids = std::move(task.token_ids);
   sequence->output = std::move(task.output);
   sequence->route = task.route;
   sequence->gate = std::make_shared<ConsumerGate>(std::move(task.consumer));
   return sequence;
+}
+
+Forecast SteppedScheduler::Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+                                   const RequestTerms& terms) const {
+  Forecast forecast;
+  for (const SequenceShape& shape : shapes) {
+    const CostPrediction raw = model.encoder->Predict(shape.tokens, *shape.output, shape.route);
+    forecast.seconds += model.cost.Estimate(raw).seconds;
+    forecast.peak_bytes = std::max(forecast.peak_bytes, raw.peak_bytes);
+    forecast.slices += raw.slices;
+    if (std::find(forecast.routes.begin(), forecast.routes.end(), raw.route) ==
+        forecast.routes.end()) {
+      forecast.routes.push_back(raw.route);
+    }
+  }
+  const SchedulerView view = View();
+  forecast.wait_seconds = view.queued_seconds + view.running_seconds;
+  return forecast;
 }
 
 void SteppedScheduler::Cancel(Ticket ticket, absl::Status reason) {

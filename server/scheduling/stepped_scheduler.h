@@ -16,12 +16,14 @@ namespace longwave {
 class SteppedScheduler final : public Scheduler {
  public:
   // `options` are valid.
-  SteppedScheduler(const SchedulerOptions& options, Encoder* encoder, const Clock* clock,
+  SteppedScheduler(const SchedulerOptions& options, const Clock* clock,
                    SchedulerObserver* observer);
   ~SteppedScheduler() override;
 
-  absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks, Priority priority,
-                                Instant deadline) override;
+  absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks,
+                                const RequestTerms& terms) override;
+  Forecast Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+                   const RequestTerms& terms) const override;
   void Cancel(Ticket ticket, absl::Status reason) override;
   void OnSinkReady(Ticket ticket) override { book_.OnSinkReady(ticket); }
   SchedulerView View() const override { return book_.View(); }
@@ -39,7 +41,6 @@ class SteppedScheduler final : public Scheduler {
   std::unique_ptr<Sequence> MakeSequence(SequenceTask task) const;
 
   const SchedulerOptions options_;
-  Encoder& encoder_;
   const Clock& clock_;
   RequestBook book_;
   Executor executor_;

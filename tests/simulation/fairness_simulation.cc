@@ -90,12 +90,13 @@ std::vector<Request> RandomRequests(std::mt19937& random) {
 void Schedule(std::vector<Request>& requests, const SchedulerOptions& options) {
   FakeClock clock;
   const Instant start = clock.Now();
-  FakeEncoder encoder({.pace = FakePace::kFakeClock,
-                       .clock = &clock,
-                       .base_seconds = 0,
-                       .seconds_per_token = kSecondsPerToken,
-                       .tokens_per_slice = kTokensPerSlice});
-  SteppedScheduler scheduler(options, &encoder, &clock, nullptr);
+  const auto model = std::make_shared<ServedModel>(
+      std::make_shared<FakeEncoder>(FakeEncoderOptions{.pace = FakePace::kFakeClock,
+                                                       .clock = &clock,
+                                                       .base_seconds = 0,
+                                                       .seconds_per_token = kSecondsPerToken,
+                                                       .tokens_per_slice = kTokensPerSlice}));
+  SteppedScheduler scheduler(options, &clock, nullptr);
   size_t next = 0;
   while (true) {
     const double now = ToSeconds(clock.Now() - start);
@@ -103,9 +104,10 @@ void Schedule(std::vector<Request>& requests, const SchedulerOptions& options) {
       std::vector<SequenceTask> tasks;
       const auto tokens = std::lround(requests[next].seconds / kSecondsPerToken);
       tasks.push_back(
-          {.token_ids = std::vector<int32_t>(tokens, 1),
+          {.model = model,
+           .token_ids = std::vector<int32_t>(tokens, 1),
            .consumer = std::make_shared<EndClock>(&clock, start, &requests[next].ended)});
-      ASSERT_TRUE(scheduler.Submit(std::move(tasks), Priority::kInteractive, kNever).ok());
+      ASSERT_TRUE(scheduler.Submit(std::move(tasks), {}).ok());
       ++next;
     }
     if (scheduler.RunOnce()) continue;

@@ -87,8 +87,7 @@ SimulatedWorld::SimulatedWorld(uint32_t seed) : random_(seed) {
   MakeOptions();
   MakeEncoder();
   counter_ = std::make_unique<Counter>(&history_);
-  scheduler_ =
-      std::make_unique<SteppedScheduler>(history_.options, encoder_.get(), &clock_, counter_.get());
+  scheduler_ = std::make_unique<SteppedScheduler>(history_.options, &clock_, counter_.get());
   submissions_left_ = 5 + Below(40);
 }
 
@@ -132,7 +131,8 @@ void SimulatedWorld::MakeEncoder() {
     if (Chance(8)) options.faults.push_back({.kind = Kind::kDeviceLost, .call = Below(200)});
   }
   fake_ = std::make_unique<FakeEncoder>(std::move(options));
-  encoder_ = std::make_unique<RecordingEncoder>(fake_.get(), &clock_, &history_);
+  encoder_ = std::make_shared<RecordingEncoder>(fake_.get(), &clock_, &history_);
+  model_ = std::make_shared<ServedModel>(encoder_);
 }
 
 History SimulatedWorld::Run() {
@@ -191,12 +191,14 @@ void SimulatedWorld::Submit() {
                                   .deadline = deadline});
     const OutputSpec output{.pooling = streamed || Chance(3) ? Pooling::kRows : Pooling::kMean};
     open.clients.push_back(std::make_shared<Client>(this, index, output, Below(40)));
-    tasks.push_back({.token_ids = IdsOf(index, tokens),
+    tasks.push_back({.model = model_,
+                     .token_ids = IdsOf(index, tokens),
                      .output = output,
                      .streamed = streamed,
                      .consumer = open.clients.back()});
   }
-  const auto ticket = scheduler_->Submit(std::move(tasks), priority, deadline);
+  const auto ticket =
+      scheduler_->Submit(std::move(tasks), {.priority = priority, .deadline = deadline});
   for (size_t s = first; s < history_.sequences.size(); ++s) {
     history_.sequences[s].accepted = ticket.ok();
   }

@@ -51,7 +51,8 @@ class SimulatedWorld {
   History history_;
   FakeEncoderOptions encoder_options_;
   std::unique_ptr<FakeEncoder> fake_;
-  std::unique_ptr<RecordingEncoder> encoder_;
+  std::shared_ptr<RecordingEncoder> encoder_;
+  std::shared_ptr<ServedModel> model_;
   std::unique_ptr<Counter> counter_;
   std::unique_ptr<SteppedScheduler> scheduler_;
   std::vector<OpenRequest> requests_;

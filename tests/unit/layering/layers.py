@@ -64,8 +64,8 @@ LAYERS = [
         _SEAM + ("model/weights", "model/reference", "model/kernels", "model/attention"),
         ("libtorch", "openssl", "cuda"),
     ),
-    Layer("server/scheduling", _SEAM, ()),
-    Layer("server/admission", _SEAM + ("server/scheduling",), ()),
+    Layer("server/scheduling", _SEAM + ("server/admission",), ()),
+    Layer("server/admission", _SEAM, ()),
     Layer("server/observability", ("model/base",), (), source_only=("prometheus",)),
     Layer("server/rpc", _CORE, ("grpc", "protobuf")),
     # The composition root: the only place that names both sides, and neither LibTorch nor

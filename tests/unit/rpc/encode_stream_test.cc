@@ -566,7 +566,7 @@ TEST_F(EncodeStreamTest, TheCallsDeadlineReachesTheScheduler) {
   context_->set_deadline(std::chrono::system_clock::now() + seconds(30));
   stream_ = stub_->EncodeStream(context_.get());
   Send(MakeOpen(1, {1}), "\1");
-  EXPECT_LE(scheduler_.AwaitSubmitted(1).deadline, clock_.Now() + seconds(31));
+  EXPECT_LE(scheduler_.AwaitSubmitted(1).terms.deadline, clock_.Now() + seconds(31));
 }
 
 TEST_F(EncodeStreamTest, LoadingRefusesTheStream) {

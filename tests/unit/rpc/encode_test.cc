@@ -211,22 +211,22 @@ TEST_F(EncodeTest, TheCallersDeadlineIsCappedByTheServers) {
   const Instant before = clock_.Now();
   auto none = CallEncode(MakeRequest({{1}}));
   ManualScheduler::Request& first = scheduler_.AwaitSubmitted(1);
-  EXPECT_GE(first.deadline, before + seconds(50));
-  EXPECT_LE(first.deadline, clock_.Now() + seconds(50));
+  EXPECT_GE(first.terms.deadline, before + seconds(50));
+  EXPECT_LE(first.terms.deadline, clock_.Now() + seconds(50));
   ComputeAll(first);
 
   auto years = std::make_shared<grpc::ClientContext>();
   years->set_deadline(std::chrono::system_clock::now() + std::chrono::hours(24 * 365 * 20));
   auto enormous = CallEncode(MakeRequest({{1}}), years);
   ManualScheduler::Request& second = scheduler_.AwaitSubmitted(2);
-  EXPECT_LE(second.deadline, clock_.Now() + seconds(50));
+  EXPECT_LE(second.terms.deadline, clock_.Now() + seconds(50));
   ComputeAll(second);
 
   auto soon = std::make_shared<grpc::ClientContext>();
   soon->set_deadline(std::chrono::system_clock::now() + seconds(20));
   auto shorter = CallEncode(MakeRequest({{1}}), soon);
   ManualScheduler::Request& third = scheduler_.AwaitSubmitted(3);
-  EXPECT_LE(third.deadline, clock_.Now() + seconds(21));  // gRPC rounds up a little
+  EXPECT_LE(third.terms.deadline, clock_.Now() + seconds(21));  // gRPC rounds up a little
   ComputeAll(third);
   EXPECT_TRUE(none.get().status.ok());
   EXPECT_TRUE(enormous.get().status.ok());
@@ -290,7 +290,7 @@ TEST_F(EncodeTest, PriorityAndRouteReachTheScheduler) {
   request.set_route_override(v1::ROUTE_FFT);
   auto call = CallEncode(request);
   ManualScheduler::Request& submitted = scheduler_.AwaitSubmitted(1);
-  EXPECT_EQ(submitted.priority, Priority::kBatch);
+  EXPECT_EQ(submitted.terms.priority, Priority::kBatch);
   EXPECT_EQ(submitted.tasks[0].route, Route::kFft);
   ComputeAll(submitted);
   EXPECT_TRUE(call.get().status.ok());

@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_TESTS_UNIT_RPC_MANUAL_SCHEDULER_H_
 #define LONGWAVE_TESTS_UNIT_RPC_MANUAL_SCHEDULER_H_
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,14 +19,18 @@ class ManualScheduler final : public Scheduler {
   struct Request {
     Ticket ticket = 0;
     std::vector<SequenceTask> tasks;
-    Priority priority = Priority::kInteractive;
-    Instant deadline{};
+    RequestTerms terms;
   };
 
   // The next Submit fails with this.
   void RefuseNext(absl::Status status) {
     MutexLock lock(&mutex_);
     refusal_ = std::move(status);
+  }
+  // What Foresee says of every request from now on.
+  void ForeseeNow(absl::Status verdict) {
+    MutexLock lock(&mutex_);
+    verdict_ = std::move(verdict);
   }
   // Waits until `count` requests were submitted since the start, and returns the last of them.
   Request& AwaitSubmitted(size_t count) {
@@ -64,16 +69,28 @@ class ManualScheduler final : public Scheduler {
     if (consumer != nullptr) consumer->OnEnd(std::move(result), times);
   }
 
-  absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks, Priority priority,
-                                Instant deadline) override {
+  absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks,
+                                const RequestTerms& terms) override {
     MutexLock lock(&mutex_);
     if (!refusal_.ok()) return std::exchange(refusal_, absl::OkStatus());
-    requests_.push_back(std::make_unique<Request>(Request{.ticket = requests_.size() + 1,
-                                                          .tasks = std::move(tasks),
-                                                          .priority = priority,
-                                                          .deadline = deadline}));
+    requests_.push_back(std::make_unique<Request>(
+        Request{.ticket = requests_.size() + 1, .tasks = std::move(tasks), .terms = terms}));
     changed_.NotifyAll();
     return requests_.back()->ticket;
+  }
+  // What the encoder says, three seconds of wait, and the verdict that was set.
+  Forecast Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+                   const RequestTerms& terms) const override {
+    MutexLock lock(&mutex_);
+    Forecast forecast{.wait_seconds = 3, .verdict = verdict_};
+    for (const SequenceShape& shape : shapes) {
+      const CostPrediction cost = model.encoder->Predict(shape.tokens, *shape.output, shape.route);
+      forecast.seconds += cost.seconds;
+      forecast.peak_bytes = std::max(forecast.peak_bytes, cost.peak_bytes);
+      forecast.slices += cost.slices;
+      forecast.routes = {cost.route};
+    }
+    return forecast;
   }
   void Cancel(Ticket ticket, absl::Status reason) override {
     Request* request = nullptr;
@@ -95,9 +112,10 @@ class ManualScheduler final : public Scheduler {
   bool AwaitIdle(Instant deadline) override { return true; }
 
  private:
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar changed_;
   absl::Status refusal_ ABSL_GUARDED_BY(mutex_);
+  absl::Status verdict_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Request>> requests_ ABSL_GUARDED_BY(mutex_);
   std::map<Ticket, absl::Status> cancelled_ ABSL_GUARDED_BY(mutex_);
   std::vector<Ticket> ready_ ABSL_GUARDED_BY(mutex_);

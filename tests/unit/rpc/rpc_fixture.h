@@ -28,7 +28,7 @@ class RpcFixture : public ::testing::Test {
 
   // Opens the port; with `serve` it is ready at once.
   void Start(CallOptions options = {}, bool serve = true);
-  void Serve() { server_->Serve({.encoder = &encoder_, .scheduler = &scheduler_}); }
+  void Serve() { server_->Serve({.model = model_, .scheduler = &scheduler_}); }
   std::shared_ptr<grpc::Channel> NewChannel() const;
 
   // What a unary call brought back.
@@ -54,6 +54,9 @@ class RpcFixture : public ::testing::Test {
 
   const SteadyClock clock_;
   FakeEncoder encoder_;
+  // The encoder is a member: the model only points at it.
+  const std::shared_ptr<ServedModel> model_ = std::make_shared<ServedModel>(
+      std::shared_ptr<Encoder>(std::shared_ptr<Encoder>(), &encoder_));
   ManualScheduler scheduler_;
   RecordingMetrics metrics_;
   std::unique_ptr<RpcServer> server_;

@@ -105,9 +105,9 @@ class SchedulerTest : public ::testing::Test {
 
   SteppedScheduler& scheduler() {
     if (scheduler_ == nullptr) {
-      encoder_ = std::make_unique<FakeEncoder>(encoder_options_);
-      scheduler_ =
-          std::make_unique<SteppedScheduler>(options_, encoder_.get(), &clock_, &observer_);
+      encoder_ = std::make_shared<FakeEncoder>(encoder_options_);
+      model_ = std::make_shared<ServedModel>(encoder_);
+      scheduler_ = std::make_unique<SteppedScheduler>(options_, &clock_, &observer_);
     }
     return *scheduler_;
   }
@@ -115,13 +115,16 @@ class SchedulerTest : public ::testing::Test {
   // The consumer and, in ticket_, the ticket of a request of one sequence.
   Consumer Submit(int64_t tokens, Priority priority = Priority::kInteractive,
                   Instant deadline = kNever, OutputSpec output = {}, bool streamed = false) {
+    scheduler();
     auto consumer = std::make_shared<RecordingConsumer>();
     std::vector<SequenceTask> tasks;
-    tasks.push_back({.token_ids = Ids(tokens, next_id_ += 7),
+    tasks.push_back({.model = model_,
+                     .token_ids = Ids(tokens, next_id_ += 7),
                      .output = std::move(output),
                      .streamed = streamed,
                      .consumer = consumer});
-    auto ticket = scheduler().Submit(std::move(tasks), priority, deadline);
+    auto ticket =
+        scheduler().Submit(std::move(tasks), {.priority = priority, .deadline = deadline});
     EXPECT_TRUE(ticket.ok()) << ticket.status();
     ticket_ = ticket.value_or(0);
     return consumer;
@@ -134,25 +137,27 @@ class SchedulerTest : public ::testing::Test {
   }
   // One request of several sequences.
   std::vector<Consumer> SubmitMany(const std::vector<int64_t>& lengths, Instant deadline = kNever) {
+    scheduler();
     std::vector<Consumer> consumers;
     std::vector<SequenceTask> tasks;
     for (const int64_t tokens : lengths) {
       consumers.push_back(std::make_shared<RecordingConsumer>());
-      tasks.push_back({.token_ids = Ids(tokens, next_id_ += 7), .consumer = consumers.back()});
+      tasks.push_back(
+          {.model = model_, .token_ids = Ids(tokens, next_id_ += 7), .consumer = consumers.back()});
     }
-    auto ticket = scheduler().Submit(std::move(tasks), Priority::kInteractive, deadline);
+    auto ticket = scheduler().Submit(std::move(tasks), {.deadline = deadline});
     EXPECT_TRUE(ticket.ok()) << ticket.status();
     ticket_ = ticket.value_or(0);
     return consumers;
   }
   absl::Status Refused(const std::vector<int64_t>& lengths, Instant deadline = kNever) {
+    scheduler();
     std::vector<SequenceTask> tasks;
     auto consumer = std::make_shared<RecordingConsumer>();
     for (const int64_t tokens : lengths) {
-      tasks.push_back({.token_ids = Ids(tokens, 0), .consumer = consumer});
+      tasks.push_back({.model = model_, .token_ids = Ids(tokens, 0), .consumer = consumer});
     }
-    absl::Status status =
-        scheduler().Submit(std::move(tasks), Priority::kInteractive, deadline).status();
+    absl::Status status = scheduler().Submit(std::move(tasks), {.deadline = deadline}).status();
     EXPECT_FALSE(status.ok());
     EXPECT_FALSE(consumer->end.has_value()) << "a refused task gets no call";
     return status;
@@ -187,7 +192,8 @@ class SchedulerTest : public ::testing::Test {
   FakeEncoderOptions encoder_options_;
   SchedulerOptions options_;
   RecordingObserver observer_;
-  std::unique_ptr<FakeEncoder> encoder_;
+  std::shared_ptr<FakeEncoder> encoder_;
+  std::shared_ptr<ServedModel> model_;
   std::unique_ptr<SteppedScheduler> scheduler_;
   Scheduler::Ticket ticket_ = 0;
   int32_t next_id_ = 0;

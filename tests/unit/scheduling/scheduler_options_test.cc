@@ -30,7 +30,7 @@ TEST(SchedulerOptionsTest, EveryProblemNamesItsFlag) {
 }
 
 TEST(SchedulerOptionsTest, CreateRefusesBadOptions) {
-  EXPECT_FALSE(Scheduler::Create({.max_batch_tokens = 0}, nullptr, nullptr, nullptr).ok());
+  EXPECT_FALSE(Scheduler::Create({.max_batch_tokens = 0}, nullptr, nullptr).ok());
 }
 
 }  // namespace

@@ -147,8 +147,9 @@ struct Load {
 class SchedulerStress : public ::testing::Test {
  protected:
   void Start(FakeEncoderOptions encoder_options, SchedulerOptions options = {}) {
-    encoder_ = std::make_unique<FakeEncoder>(std::move(encoder_options));
-    scheduler_ = *Scheduler::Create(options, encoder_.get(), &clock_, nullptr);
+    encoder_ = std::make_shared<FakeEncoder>(std::move(encoder_options));
+    model_ = std::make_shared<ServedModel>(encoder_);
+    scheduler_ = *Scheduler::Create(options, &clock_, nullptr);
     reader_ = std::make_unique<SlowReader>(scheduler_.get());
     helpers_.emplace_back([this] { reader_->Run(); });
     helpers_.emplace_back([this] { results_.Read(); });
@@ -179,7 +180,8 @@ class SchedulerStress : public ::testing::Test {
           std::make_shared<StressConsumer>(&results_, streamed ? reader_.get() : nullptr));
       std::vector<int32_t> ids(1 + random() % 40, 1);
       if (load.poison_id >= 0) ids.back() = load.poison_id;
-      tasks.push_back({.token_ids = std::move(ids),
+      tasks.push_back({.model = model_,
+                       .token_ids = std::move(ids),
                        .output = {.pooling = streamed ? Pooling::kRows : Pooling::kMean},
                        .streamed = streamed,
                        .consumer = consumers.back()});
@@ -187,7 +189,7 @@ class SchedulerStress : public ::testing::Test {
     const auto count = static_cast<int64_t>(tasks.size());
     results_.Expect(count);
     const Priority priority = random() % 3 == 0 ? Priority::kBatch : Priority::kInteractive;
-    const auto ticket = scheduler_->Submit(std::move(tasks), priority, kNever);
+    const auto ticket = scheduler_->Submit(std::move(tasks), {.priority = priority});
     if (!ticket.ok()) {
       results_.Expect(-count);
       return;
@@ -217,7 +219,8 @@ class SchedulerStress : public ::testing::Test {
   // The reader thread looks at tickets of consumers that may have ended.
   Mutex consumers_mutex_;
   std::vector<std::shared_ptr<StressConsumer>> streamed_ ABSL_GUARDED_BY(consumers_mutex_);
-  std::unique_ptr<FakeEncoder> encoder_;
+  std::shared_ptr<FakeEncoder> encoder_;
+  std::shared_ptr<ServedModel> model_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<SlowReader> reader_;
   std::vector<std::thread> helpers_;
@@ -247,8 +250,9 @@ TEST_F(SchedulerStress, ADrainThatRunsOutOfTimeMeetsSubmittersAndCancellers) {
   for (int round = 0; round < 20; ++round) {
     Results& results = results_;
     const int64_t before = results.expected();
-    encoder_ = std::make_unique<FakeEncoder>(FakeEncoderOptions{.tokens_per_slice = 4});
-    scheduler_ = *Scheduler::Create({}, encoder_.get(), &clock_, nullptr);
+    encoder_ = std::make_shared<FakeEncoder>(FakeEncoderOptions{.tokens_per_slice = 4});
+    model_ = std::make_shared<ServedModel>(encoder_);
+    scheduler_ = *Scheduler::Create({}, &clock_, nullptr);
     std::thread drain([&] {
       while (results.expected() < before + 50) std::this_thread::yield();
       scheduler_->BeginDrain();

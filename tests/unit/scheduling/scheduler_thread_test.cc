@@ -45,21 +45,24 @@ class WaitingConsumer final : public SequenceConsumer {
 class SchedulerThread : public ::testing::Test {
  protected:
   void Start(FakeEncoderOptions encoder_options, SchedulerOptions options = {}) {
-    encoder_ = std::make_unique<FakeEncoder>(std::move(encoder_options));
-    scheduler_ = *Scheduler::Create(options, encoder_.get(), &clock_, nullptr);
+    encoder_ = std::make_shared<FakeEncoder>(std::move(encoder_options));
+    model_ = std::make_shared<ServedModel>(encoder_);
+    scheduler_ = *Scheduler::Create(options, &clock_, nullptr);
   }
   std::shared_ptr<WaitingConsumer> Submit(int64_t tokens, Instant deadline = kNever) {
     auto consumer = std::make_shared<WaitingConsumer>();
     std::vector<SequenceTask> tasks;
-    tasks.push_back({.token_ids = std::vector<int32_t>(tokens, 1), .consumer = consumer});
-    auto ticket = scheduler_->Submit(std::move(tasks), Priority::kInteractive, deadline);
+    tasks.push_back(
+        {.model = model_, .token_ids = std::vector<int32_t>(tokens, 1), .consumer = consumer});
+    auto ticket = scheduler_->Submit(std::move(tasks), {.deadline = deadline});
     EXPECT_TRUE(ticket.ok()) << ticket.status();
     ticket_ = *ticket;
     return consumer;
   }
 
   SteadyClock clock_;
-  std::unique_ptr<FakeEncoder> encoder_;
+  std::shared_ptr<FakeEncoder> encoder_;
+  std::shared_ptr<ServedModel> model_;
   std::unique_ptr<Scheduler> scheduler_;
   Scheduler::Ticket ticket_ = 0;
 };
@@ -88,14 +91,15 @@ TEST_F(SchedulerThread, WakesForADeadlineOfABlockedStream) {
   };
   auto consumer = std::make_shared<WaitingConsumer>();
   std::vector<SequenceTask> tasks;
-  tasks.push_back({.token_ids = {1, 2},
+  tasks.push_back({.model = model_,
+                   .token_ids = {1, 2},
                    .output = {.pooling = Pooling::kRows},
                    .streamed = true,
                    .consumer = std::make_shared<Refusing>(consumer)});
-  ASSERT_TRUE(scheduler_
-                  ->Submit(std::move(tasks), Priority::kInteractive,
-                           clock_.Now() + std::chrono::milliseconds(20))
-                  .ok());
+  ASSERT_TRUE(
+      scheduler_
+          ->Submit(std::move(tasks), {.deadline = clock_.Now() + std::chrono::milliseconds(20)})
+          .ok());
   EXPECT_EQ(consumer->reason(), ErrorReason::kDeadlineExpired);
 }
 

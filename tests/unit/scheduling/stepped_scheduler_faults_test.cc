@@ -158,16 +158,16 @@ class ForgetfulEncoder final : public Encoder {
 };
 
 TEST(SchedulerContract, ASequenceThatTheEncoderForgetsEndsAllTheSame) {
-  ForgetfulEncoder encoder;
+  const auto model = std::make_shared<ServedModel>(std::make_shared<ForgetfulEncoder>());
   FakeClock clock;
-  SteppedScheduler scheduler({}, &encoder, &clock, nullptr);
+  SteppedScheduler scheduler({}, &clock, nullptr);
   std::vector<SequenceTask> tasks;
   std::vector<Consumer> consumers;
   for (int i = 0; i < 2; ++i) {
     consumers.push_back(std::make_shared<RecordingConsumer>());
-    tasks.push_back({.token_ids = {1}, .consumer = consumers.back()});
+    tasks.push_back({.model = model, .token_ids = {1}, .consumer = consumers.back()});
   }
-  ASSERT_TRUE(scheduler.Submit(std::move(tasks), Priority::kBatch, kNever).ok());
+  ASSERT_TRUE(scheduler.Submit(std::move(tasks), {.priority = Priority::kBatch}).ok());
   EXPECT_TRUE(scheduler.RunOnce());
   EXPECT_TRUE(consumers[0]->ok());
   EXPECT_EQ(consumers[1]->reason(), ErrorReason::kInternal);

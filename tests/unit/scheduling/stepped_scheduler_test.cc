@@ -278,11 +278,12 @@ TEST_F(SchedulerTest, ReadinessDuringTheSliceThatBlocksIsNotLost) {
   Scheduler::Ticket ticket = 0;
   auto eager = std::make_shared<Eager>(&scheduler(), &ticket);
   std::vector<SequenceTask> tasks;
-  tasks.push_back({.token_ids = Ids(30, 1),
+  tasks.push_back({.model = model_,
+                   .token_ids = Ids(30, 1),
                    .output = {.pooling = Pooling::kRows},
                    .streamed = true,
                    .consumer = eager});
-  ticket = *scheduler().Submit(std::move(tasks), Priority::kInteractive, kNever);
+  ticket = *scheduler().Submit(std::move(tasks), {});
   Run();
   EXPECT_TRUE(eager->ended);
   EXPECT_FALSE(reader->end.has_value());
