@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/cli/load_arguments.h"
 #include "client/cli/names.h"
 #include "client/cli/option_parser.h"
 #include "client/cli/spans.h"
@@ -296,6 +297,7 @@ std::string OptionsHelp(absl::string_view subcommand) {
   if (subcommand == "estimate") return EstimateParser(&estimate).Help();
   if (subcommand == "info") return InfoParser(&info).Help();
   if (subcommand == "health") return HealthParser(&health).Help();
+  if (subcommand == "load") return LoadOptionsHelp();
   return "";
 }
 

@@ -8,11 +8,13 @@ namespace longwave::cli {
 // What `longwave` ends with; scripts and probes rely on the numbers.
 enum ExitCode {
   kExitOk = 0,
-  kExitFailed = 1,       // something on this side: output that cannot be written, say
-  kExitUsage = 2,        // wrong arguments, or input that cannot be read
-  kExitUnavailable = 3,  // no server there, or not serving
-  kExitRefused = 4,      // the server said no, or not in time
-  kExitPartial = 5,      // some inputs succeeded and some did not
+  kExitFailed = 1,        // something on this side: output that cannot be written, say
+  kExitUsage = 2,         // wrong arguments, or input that cannot be read
+  kExitUnavailable = 3,   // no server there, or not serving
+  kExitRefused = 4,       // the server said no, or not in time
+  kExitPartial = 5,       // some inputs succeeded and some did not
+  kExitInvalid = 6,       // a measurement that must not be believed
+  kExitWrongReplies = 7,  // replies that contradict each other
 };
 
 // The code for a server's answer.

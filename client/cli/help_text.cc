@@ -11,13 +11,14 @@ constexpr char kProgramHelp[] =
   info       what the server's model is, takes and promises
   estimate   what encoding would cost, without doing it
   health     whether the server serves; for probes
+  load       offer load, and report what came of it
   help       this text, or `longwave help COMMAND`
 
   --version  the program's version
 
 Exit codes: 0 done, 1 failed on this side, 2 wrong arguments or unreadable
 input, 3 no server or not serving, 4 refused by the server, 5 some documents
-failed.
+failed, 6 a measurement that is not valid, 7 replies that contradict each other.
 )";
 
 constexpr char kEncodeUsage[] =
@@ -49,11 +50,27 @@ Prints the state that grpc.health.v1 reports. Exit code 0: SERVING; 3: not
 serving, or no server; 4: the server does not know the service.
 )";
 
+constexpr char kLoadUsage[] =
+    R"(usage: longwave load [OPTIONS]
+
+Sends Encode calls at times fixed in advance by a seed, whatever becomes of those
+before, and reports goodput (calls that are OK and in time), what was refused and
+why, and latencies since each call was due. Replies to the same ids must be the
+same bytes. A run that could not keep its own schedule, or left too much undone,
+is not reported: exit code 6. Replies that contradict each other: exit code 7.
+
+  longwave load --rate 50 --tokens 512 --deadline 0.5 --seconds 30
+  longwave load --find-capacity --tokens bimodal:128:8192 --deadline 1
+  longwave load --deadline 0.2 --group name=a,tenant=a,rate=900
+      --group name=b,tenant=b,rate=30
+)";
+
 absl::string_view Usage(absl::string_view subcommand) {
   if (subcommand == "encode") return kEncodeUsage;
   if (subcommand == "estimate") return kEstimateUsage;
   if (subcommand == "info") return kInfoUsage;
   if (subcommand == "health") return kHealthUsage;
+  if (subcommand == "load") return kLoadUsage;
   return "";
 }
 

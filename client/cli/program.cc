@@ -2,6 +2,7 @@
 
 #include "client/cli/commands.h"
 #include "client/cli/encode_command.h"
+#include "client/cli/load_command.h"
 #include "client/version.h"
 
 namespace longwave::cli {
@@ -65,6 +66,11 @@ ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in,
   if (subcommand == "health") {
     return RunParsed(subcommand, ParseHealth(rest), environment, err,
                      [&](HealthArguments parsed) { return RunHealth(parsed, out, err); });
+  }
+  if (subcommand == "load") {
+    return RunParsed(subcommand, ParseLoad(rest), err, [&](LoadArguments parsed) {
+      return LoadCommand(std::move(parsed), out, err).Run();
+    });
   }
   err << "longwave: unknown command " << subcommand << "\n" << HelpText("");
   return kExitUsage;
