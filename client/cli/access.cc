@@ -62,22 +62,19 @@ bool WantsTls(const AccessArguments& access) {
          !access.tls_key.empty();
 }
 
-// The file is what this call asked for, so it wins over the environment.
-absl::StatusOr<std::string> ReadKey(const AccessArguments& access) {
-  std::string key = access.api_key;
-  absl::string_view source = "LONGWAVE_API_KEY";
-  if (!access.api_key_file.empty()) {
-    auto text = ReadSmallFile("--api-key-file", access.api_key_file);
-    if (!text.ok()) return text.status();
-    key = text->substr(0, text->find('\n'));
-    source = "--api-key-file";
-  }
-  key = std::string(absl::StripAsciiWhitespace(key));
-  if (key.empty() && access.api_key_file.empty()) return key;
+absl::StatusOr<std::string> CheckedKey(absl::string_view source, absl::string_view text) {
+  std::string key(absl::StripAsciiWhitespace(text));
   if (absl::Status status = client::CheckApiKey(key); !status.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(source, ": ", status.message()));
   }
   return key;
+}
+
+// The file is what this call asked for, so it wins over the environment.
+absl::StatusOr<std::string> ReadKey(const AccessArguments& access) {
+  if (!access.api_key_file.empty()) return ReadApiKeyFile("--api-key-file", access.api_key_file);
+  if (absl::StripAsciiWhitespace(access.api_key).empty()) return std::string();
+  return CheckedKey("LONGWAVE_API_KEY", access.api_key);
 }
 
 }  // namespace
@@ -99,8 +96,14 @@ void AddAccess(OptionParser& parser, AccessArguments* access) {
                  &access->plaintext_key);
 }
 
-absl::StatusOr<std::unique_ptr<client::Client>> Connect(const std::string& server,
-                                                        const AccessArguments& access) {
+absl::StatusOr<std::string> ReadApiKeyFile(absl::string_view option, const std::string& path) {
+  const auto text = ReadSmallFile(option, path);
+  if (!text.ok()) return text.status();
+  return CheckedKey(option, text->substr(0, text->find('\n')));
+}
+
+absl::StatusOr<client::ClientOptions> ReadAccess(const std::string& server,
+                                                 const AccessArguments& access) {
   client::ClientOptions options;
   options.target = server;
   auto key = ReadKey(access);
@@ -121,7 +124,14 @@ absl::StatusOr<std::unique_ptr<client::Client>> Connect(const std::string& serve
         ": the API key would cross a network in plaintext; give --tls or --tls-ca, or say "
         "--plaintext-key"));
   }
-  auto client = client::Client::Create(std::move(options));
+  return options;
+}
+
+absl::StatusOr<std::unique_ptr<client::Client>> Connect(const std::string& server,
+                                                        const AccessArguments& access) {
+  auto options = ReadAccess(server, access);
+  if (!options.ok()) return options.status();
+  auto client = client::Client::Create(*std::move(options));
   if (!client.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat("--server ", server, ": ", client.status().message()));

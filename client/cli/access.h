@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "client/cli/option_parser.h"
 #include "client/client.h"
 
@@ -25,6 +26,13 @@ struct AccessArguments {
 
 // The options that fill it.
 void AddAccess(OptionParser& parser, AccessArguments* access);
+
+// The key in a file, as `option` names it.
+absl::StatusOr<std::string> ReadApiKeyFile(absl::string_view option, const std::string& path);
+
+// What a client of `server` is told. Errors as those of Connect.
+absl::StatusOr<client::ClientOptions> ReadAccess(const std::string& server,
+                                                 const AccessArguments& access);
 
 // A client of `server`. INVALID_ARGUMENT: what cannot be right whoever answers, as a text for
 // people which names the option. No text has a key in it.

@@ -14,6 +14,8 @@ namespace longwave::cli {
 namespace {
 
 constexpr double kMaxSeconds = 7 * 86400;
+// A queue that is filled but not emptied within a step adds a deadline's worth of work to it.
+constexpr double kDeadlinesPerStep = 10;
 
 struct LoadParsing {
   LoadArguments arguments;
@@ -56,8 +58,6 @@ void AddTrafficOptions(OptionParser& parser, LoadParsing* state) {
              Field("deadline", state));
   parser.Add("priority", "CLASS", "interactive or batch [interactive]", Field("priority", state));
   parser.Add("tenant", "NAME", "where no key tells it", Field("tenant", state));
-  parser.Add("api-key-file", "FILE", "a file with the API key to send",
-             Field("api_key_file", state));
   parser.Add("metadata", "KEY:VALUE", "to send with every call; may be repeated",
              Field("metadata", state));
   parser.Add("documents", "N", "different contents for each length [16]",
@@ -66,8 +66,8 @@ void AddTrafficOptions(OptionParser& parser, LoadParsing* state) {
              Field("cancel", state));
   parser.Add("group", "FIELDS",
              "a group of calls with its own figures, as in\n"
-             "name=a,rate=10,tokens=128,deadline=0.1; fields: as\n"
-             "above, with _ for -, and what is not given as above.\nMay be repeated",
+             "name=a,rate=10,tokens=128,deadline=0.1; fields: the\n"
+             "options above, and api_key_file, else as above.\nMay be repeated",
              [state](absl::string_view value) {
                state->groups.emplace_back(value);
                return absl::OkStatus();
@@ -120,6 +120,7 @@ void AddServerOptions(OptionParser& parser, LoadParsing* state) {
                           "]; may be repeated: numeric\naddresses, round robin"),
              add_target);
   parser.Add("server", "ADDRESS", "the same", add_target);
+  AddAccess(parser, &arguments.access);
   parser.AddText("model", "NAME", "model [the server's default]", &arguments.model);
   parser.AddText("model-version", "VERSION", "its version [the server's default]",
                  &arguments.model_version);
@@ -187,16 +188,22 @@ absl::Status Complete(LoadParsing* state) {
   LoadArguments& arguments = state->arguments;
   if (arguments.targets.empty()) arguments.targets = {kDefaultServer};
   std::vector<load::Traffic> traffic;
-  bool bounded = true;
+  double longest_deadline = 0;
   for (const LoadGroup& group : arguments.groups) {
     traffic.push_back(group.traffic);
-    bounded = bounded && std::isfinite(group.calls.deadline_seconds);
+    longest_deadline = std::max(longest_deadline, group.calls.deadline_seconds);
   }
+  const bool bounded = std::isfinite(longest_deadline);
   if (arguments.find_capacity && !bounded) {
     return absl::InvalidArgumentError(
         "--find-capacity needs a --deadline: without one every call is good in the end");
   }
   const double total = load::ScheduleSeconds(traffic);
+  if (arguments.find_capacity && total < kDeadlinesPerStep * longest_deadline) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--find-capacity needs steps of ", kDeadlinesPerStep,
+        " deadlines at least, or what waits at the end of a step passes for capacity"));
+  }
   arguments.warmup_seconds = state->warmup >= 0 ? state->warmup : std::min(10.0, 0.1 * total);
   if (arguments.warmup_seconds >= total) {
     return absl::InvalidArgumentError("--warmup leaves no time to measure");

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "client/cli/access.h"
 #include "client/load/grpc_sender.h"
 #include "client/load/load_report.h"
 #include "client/load/runner.h"
@@ -28,13 +29,14 @@ struct LoadGroup {
 // What `longwave load` is told.
 struct LoadArguments {
   std::vector<std::string> targets;
+  AccessArguments access;
   std::string model;
   std::string model_version;
   std::vector<LoadGroup> groups;  // at least one
   uint64_t seed = 1;
   double warmup_seconds = 0;
   double interval_seconds = 1;
-  int64_t max_calls = load::kMaxPlannedCalls;
+  int64_t max_calls = load::kUnlimitedCalls;
   int connections = 4;
   bool retries = false;
   bool allow_model_change = false;

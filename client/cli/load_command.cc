@@ -38,6 +38,25 @@ double GoodTokensPerSecond(const load::LoadResult& result) {
   return static_cast<double>(load::Total(result).good_tokens) / result.seconds;
 }
 
+// How to speak to the targets. Keys of groups are bound by the same rules as the program's own.
+absl::Status ReadAccessOf(const LoadArguments& arguments, load::GrpcSenderOptions* options) {
+  for (const std::string& target : arguments.targets) {
+    auto read = ReadAccess(target, arguments.access);
+    if (!read.ok()) return read.status();
+    options->credentials = read->credentials;
+    options->tls_server_name = read->tls_server_name;
+    options->api_key = read->api_key;
+    for (const LoadGroup& group : arguments.groups) {
+      AccessArguments access = arguments.access;
+      access.api_key_file.clear();
+      access.api_key = group.calls.api_key;
+      read = ReadAccess(target, access);
+      if (!read.ok()) return read.status();
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 LoadCommand::LoadCommand(LoadArguments arguments, std::ostream& out, std::ostream& err)
@@ -53,6 +72,10 @@ ExitCode LoadCommand::Run() {
 
 ExitCode LoadCommand::Connect() {
   load::GrpcSenderOptions options;
+  if (absl::Status read = ReadAccessOf(arguments_, &options); !read.ok()) {
+    err_ << "longwave load: " << read.message() << "\n";
+    return kExitUsage;
+  }
   options.targets = arguments_.targets;
   options.model = arguments_.model;
   options.model_version = arguments_.model_version;
@@ -122,7 +145,7 @@ absl::StatusOr<load::LoadReport> LoadCommand::Measure(double scale) {
   report.warmup_seconds = arguments_.warmup_seconds;
   report.retries = arguments_.retries;
   report.result = recorder.Take();
-  report.problems = load::ValidityProblems(report.result, arguments_.limits, deadlines);
+  report.problems = load::ValidityProblems(report.result, arguments_.limits, report.groups);
   return report;
 }
 

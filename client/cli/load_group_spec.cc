@@ -1,8 +1,6 @@
 #include "client/cli/load_group_spec.h"
 
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <limits>
 
 #include "absl/strings/ascii.h"
@@ -84,14 +82,9 @@ absl::Status SetDocuments(absl::string_view value, LoadGroup* group) {
 
 // The key itself never appears in an argument: arguments are seen by every process.
 absl::Status SetApiKeyFile(absl::string_view value, LoadGroup* group) {
-  std::ifstream file{std::string(value), std::ios::binary};
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  const absl::string_view key = absl::StripAsciiWhitespace(text);
-  if (file.bad() || key.empty()) {
-    return absl::InvalidArgumentError("cannot be read, or holds no key");
-  }
-  group->calls.metadata.emplace_back("authorization", absl::StrCat("Bearer ", key));
-  return absl::OkStatus();
+  auto key = ReadApiKeyFile("api_key_file", std::string(value));
+  if (key.ok()) group->calls.api_key = *std::move(key);
+  return key.status();
 }
 
 absl::Status AddMetadata(absl::string_view value, LoadGroup* group) {
@@ -134,6 +127,10 @@ absl::StatusOr<LoadGroup> ParseGroup(absl::string_view spec, double phase_second
   for (const absl::string_view part : absl::StrSplit(spec, ',')) {
     const std::pair<absl::string_view, absl::string_view> field =
         absl::StrSplit(part, absl::MaxSplits('=', 1));
+    // Also because an empty view splits into no part at all.
+    if (field.second.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(part, ": is not FIELD=VALUE"));
+    }
     const absl::Status set = SetGroupField(field.first, field.second, phase_seconds, &otherwise);
     if (!set.ok()) return absl::InvalidArgumentError(absl::StrCat(part, ": ", set.message()));
   }

@@ -68,7 +68,7 @@ ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in,
                      [&](HealthArguments parsed) { return RunHealth(parsed, out, err); });
   }
   if (subcommand == "load") {
-    return RunParsed(subcommand, ParseLoad(rest), err, [&](LoadArguments parsed) {
+    return RunParsed(subcommand, ParseLoad(rest), environment, err, [&](LoadArguments parsed) {
       return LoadCommand(std::move(parsed), out, err).Run();
     });
   }

@@ -33,7 +33,8 @@ bool IsNumericAddress(absl::string_view target) {
   return target.find_first_not_of("0123456789.:[]") == absl::string_view::npos;
 }
 
-grpc::ChannelArguments MakeArguments(bool retries) {
+grpc::ChannelArguments MakeArguments(const GrpcSenderOptions& options) {
+  const bool retries = options.retries;
   grpc::ChannelArguments arguments;
   // Without retries the balancing still is that of the service config.
   arguments.SetServiceConfigJSON(
@@ -47,6 +48,9 @@ grpc::ChannelArguments MakeArguments(bool retries) {
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1'000);
   arguments.SetMaxReceiveMessageSize(8 << 20);
   arguments.SetUserAgentPrefix(absl::StrCat("longwave-load/", client::Version()));
+  if (!options.tls_server_name.empty()) {
+    arguments.SetSslTargetNameOverride(options.tls_server_name);
+  }
   return arguments;
 }
 
@@ -88,7 +92,7 @@ GrpcSender::GrpcSender(GrpcSenderOptions options, const std::string& target)
     : options_(std::move(options)) {
   for (int i = 0; i < options_.connections; ++i) {
     stubs_.push_back(v1::EncoderService::NewStub(
-        grpc::CreateCustomChannel(target, options_.credentials, MakeArguments(options_.retries))));
+        grpc::CreateCustomChannel(target, options_.credentials, MakeArguments(options_))));
   }
 }
 
@@ -107,9 +111,7 @@ absl::Status GrpcSender::FetchModel() {
   for (const auto& stub : stubs_) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
-    if (!options_.groups.empty()) {
-      for (const auto& [key, value] : options_.groups[0].metadata) context.AddMetadata(key, value);
-    }
+    if (!options_.groups.empty()) AddHeaders(options_.groups[0], &context);
     absl::Status status = client::FromGrpcStatus(stub->GetModel(&context, request, &response));
     if (!status.ok()) return status;
   }
@@ -125,11 +127,18 @@ void GrpcSender::MakeDocuments(uint32_t vocabulary) {
   for (char& id : id_pool_) id = static_cast<char>(random.Next() % ids);
 }
 
+void GrpcSender::AddHeaders(const GroupCalls& group, grpc::ClientContext* context) const {
+  for (const auto& [key, value] : group.metadata) context->AddMetadata(key, value);
+  const std::string& api_key = group.api_key.empty() ? options_.api_key : group.api_key;
+  if (!api_key.empty()) context->AddMetadata("authorization", absl::StrCat("Bearer ", api_key));
+}
+
 void GrpcSender::FillIds(const PlannedCall& planned, v1::TokenBatch* tokens) const {
   const uint32_t room = kIdPool - planned.tokens;
   const uint32_t place = static_cast<uint32_t>(uint64_t{planned.document} * 7919 % (room + 1));
   tokens->set_ids(id_pool_.data() + place, planned.tokens);
   tokens->set_id_width(v1::ID_WIDTH_U8);
+  tokens->add_lengths(planned.tokens);
 }
 
 void GrpcSender::Use(CallObserver* observer, const SteadyLoadClock* clock) {
@@ -150,7 +159,7 @@ void GrpcSender::Send(int64_t number, const PlannedCall& planned) {
   call->request.set_tenant(group.tenant);
   call->request.mutable_output()->set_pooling(group.pooling);
   FillIds(planned, call->request.mutable_tokens());
-  for (const auto& [key, value] : group.metadata) call->context.AddMetadata(key, value);
+  AddHeaders(group, &call->context);
   if (group.deadline_seconds < std::numeric_limits<double>::infinity()) {
     call->context.set_deadline(clock_->SystemTime(planned.due_seconds + group.deadline_seconds));
   }
@@ -167,7 +176,10 @@ void GrpcSender::Send(int64_t number, const PlannedCall& planned) {
 
 void GrpcSender::OnReply(Call* call, const grpc::Status& status) {
   CallResult result;
-  if (status.ok()) {
+  const bool empty = call->response.embeddings().data().empty();
+  if (status.ok() && empty) {
+    result.code = absl::StatusCode::kDataLoss;
+  } else if (status.ok()) {
     result.model_identity =
         absl::StrCat(call->response.model_digest(), " ", call->response.execution().fingerprint());
     result.content = Hash(call->response.embeddings().data());

@@ -28,6 +28,7 @@ struct GroupCalls {
   v1::Priority priority = v1::PRIORITY_UNSPECIFIED;
   v1::Pooling pooling = v1::POOLING_UNSPECIFIED;
   std::string tenant;
+  std::string api_key;  // empty: that of GrpcSenderOptions
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 
@@ -35,6 +36,8 @@ struct GrpcSenderOptions {
   // "host:port". Several are balanced round robin and must be numeric addresses.
   std::vector<std::string> targets;
   std::shared_ptr<grpc::ChannelCredentials> credentials;  // null: plaintext
+  std::string tls_server_name;                            // empty: the target's
+  std::string api_key;                                    // empty: none
   std::string model;                                      // empty: the server's default
   std::string model_version;
   bool retries = false;  // as the service config says
@@ -71,6 +74,7 @@ class GrpcSender final : public CallSender {
   GrpcSender(GrpcSenderOptions options, const std::string& target);
   absl::Status FetchModel();
   void MakeDocuments(uint32_t vocabulary);
+  void AddHeaders(const GroupCalls& group, grpc::ClientContext* context) const;
   void FillIds(const PlannedCall& planned, v1::TokenBatch* tokens) const;
   void OnReply(Call* call, const grpc::Status& status);
 

@@ -6,7 +6,7 @@
 
 namespace longwave::load {
 
-// Counts of durations from 1 ns to years, with a relative error below 2^-10 at any size: the
+// Counts of durations from 1 ns to months, with a relative error below 2^-10 at any size: the
 // log-linear histogram that load tests use. Values below 2^11 ns have a cell each; above, every
 // doubling is cut into 2^10 cells of equal width. Not thread-safe.
 class Histogram {

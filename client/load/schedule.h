@@ -2,6 +2,7 @@
 #define LONGWAVE_CLIENT_LOAD_SCHEDULE_H_
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -41,13 +42,15 @@ struct PlannedCall {
 // Far above what one process can send in a bounded time; 24 bytes each.
 inline constexpr int64_t kMaxPlannedCalls = 20'000'000;
 
+inline constexpr int64_t kUnlimitedCalls = std::numeric_limits<int64_t>::max();
+
 // The calls of all groups in the order of their arrival: Poisson in each phase, so that nobody's
 // answer decides when the next call comes. At most `max_calls`, the first ones. A pure function of
 // its arguments; each group has random numbers of its own, so that adding one leaves the others as
 // they were. INVALID_ARGUMENT if more than kMaxPlannedCalls were to be planned.
 absl::StatusOr<std::vector<PlannedCall>> MakeSchedule(absl::Span<const Traffic> groups,
                                                       uint64_t seed,
-                                                      int64_t max_calls = kMaxPlannedCalls);
+                                                      int64_t max_calls = kUnlimitedCalls);
 
 // From the start to the end of the last phase of any group.
 double ScheduleSeconds(absl::Span<const Traffic> groups);

@@ -13,7 +13,7 @@ constexpr int64_t kAlwaysInFlight = 16;
 }  // namespace
 
 std::vector<std::string> ValidityProblems(const LoadResult& result, const ValidityLimits& limits,
-                                          absl::Span<const double> deadline_seconds) {
+                                          absl::Span<const GroupLabel> groups) {
   std::vector<std::string> problems;
   const double lateness = result.lateness.Percentile(99);
   if (lateness > limits.max_lateness_seconds) {
@@ -34,13 +34,13 @@ std::vector<std::string> ValidityProblems(const LoadResult& result, const Validi
     const GroupResult& group = result.groups[i];
     offered += group.offered;
     left += group.left;
-    const bool bounded = std::isfinite(deadline_seconds[i]);
+    const bool bounded = std::isfinite(groups[i].deadline_seconds);
     const double backlog = limits.max_backlog_share * group.offered;
     if (!bounded && group.in_flight_at_end > backlog && group.in_flight_at_end > kAlwaysInFlight) {
       problems.push_back(absl::StrFormat(
-          "group %d: %d of %d calls were still in flight at the end of sending: the server is "
+          "group %s: %d of %d calls were still in flight at the end of sending: the server is "
           "behind and the latencies depend on the run's length; lower the rate, or give a deadline",
-          i, group.in_flight_at_end, group.offered));
+          groups[i].name, group.in_flight_at_end, group.offered));
     }
   }
   if (offered == 0) problems.push_back("no call was due behind the warm-up: run longer, or faster");

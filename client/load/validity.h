@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "client/load/load_report.h"
 #include "client/load/load_result.h"
 
 namespace longwave::load {
@@ -23,7 +24,7 @@ struct ValidityLimits {
 
 // Why a run must not be reported, each with what to do; none: it may be.
 std::vector<std::string> ValidityProblems(const LoadResult& result, const ValidityLimits& limits,
-                                          absl::Span<const double> deadline_seconds);
+                                          absl::Span<const GroupLabel> groups);
 
 }  // namespace longwave::load
 
