@@ -24,4 +24,6 @@ EXPOSE 50051 9090
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
   CMD ["longwave", "health", "--server", "127.0.0.1:50051"]
 ENTRYPOINT ["longwave-server"]
-CMD ["--address=0.0.0.0:50051", "--metrics_address=0.0.0.0:9090", "--model=/opt/longwave/share/longwave/models/default"]
+# A container is reached from outside or not at all. TLS: mount the files and give --tls_certificate
+# and --tls_key instead of --allow_plaintext.
+CMD ["--address=0.0.0.0:50051", "--allow_plaintext", "--metrics_address=0.0.0.0:9090", "--model=/opt/longwave/share/longwave/models/default"]

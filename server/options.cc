@@ -48,13 +48,31 @@ void AddPortFlags(PortOptions& port, MetricsOptions& metrics, ServerOptions& opt
             "File that gets the gRPC port's number once it is open.");
   table.Add("metrics_address", &metrics.address,
             "HOST:PORT of the Prometheus endpoint /metrics; port 0 takes any free one.");
-  table.Add("reflection", &raw.reflection, "true on a loopback address, else false",
+  table.Add("reflection", &raw.reflection,
+            "true on a loopback address without --tenants, else false",
             "Offer gRPC server reflection.");
   table.Add("max_connection_age", &port.max_connection_age_seconds,
             "Seconds after which a connection is closed gracefully, so that clients find new "
             "replicas; 0 = never.");
+  table.Add("handshake_timeout", &port.handshake_timeout_seconds,
+            "Seconds that a new connection may take for TLS and its first frames.");
   table.Add("max_concurrent_streams", &port.max_concurrent_streams,
             "Calls that one connection may have open at once.");
+}
+
+void AddSecurityFlags(SecurityOptions& security, FlagTable& table) {
+  table.Add("tls_certificate", &security.tls_certificate,
+            "PEM file of the server's certificate and its chain: speak TLS, and nothing else.");
+  table.Add("tls_key", &security.tls_key, "PEM file of its private key.");
+  table.Add("tls_client_ca", &security.tls_client_ca,
+            "PEM file of roots; only clients whose certificates lead to one may connect.");
+  table.Add("tenants", &security.tenants,
+            "JSON file of tenants, their quotas and the SHA-256 of their API keys; only they may "
+            "call.");
+  table.Add("allow_plaintext", &security.allow_plaintext,
+            "Serve without TLS on an address that others can reach.");
+  table.Add("reload_interval", &security.reload_seconds,
+            "Seconds between looks whether the files above have changed.");
 }
 
 void AddCallFlags(CallOptions& calls, FlagTable& table) {
@@ -108,6 +126,7 @@ void Collect(const absl::Status& status, std::vector<std::string>& problems) {
 void CheckAll(const ServerOptions& options, std::vector<std::string>& problems) {
   Collect(options.model.Validate(), problems);
   Collect(options.port.Validate(), problems);
+  Collect(options.security.Validate(options.port.address), problems);
   Collect(options.calls.Validate(), problems);
   Collect(options.scheduler.Validate(), problems);
   Collect(options.metrics.Validate(), problems);
@@ -146,11 +165,6 @@ absl::Status DrainOptions::Validate() const {
   return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
 }
 
-bool IsLoopback(absl::string_view address) {
-  return absl::StartsWith(address, "127.") || absl::StartsWith(address, "[::1]:") ||
-         absl::StartsWith(address, "localhost:") || absl::StartsWith(address, "unix:");
-}
-
 absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments) {
   CommandLine line;
   RawFlags raw;
@@ -158,6 +172,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
   FlagTable table;
   AddModelFlags(line.options.model, table);
   AddPortFlags(line.options.port, line.options.metrics, line.options, raw, table);
+  AddSecurityFlags(line.options.security, table);
   AddCallFlags(line.options.calls, table);
   AddSchedulerFlags(line.options.scheduler, table);
   AddLifeFlags(line.options, raw, table);
@@ -166,7 +181,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
 
   ServerOptions& options = line.options;
   const bool loopback = IsLoopback(options.port.address);
-  options.port.reflection = raw.reflection.value_or(loopback);
+  // It would describe the service to callers without a key.
+  options.port.reflection = raw.reflection.value_or(loopback && options.security.tenants.empty());
   if (!options.drain.delay_seconds.has_value()) {
     options.drain.delay_seconds = loopback ? kLoopbackDelay : kBalancedDelay;
   }

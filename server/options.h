@@ -10,6 +10,7 @@
 #include "server/observability/service_metrics.h"
 #include "server/rpc/rpc_options.h"
 #include "server/scheduling/scheduler.h"
+#include "server/security/security_options.h"
 
 namespace longwave {
 
@@ -39,6 +40,7 @@ struct DrainOptions {
 struct ServerOptions {
   ModelOptions model;
   PortOptions port;
+  SecurityOptions security;
   CallOptions calls;
   SchedulerOptions scheduler;
   MetricsOptions metrics;
@@ -59,9 +61,6 @@ struct CommandLine {
 // Reads and checks the flags (without the program's name). INVALID_ARGUMENT lists every problem,
 // one a line, each naming its flag.
 absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments);
-
-// Whether an address to listen on can be reached from this machine only.
-bool IsLoopback(absl::string_view address);
 
 }  // namespace longwave
 

@@ -12,10 +12,12 @@
 #include "absl/strings/str_split.h"
 #include "model/base/clock.h"
 #include "model/base/mutex.h"
+#include "server/descriptor_limit.h"
 #include "server/rpc/expected_wait.h"
 #include "server/rpc/library_log.h"
 #include "server/rpc/rpc_server.h"
 #include "server/scheduling/scheduler.h"
+#include "server/security/security.h"
 #include "server/shutdown_signals.h"
 
 namespace longwave {
@@ -108,21 +110,46 @@ class ServerProcess {
     if (count > 1) rpc_->Hurry();
   }
 
+  void RaiseLimits() {
+    const DescriptorLimit limit = RaiseDescriptorLimit();
+    if (limit.sensible()) return;
+    log_.Warning("few_descriptors", {{"limit", limit.now}, {"sensible", kSensibleDescriptors}});
+  }
+
+  // What an operator may not have meant, though it is allowed.
+  void WarnOfOpenDoors() {
+    if (IsLoopback(options_.port.address)) return;
+    if (!options_.security.tls()) log_.Warning("plaintext", {{"address", options_.port.address}});
+    if (options_.security.tenants.empty() && options_.security.tls_client_ca.empty()) {
+      log_.Warning("anyone_may_call", {{"address", options_.port.address}});
+    }
+  }
+
   absl::Status OpenPorts() {
+    RaiseLimits();
+    WarnOfOpenDoors();
+    auto security = Security::Create(options_.security, &log_);
+    if (!security.ok()) return security.status();
+    security_ = *std::move(security);
     auto metrics = ServiceMetrics::Create(options_.metrics);
     if (!metrics.ok()) return metrics.status();
     metrics_ = *std::move(metrics);
     metrics_->SetSampler([this] { return Sample(); });
+    const PortAccess access = {.tls = security_->tls(),
+                               .authenticator = security_->authenticator()};
     auto rpc = RpcServer::Create(options_.port, options_.calls, longest_sequence_, &clock_,
-                                 metrics_.get(), &log_);
+                                 metrics_.get(), &log_, access);
     if (!rpc.ok()) return rpc.status();
     {
       MutexLock lock(&mutex_);  // a scrape may be under way
       rpc_ = *std::move(rpc);
     }
+    security_->Watch();
     log_.Info("listening", {{"address", options_.port.address},
                             {"port", rpc_->port()},
-                            {"metrics_port", metrics_->port()}});
+                            {"metrics_port", metrics_->port()},
+                            {"tls", access.tls != nullptr},
+                            {"keys", access.authenticator != nullptr}});
     return WritePortFile();
   }
 
@@ -181,6 +208,8 @@ class ServerProcess {
     sample.connections_refused = rpc_ == nullptr ? 0 : rpc_->refused_connections();
     sample.ready = serving_ && !stop_;
     sample.draining = stop_;
+    sample.security = security_->Sample();
+    sample.security.handshake_failures = LibraryLogRedirect::handshake_failures();
     if (scheduler_ == nullptr) return sample;
     const SchedulerView view = scheduler_->View();
     sample.queued_requests = view.queued_sequences;
@@ -252,6 +281,7 @@ class ServerProcess {
   std::shared_ptr<ServedModel> model_;
   std::optional<MetricsObserver> observer_;
   std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<Security> security_;
   std::unique_ptr<RpcServer> rpc_;
 };
 
@@ -290,12 +320,13 @@ int RunServerProgram(int argc, char** argv, const EncoderSource& source) {
       break;
   }
   const absl::StatusOr<int64_t> longest = source.configure(line->options.model);
-  if (!longest.ok()) {
-    for (absl::string_view problem : absl::StrSplit(longest.status().message(), '\n')) {
-      PrintError(problem);
-    }
-    return kExitUsage;
+  // The same files are read again to serve; here a wrong one is a mistake of the configuration.
+  const absl::Status security = Security::Create(line->options.security, nullptr).status();
+  for (const absl::Status& status : {longest.status(), security}) {
+    if (status.ok()) continue;
+    for (absl::string_view problem : absl::StrSplit(status.message(), '\n')) PrintError(problem);
   }
+  if (!longest.ok() || !security.ok()) return kExitUsage;
   if (line->action == CommandLine::Action::kCheckConfig) {
     std::puts("the configuration is valid");
     return kExitOk;

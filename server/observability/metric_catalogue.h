@@ -93,6 +93,18 @@ inline constexpr Metric kFftRows{
     "longwave_fft_rows_recomputed_total",
     "Rows of the FFT route that were computed once more without transforms: their denominator was "
     "too small beside the largest."};
+inline constexpr Metric kTlsNotAfter{
+    "longwave_tls_certificate_not_after_timestamp_seconds",
+    "When the certificates in use end, seconds since 1970; absent without TLS."};
+inline constexpr Metric kTlsReloads{"longwave_tls_reloads_total",
+                                    "Changes of the certificate files, taken into use or refused."};
+inline constexpr Metric kTlsHandshakeFailures{
+    "longwave_tls_handshake_failures_total",
+    "Connections that TLS refused: versions, ciphers, certificates, or no TLS at all."};
+inline constexpr Metric kTenantReloads{
+    "longwave_tenant_reloads_total", "Changes of the file of tenants, taken into use or refused."};
+inline constexpr Metric kAuthFailures{"longwave_auth_failures_total",
+                                      "Requests refused for their API key, by reason."};
 inline constexpr Metric kLogDropped{"longwave_log_dropped_total",
                                     "Log lines lost because the log could not take them."};
 
@@ -140,6 +152,10 @@ inline constexpr std::array kRouteLabels = {"direct", "tiles",         "chunkwis
 inline constexpr std::array kGuardPrecisions = {"fp32", "fp64", "tiles"};
 inline constexpr std::array kDeviceErrorKinds = {"oom", "lost", "nonfinite", "degenerate"};
 inline constexpr std::array kFallbackReasons = {"no_driver", "no_device", "init_failed", "other"};
+inline constexpr std::array kCertificates = {"server", "client_ca"};
+inline constexpr std::array kReloadResults = {"success", "failure"};
+inline constexpr std::array kAuthFailureReasons = {"missing", "malformed", "unknown_key",
+                                                   "tenant_mismatch"};
 inline constexpr std::array kLoadPhases = {"open",    "read",   "convert", "certify",
                                            "goldens", "warmup", "other"};
 

@@ -32,6 +32,15 @@ class SampledGauges final : public prometheus::Collectable {
         CounterFamily(catalogue::kFftGuard, "precision", catalogue::kGuardPrecisions,
                       {sample.fft_fp32_heads, sample.fft_fp64_heads, sample.fft_tiles_heads}),
         CounterFamily(catalogue::kFftRows, sample.fft_recomputed_rows),
+        PresentGauges(catalogue::kTlsNotAfter, "which", catalogue::kCertificates,
+                      {sample.security.certificate_not_after, sample.security.client_ca_not_after}),
+        CounterFamily(catalogue::kTlsReloads, "result", catalogue::kReloadResults,
+                      sample.security.tls_reloads),
+        CounterFamily(catalogue::kTlsHandshakeFailures, sample.security.handshake_failures),
+        CounterFamily(catalogue::kTenantReloads, "result", catalogue::kReloadResults,
+                      sample.security.tenant_reloads),
+        CounterFamily(catalogue::kAuthFailures, "reason", catalogue::kAuthFailureReasons,
+                      sample.security.auth_failures),
     };
   }
 

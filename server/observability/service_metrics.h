@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_SERVER_OBSERVABILITY_SERVICE_METRICS_H_
 #define LONGWAVE_SERVER_OBSERVABILITY_SERVICE_METRICS_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -32,6 +33,17 @@ struct RequestRecord {
   absl::string_view route;  // of the longest sequence; empty if none was computed
 };
 
+// What the port's protection has to tell; arrays in the order of the catalogue's labels.
+struct SecuritySample {
+  // Seconds since 1970; 0: there is none.
+  int64_t certificate_not_after = 0;
+  int64_t client_ca_not_after = 0;
+  std::array<int64_t, 2> tls_reloads{};
+  std::array<int64_t, 2> tenant_reloads{};
+  std::array<int64_t, 4> auth_failures{};
+  int64_t handshake_failures = 0;
+};
+
 // Read at scrape time from the parts that own the truth.
 struct GaugeSample {
   int64_t queued_requests = 0;
@@ -49,6 +61,7 @@ struct GaugeSample {
   int64_t fft_fp64_heads = 0;
   int64_t fft_tiles_heads = 0;
   int64_t fft_recomputed_rows = 0;
+  SecuritySample security;
 };
 
 struct MetricsOptions {

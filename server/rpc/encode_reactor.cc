@@ -7,6 +7,7 @@
 #include "longwave/v1/encode.pb.h"
 #include "model/base/error.h"
 #include "server/admission/validator.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/deadline.h"
 #include "server/rpc/message_io.h"
 #include "server/rpc/proto_convert.h"
@@ -63,6 +64,14 @@ EncodeReactor::EncodeReactor(ServiceCore* core, grpc::CallbackServerContext* con
     : core_(core), context_(context), response_(response), recorder_(RpcMethod::kEncode, core) {}
 
 absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
+  // First: who has no key learns nothing about the server.
+  auto tenant = IdentifyCaller(core_->authenticator(), *context_);
+  if (!tenant.ok()) return tenant.status();
+  tenant_ = *std::move(tenant);
+  {
+    MutexLock lock(&mutex_);
+    recorder_.SetTenant(tenant_.get());
+  }
   absl::StatusOr<Backend> backend = core_->Enter();
   if (!backend.ok()) return backend.status();
   backend_ = *backend;
@@ -79,6 +88,8 @@ absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
     MutexLock lock(&mutex_);
     recorder_.trace().decoded = recorder_.Now();
   }
+  absl::Status claim = CheckTenantField(core_->authenticator(), tenant_.get(), message.tenant());
+  if (!claim.ok()) return claim;
   absl::StatusOr<ValidatedRequest> valid =
       ValidateEncodeRequest(ToRequestData(message), backend_.encoder(), core_->options().limits);
   if (!valid.ok()) return valid.status();
@@ -120,7 +131,7 @@ absl::Status EncodeReactor::Submit(ValidatedRequest request) {
     recorder_.Admitted(recorder_.Now());
   }
   absl::StatusOr<Scheduler::Ticket> ticket = backend_.scheduler->Submit(
-      std::move(tasks), {.priority = request.priority, .deadline = deadline_});
+      std::move(tasks), {.priority = request.priority, .deadline = deadline_, .tenant = tenant_});
   absl::Status error;
   {
     MutexLock lock(&mutex_);

@@ -50,6 +50,7 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
   grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer* const response_;
   Backend backend_;
+  std::shared_ptr<const Tenant> tenant_;  // null: nobody says who calls
   Instant deadline_{};
   // Written before the sequences are submitted, and by their consumers in disjoint parts.
   std::string request_id_;

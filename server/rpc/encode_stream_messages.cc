@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/base/error.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/encode_stream_reactor.h"
 
 namespace longwave {
@@ -89,6 +90,12 @@ void EncodeStreamReactor::HandleOpen(uint64_t id, const v1::StreamOpen& open, De
   }
   const auto tag = std::make_shared<StreamTag>(id, core_);
   tags_[id] = tag;
+  auto tenant = IdentifyOpen(open);
+  if (!tenant.ok()) {
+    tag->Fail(tenant.status());
+    return;
+  }
+  tag->SetTenant(*std::move(tenant));
   const absl::StatusOr<Backend> backend = core_->Enter();
   const Instant deadline =
       std::min(call_deadline_,
@@ -99,6 +106,16 @@ void EncodeStreamReactor::HandleOpen(uint64_t id, const v1::StreamOpen& open, De
   } else {
     tag->Fail(status);
   }
+}
+
+absl::StatusOr<std::shared_ptr<const Tenant>> EncodeStreamReactor::IdentifyOpen(
+    const v1::StreamOpen& open) const {
+  auto tenant = IdentifyCaller(core_->authenticator(), *context_);
+  if (!tenant.ok()) return tenant;
+  absl::Status claim =
+      CheckTenantField(core_->authenticator(), tenant->get(), open.request().tenant());
+  if (!claim.ok()) return claim;
+  return tenant;
 }
 
 void EncodeStreamReactor::HandleData(uint64_t id, const v1::StreamData& data, Decided& decided) {
@@ -166,7 +183,8 @@ void EncodeStreamReactor::Submit(const TagPtr& tag, std::vector<SequenceTask> ta
     tasks[s].consumer = std::make_shared<Consumer>(shared_from_this(), tag, s);
   }
   absl::StatusOr<Scheduler::Ticket> ticket = backend_.scheduler->Submit(
-      std::move(tasks), {.priority = tag->priority(), .deadline = tag->deadline()});
+      std::move(tasks),
+      {.priority = tag->priority(), .deadline = tag->deadline(), .tenant = tag->tenant()});
   Decided decided;
   {
     MutexLock lock(&mutex_);

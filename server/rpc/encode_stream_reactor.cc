@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "model/base/error.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/deadline.h"
 #include "server/rpc/message_io.h"
 #include "server/rpc/status_details.h"
@@ -38,7 +39,9 @@ EncodeStreamReactor::EncodeStreamReactor(ServiceCore* core, grpc::CallbackServer
 
 void EncodeStreamReactor::Begin() {
   core_->AddListener(weak_from_this());
-  absl::StatusOr<Backend> backend = core_->Enter();
+  const auto caller = IdentifyCaller(core_->authenticator(), *context_);
+  absl::StatusOr<Backend> backend =
+      caller.ok() ? core_->Enter() : absl::StatusOr<Backend>(caller.status());
   Decided decided;
   {
     MutexLock lock(&mutex_);

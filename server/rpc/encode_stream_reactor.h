@@ -61,6 +61,8 @@ class EncodeStreamReactor final
   void Handle(const v1::EncodeStreamRequest& message);
   void HandleOpen(uint64_t id, const v1::StreamOpen& open, Decided& decided)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Who opens a request: the key is asked for anew each time.
+  absl::StatusOr<std::shared_ptr<const Tenant>> IdentifyOpen(const v1::StreamOpen& open) const;
   void HandleData(uint64_t id, const v1::StreamData& data, Decided& decided)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HandleCancel(uint64_t id, Decided& decided) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

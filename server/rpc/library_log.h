@@ -1,6 +1,8 @@
 #ifndef LONGWAVE_SERVER_RPC_LIBRARY_LOG_H_
 #define LONGWAVE_SERVER_RPC_LIBRARY_LOG_H_
 
+#include <cstdint>
+
 #include "server/observability/log.h"
 
 namespace longwave {
@@ -15,6 +17,10 @@ class LibraryLogRedirect {
   ~LibraryLogRedirect();
   LibraryLogRedirect(const LibraryLogRedirect&) = delete;
   LibraryLogRedirect& operator=(const LibraryLogRedirect&) = delete;
+
+  // TLS handshakes that failed since the start of the process. gRPC tells of them by its log alone,
+  // so they are counted there.
+  static int64_t handshake_failures();
 };
 
 }  // namespace longwave

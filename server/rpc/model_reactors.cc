@@ -11,6 +11,7 @@
 #include "model/base/error.h"
 #include "server/admission/validator.h"
 #include "server/observability/safe_text.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/message_io.h"
 #include "server/rpc/proto_convert.h"
 #include "server/rpc/request_decoder.h"
@@ -33,6 +34,9 @@ grpc::ServerUnaryReactor* Answer(RpcMethod method, ServiceCore* core,
   RequestRecorder recorder(method, core);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto answer = [&]() -> absl::StatusOr<Response> {
+    const auto tenant = IdentifyCaller(core->authenticator(), *context);
+    if (!tenant.ok()) return tenant.status();
+    recorder.SetTenant(tenant->get());
     absl::StatusOr<Backend> backend = core->Enter();
     if (!backend.ok()) return backend.status();
     Request request;

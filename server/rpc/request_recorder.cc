@@ -91,6 +91,7 @@ void RequestRecorder::Log(const absl::Status& status) const {
        {"code", absl::StatusCodeToString(record_.code)},
        {"reason", status.ok() ? absl::string_view() : ErrorReasonName(record_.reason)},
        {"message", message},
+       {"tenant", tenant_},
        {"request_id", request_id_},
        {"tokens", record_.tokens},
        {"route", record_.route},

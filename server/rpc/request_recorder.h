@@ -7,6 +7,7 @@
 #include "absl/types/span.h"
 #include "model/base/request_trace.h"
 #include "server/admission/encode_request.h"
+#include "server/admission/tenant.h"
 #include "server/observability/service_metrics.h"
 #include "server/rpc/response_encoder.h"
 #include "server/rpc/service_core.h"
@@ -28,6 +29,10 @@ class RequestRecorder {
   RequestTrace& trace() { return trace_; }
   Instant Now() const { return core_->clock().Now(); }
 
+  // Who calls; null: nobody says.
+  void SetTenant(const Tenant* tenant) {
+    if (tenant != nullptr) tenant_ = tenant->name;
+  }
   // What is known once the request is valid.
   void Describe(const ValidatedRequest& request, absl::Span<const SequenceSummary> sequences);
   // Set before the hand-over to the scheduler, taken back if that refuses.
@@ -50,6 +55,7 @@ class RequestRecorder {
   ServiceCore* const core_;
   RequestTrace trace_;
   RequestRecord record_;
+  std::string tenant_;
   std::string request_id_;
   int64_t longest_computed_ = 0;  // among the sequences that ended well
   bool ended_ = false;

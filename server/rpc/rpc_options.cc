@@ -64,6 +64,10 @@ absl::Status PortOptions::Validate() const {
                                       ": accepted are 0 (never) and 1 to ", most, " seconds"));
     }
   }
+  if (!(handshake_timeout_seconds >= 0.1 && handshake_timeout_seconds <= 600)) {
+    problems.push_back(absl::StrCat("--handshake_timeout = ", handshake_timeout_seconds,
+                                    ": accepted are 0.1 to 600 seconds"));
+  }
   if (max_concurrent_streams < 1) {
     problems.push_back(absl::StrCat("--max_concurrent_streams = ", max_concurrent_streams,
                                     ": accepted are 1 and more"));

@@ -43,6 +43,8 @@ struct PortOptions {
   // Connections are closed (with a GOAWAY, calls in flight go on) at this age, so that clients
   // behind a plain load balancer find new replicas; 0 = never.
   double max_connection_age_seconds = 0;
+  // Connections that take longer for TLS and the first frames are closed: each holds a descriptor.
+  double handshake_timeout_seconds = 10;
   // Streams that one connection may have open at once.
   int max_concurrent_streams = 1024;
 

@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/rpc/credentials.h"
 #include "server/rpc/deadline.h"
 
 namespace longwave {
@@ -28,8 +29,6 @@ constexpr milliseconds kHurriedLastWords{500};
 constexpr milliseconds kQuiet{100};
 constexpr milliseconds kLongestUnrest{1000};
 
-// Connections that never finish their handshake are closed soon: each holds a descriptor.
-constexpr milliseconds kHandshakeTimeout{10'000};
 // A peer that is gone without a word is noticed after a minute and a half.
 constexpr milliseconds kKeepaliveTime{60'000};
 constexpr milliseconds kKeepaliveTimeout{30'000};
@@ -62,7 +61,8 @@ int Milliseconds(milliseconds duration) { return static_cast<int>(duration.count
 
 void SetConnectionLimits(const PortOptions& port, grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a taken port is an error
-  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, Milliseconds(kHandshakeTimeout));
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             static_cast<int>(port.handshake_timeout_seconds * 1000));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(kKeepaliveTime));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(kKeepaliveTimeout));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -87,15 +87,15 @@ void SetMessageLimits(int64_t longest_sequence, grpc::ServerBuilder& builder) {
 }  // namespace
 
 RpcServer::RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetrics* metrics,
-                     Logger* log)
-    : core_(calls, clock, metrics, log), service_(&core_) {}
+                     Logger* log, PortAccess access)
+    : core_(calls, clock, metrics, log, access.authenticator),
+      service_(&core_),
+      credentials_(MakeServerCredentials(access.tls)) {}
 
-absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const PortOptions& port,
-                                                             const CallOptions& calls,
-                                                             int64_t longest_sequence,
-                                                             const Clock* clock,
-                                                             ServiceMetrics* metrics, Logger* log) {
-  std::unique_ptr<RpcServer> result(new RpcServer(calls, clock, metrics, log));
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(
+    const PortOptions& port, const CallOptions& calls, int64_t longest_sequence, const Clock* clock,
+    ServiceMetrics* metrics, Logger* log, PortAccess access) {
+  std::unique_ptr<RpcServer> result(new RpcServer(calls, clock, metrics, log, access));
   grpc::ServerBuilder builder;
   SetConnectionLimits(port, builder);
   SetMessageLimits(longest_sequence, builder);
@@ -103,7 +103,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const PortOptions& 
   quota.SetMaxThreads(kMaxSyncThreads);
   builder.SetResourceQuota(quota);
   builder.SetOption(std::make_unique<ReflectionOption>(port.reflection));
-  absl::Status listening = result->Listen(port.address, grpc::InsecureServerCredentials(), builder);
+  absl::Status listening = result->Listen(port.address, result->credentials_, builder);
   if (!listening.ok()) return listening;
   builder.RegisterService(&result->service_);
   builder.RegisterService(&result->health_);

@@ -18,8 +18,15 @@
 #include "server/rpc/listener.h"
 #include "server/rpc/rpc_options.h"
 #include "server/rpc/service_core.h"
+#include "server/security/tls_store.h"
 
 namespace longwave {
+
+// Who may connect, and who may call. Null: anyone, in plaintext. Both outlive the server.
+struct PortAccess {
+  const TlsStore* tls = nullptr;
+  const Authenticator* authenticator = nullptr;
+};
 
 // The gRPC port: our service, health and (if asked for) reflection. Open from the start; until
 // Serve, health says NOT_SERVING and calls get LOADING.
@@ -27,11 +34,9 @@ class RpcServer {
  public:
   // `longest_sequence` sets the receive limit. `clock` and, if not null, `metrics` and `log`
   // outlive the server. UNAVAILABLE if the port cannot be bound.
-  static absl::StatusOr<std::unique_ptr<RpcServer>> Create(const PortOptions& port,
-                                                           const CallOptions& calls,
-                                                           int64_t longest_sequence,
-                                                           const Clock* clock,
-                                                           ServiceMetrics* metrics, Logger* log);
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Create(
+      const PortOptions& port, const CallOptions& calls, int64_t longest_sequence,
+      const Clock* clock, ServiceMetrics* metrics, Logger* log, PortAccess access = {});
   // Cuts off what is still open.
   ~RpcServer();
 
@@ -58,7 +63,8 @@ class RpcServer {
   void Hurry();
 
  private:
-  RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetrics* metrics, Logger* log);
+  RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetrics* metrics, Logger* log,
+            PortAccess access);
   // Opens `address` within `builder`.
   absl::Status Listen(const std::string& address,
                       const std::shared_ptr<grpc::ServerCredentials>& credentials,
@@ -79,6 +85,7 @@ class RpcServer {
   HealthService health_;
   std::unique_ptr<Listener> listener_;  // null: a unix socket, which gRPC opens
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;  // asked for as long as there is a server
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 

@@ -7,8 +7,12 @@
 namespace longwave {
 
 ServiceCore::ServiceCore(CallOptions options, const Clock* clock, ServiceMetrics* metrics,
-                         Logger* log)
-    : options_(std::move(options)), clock_(clock), metrics_(metrics), log_(log) {}
+                         Logger* log, const Authenticator* authenticator)
+    : options_(std::move(options)),
+      clock_(clock),
+      metrics_(metrics),
+      log_(log),
+      authenticator_(authenticator) {}
 
 void ServiceCore::Serve(Backend backend) {
   MutexLock lock(&mutex_);

@@ -14,6 +14,7 @@
 #include "server/observability/service_metrics.h"
 #include "server/rpc/rpc_options.h"
 #include "server/scheduling/scheduler.h"
+#include "server/security/authenticator.h"
 
 namespace longwave {
 
@@ -41,7 +42,9 @@ class ServiceCore {
   enum class State { kLoading, kServing, kDraining };
 
   // `clock` and, if not null, `metrics` and `log` outlive the core.
-  ServiceCore(CallOptions options, const Clock* clock, ServiceMetrics* metrics, Logger* log);
+  // `authenticator`: null if everyone may call; outlives the core too.
+  ServiceCore(CallOptions options, const Clock* clock, ServiceMetrics* metrics, Logger* log,
+              const Authenticator* authenticator = nullptr);
 
   // From loading to serving. The scheduler outlives the core's last call.
   void Serve(Backend backend);
@@ -72,6 +75,7 @@ class ServiceCore {
   const Clock& clock() const { return *clock_; }
   ServiceMetrics* metrics() const { return metrics_; }
   Logger* log() const { return log_; }
+  const Authenticator* authenticator() const { return authenticator_; }
 
  private:
   std::vector<std::shared_ptr<DrainListener>> Listeners();
@@ -80,6 +84,7 @@ class ServiceCore {
   const Clock* const clock_;
   ServiceMetrics* const metrics_;
   Logger* const log_;
+  const Authenticator* const authenticator_;
   mutable Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kLoading;
   Backend backend_ ABSL_GUARDED_BY(mutex_);

@@ -57,6 +57,13 @@ class StreamTag {
   // As TagOutput::TakeReady.
   bool TakeReady();
 
+  // Null: nobody says who calls.
+  void SetTenant(std::shared_ptr<const Tenant> tenant) {
+    recorder_.SetTenant(tenant.get());
+    tenant_ = std::move(tenant);
+  }
+  const std::shared_ptr<const Tenant>& tenant() const { return tenant_; }
+
   uint64_t id() const { return id_; }
   Phase phase() const { return phase_; }
   Priority priority() const { return request_.priority; }
@@ -81,6 +88,7 @@ class StreamTag {
   ServiceCore* const core_;
   Phase phase_ = Phase::kReceiving;
   RequestRecorder recorder_;
+  std::shared_ptr<const Tenant> tenant_;
   Instant deadline_{};
   ValidatedRequest request_;
   int64_t first_row_ = 0;  // resume_from_row

@@ -45,7 +45,12 @@ class Layer:
 
 
 _SEAM = ("model/base", "model/api")
-_CORE = _SEAM + ("server/scheduling", "server/admission", "server/observability")
+_CORE = _SEAM + (
+    "server/scheduling",
+    "server/admission",
+    "server/observability",
+    "server/security",
+)
 
 # The most specific folder that holds a file decides. A folder without a row is a violation.
 LAYERS = [
@@ -67,6 +72,13 @@ LAYERS = [
     Layer("server/scheduling", _SEAM + ("server/admission",), ()),
     Layer("server/admission", _SEAM, ()),
     Layer("server/observability", ("model/base",), (), source_only=("prometheus",)),
+    # Certificates and keys: checked by the library that gRPC's TLS is made of, and a file of JSON.
+    Layer(
+        "server/security",
+        ("model/base", "server/admission", "server/observability"),
+        (),
+        source_only=("openssl", "json"),
+    ),
     Layer("server/rpc", _CORE, ("grpc", "protobuf")),
     # The composition root: the only place that names both sides, and neither LibTorch nor
     # Prometheus by their own headers.

@@ -285,6 +285,33 @@ TEST(ServiceMetricsTest, WhatIsNotANumberNeverPoisonsASum) {
   }
 }
 
+TEST(ServiceMetricsTest, CertificatesAndKeysAreReadAtEachScrape) {
+  ServiceMetrics* const metrics = StartMetrics();
+  constexpr char kEnd[] = "longwave_tls_certificate_not_after_timestamp_seconds{which=\"server\"}";
+  EXPECT_FALSE(ScrapeMetrics(metrics->port()).series.contains(kEnd)) << "no TLS, no end of it";
+  GaugeSample sample;
+  sample.security = {.certificate_not_after = 1'800'000'000,
+                     .client_ca_not_after = 1'900'000'000,
+                     .tls_reloads = {1, 2},
+                     .tenant_reloads = {3, 4},
+                     .auth_failures = {5, 6, 7, 8},
+                     .handshake_failures = 9};
+  metrics->SetSampler([&] { return sample; });
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  EXPECT_EQ(scrape.Value(kEnd), 1'800'000'000);
+  EXPECT_EQ(
+      scrape.Value("longwave_tls_certificate_not_after_timestamp_seconds{which=\"client_ca\"}"),
+      1'900'000'000);
+  EXPECT_EQ(scrape.Value("longwave_tls_reloads_total{result=\"success\"}"), 1);
+  EXPECT_EQ(scrape.Value("longwave_tls_reloads_total{result=\"failure\"}"), 2);
+  EXPECT_EQ(scrape.Value("longwave_tenant_reloads_total{result=\"failure\"}"), 4);
+  EXPECT_EQ(scrape.Value("longwave_auth_failures_total{reason=\"missing\"}"), 5);
+  EXPECT_EQ(scrape.Value("longwave_auth_failures_total{reason=\"malformed\"}"), 6);
+  EXPECT_EQ(scrape.Value("longwave_auth_failures_total{reason=\"unknown_key\"}"), 7);
+  EXPECT_EQ(scrape.Value("longwave_auth_failures_total{reason=\"tenant_mismatch\"}"), 8);
+  EXPECT_EQ(scrape.Value("longwave_tls_handshake_failures_total"), 9);
+}
+
 TEST(ServiceMetricsTest, GaugesAreReadAtEachScrapeAndNotAfterTheSamplerIsTaken) {
   ServiceMetrics* const metrics = StartMetrics();
   EXPECT_EQ(ScrapeMetrics(metrics->port()).Value("longwave_ready"), 0);

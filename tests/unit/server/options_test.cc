@@ -33,13 +33,13 @@ TEST(OptionsTest, DefaultsAreValidAndLocal) {
 }
 
 TEST(OptionsTest, AnOpenAddressHidesReflectionAndWaitsForBalancers) {
-  const ServerOptions options = Parse({"--address=0.0.0.0:50051"});
+  const ServerOptions options = Parse({"--address=0.0.0.0:50051", "--allow_plaintext"});
   EXPECT_FALSE(options.port.reflection);
   EXPECT_EQ(options.drain.delay_seconds, std::optional<double>(5));
 }
 
 TEST(OptionsTest, WhatIsAskedForWins) {
-  EXPECT_TRUE(Parse({"--address=0.0.0.0:1", "--reflection"}).port.reflection);
+  EXPECT_TRUE(Parse({"--address=0.0.0.0:1", "--allow_plaintext", "--reflection"}).port.reflection);
   EXPECT_FALSE(Parse({"--no-reflection"}).port.reflection);
   EXPECT_EQ(Parse({"--drain_delay=7"}).drain.delay_seconds, std::optional<double>(7));
   EXPECT_EQ(Parse({"--log_level=debug"}).log_level, LogLevel::kDebug);
@@ -47,6 +47,22 @@ TEST(OptionsTest, WhatIsAskedForWins) {
   EXPECT_EQ(options.scheduler.max_stall_seconds, 3);
   EXPECT_EQ(options.calls.max_stall_seconds, 3) << "one flag, two readers";
   EXPECT_TRUE(options.calls.limits.allow_route_override);
+}
+
+TEST(OptionsTest, AnOpenAddressNeedsTlsOrAWord) {
+  EXPECT_THAT(Problems({"--address=0.0.0.0:1"}), HasSubstr("--allow_plaintext"));
+  const ServerOptions options = Parse({"--address=0.0.0.0:1", "--tls_certificate=c", "--tls_key=k",
+                                       "--tls_client_ca=a", "--tenants=t", "--reload_interval=2"});
+  EXPECT_TRUE(options.security.tls());
+  EXPECT_EQ(options.security.tls_client_ca, "a");
+  EXPECT_EQ(options.security.tenants, "t");
+  EXPECT_EQ(options.security.reload_seconds, 2);
+  EXPECT_THAT(Problems({"--tls_key=k"}), HasSubstr("--tls_certificate"));
+}
+
+TEST(OptionsTest, KeysHideReflection) {
+  EXPECT_FALSE(Parse({"--tenants=t"}).port.reflection);
+  EXPECT_TRUE(Parse({"--tenants=t", "--reflection"}).port.reflection);
 }
 
 TEST(OptionsTest, LoopbackIsKnownInItsForms) {
@@ -62,10 +78,10 @@ TEST(OptionsTest, EveryProblemIsNamedAtOnce) {
   const std::string problems =
       Problems({"--threads=-1", "--device=tpu", "--address=nowhere", "--max_deadline=0",
                 "--grace=-1", "--max_queue_tokens=0", "--max_stall=0", "--log_level=loud",
-                "--metrics_address=x", "--max_sequences=0", "--nonsense"});
-  for (const char* flag :
-       {"--threads", "--device", "--address", "--max_deadline", "--grace", "--max_queue_tokens",
-        "--max_stall", "--log_level", "--metrics_address", "--max_sequences", "--nonsense"}) {
+                "--metrics_address=x", "--max_sequences=0", "--handshake_timeout=0", "--nonsense"});
+  for (const char* flag : {"--threads", "--device", "--address", "--max_deadline", "--grace",
+                           "--max_queue_tokens", "--max_stall", "--log_level", "--metrics_address",
+                           "--max_sequences", "--handshake_timeout", "--nonsense"}) {
     EXPECT_THAT(problems, HasSubstr(flag));
   }
 }
