@@ -46,8 +46,8 @@ class ReloadingCredentials final : public grpc::ServerCredentials {
     if (material == given_) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
     const grpc_ssl_pem_key_cert_pair pair = {material->private_key.c_str(),
                                              material->certificate_chain.c_str()};
-    // gRPC 1.51 insists on roots here. Where no client is asked for a certificate none is looked at,
-    // so the server's own chain stands in.
+    // gRPC 1.51 insists on roots here. Where no client is asked for a certificate none is looked
+    // at, so the server's own chain stands in.
     const std::string& roots =
         material->client_roots.empty() ? material->certificate_chain : material->client_roots;
     *config = grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);

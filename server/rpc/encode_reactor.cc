@@ -13,6 +13,7 @@
 #include "server/rpc/proto_convert.h"
 #include "server/rpc/request_decoder.h"
 #include "server/rpc/status_details.h"
+#include "server/rpc/trace_parent.h"
 
 namespace longwave {
 namespace {
@@ -61,17 +62,23 @@ grpc::ServerUnaryReactor* EncodeReactor::Start(ServiceCore* core,
 
 EncodeReactor::EncodeReactor(ServiceCore* core, grpc::CallbackServerContext* context,
                              grpc::ByteBuffer* response)
-    : core_(core), context_(context), response_(response), recorder_(RpcMethod::kEncode, core) {}
+    : core_(core),
+      context_(context),
+      response_(response),
+      recorder_(RpcMethod::kEncode, core, TraceIdOf(*context)) {}
 
-absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
-  // First: who has no key learns nothing about the server.
+absl::Status EncodeReactor::Identify() {
   auto tenant = IdentifyCaller(core_->authenticator(), *context_);
   if (!tenant.ok()) return tenant.status();
   tenant_ = *std::move(tenant);
-  {
-    MutexLock lock(&mutex_);
-    recorder_.SetTenant(tenant_.get());
-  }
+  MutexLock lock(&mutex_);
+  recorder_.SetTenant(tenant_.get());
+  return absl::OkStatus();
+}
+
+absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
+  // First: who has no key learns nothing about the server.
+  if (absl::Status status = Identify(); !status.ok()) return status;
   absl::StatusOr<Backend> backend = core_->Enter();
   if (!backend.ok()) return backend.status();
   backend_ = *backend;

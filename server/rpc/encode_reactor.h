@@ -36,6 +36,8 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
  private:
   class Consumer;
 
+  // Whose key came with the call.
+  absl::Status Identify();
   // Everything up to the queue. An error refuses the call.
   absl::Status Admit(grpc::ByteBuffer* request);
   void Prepare(const ValidatedRequest& request);

@@ -88,7 +88,7 @@ void EncodeStreamReactor::HandleOpen(uint64_t id, const v1::StreamOpen& open, De
                             "too many requests are open on this stream"));
     return;
   }
-  const auto tag = std::make_shared<StreamTag>(id, core_);
+  const auto tag = std::make_shared<StreamTag>(id, core_, trace_id_);
   tags_[id] = tag;
   auto tenant = IdentifyOpen(open);
   if (!tenant.ok()) {
@@ -172,7 +172,7 @@ void EncodeStreamReactor::HandleStray(uint64_t id, const char* what) {
 }
 
 void EncodeStreamReactor::AddFailed(uint64_t id, absl::Status error) {
-  const auto tag = std::make_shared<StreamTag>(id, core_);
+  const auto tag = std::make_shared<StreamTag>(id, core_, trace_id_);
   tag->Fail(std::move(error));
   tags_[id] = tag;
 }

@@ -8,6 +8,7 @@
 #include "server/rpc/deadline.h"
 #include "server/rpc/message_io.h"
 #include "server/rpc/status_details.h"
+#include "server/rpc/trace_parent.h"
 
 namespace longwave {
 namespace {
@@ -34,6 +35,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EncodeStreamReactor
 EncodeStreamReactor::EncodeStreamReactor(ServiceCore* core, grpc::CallbackServerContext* context)
     : core_(core),
       context_(context),
+      trace_id_(TraceIdOf(*context)),
       call_deadline_(CallDeadline(context, core->clock().Now())),
       idle_since_(core->clock().Now()) {}
 

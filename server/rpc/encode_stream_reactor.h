@@ -92,6 +92,7 @@ class EncodeStreamReactor final
 
   ServiceCore* const core_;
   grpc::CallbackServerContext* const context_;
+  const std::string trace_id_;
   const Instant call_deadline_;  // kNever: the caller gave none
   Backend backend_;
   grpc::ByteBuffer in_;   // owned by gRPC while a read is outstanding

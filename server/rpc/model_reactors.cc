@@ -19,6 +19,7 @@
 #include "server/rpc/row_packer.h"
 #include "server/rpc/shapes.h"
 #include "server/rpc/status_details.h"
+#include "server/rpc/trace_parent.h"
 
 namespace longwave {
 namespace {
@@ -31,7 +32,7 @@ grpc::ServerUnaryReactor* Answer(RpcMethod method, ServiceCore* core,
                                  absl::FunctionRef<absl::StatusOr<Response>(
                                      const Request&, const Backend&, const RequestLimits&)>
                                      handler) {
-  RequestRecorder recorder(method, core);
+  RequestRecorder recorder(method, core, TraceIdOf(*context));
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto answer = [&]() -> absl::StatusOr<Response> {
     const auto tenant = IdentifyCaller(core->authenticator(), *context);

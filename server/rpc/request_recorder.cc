@@ -1,6 +1,7 @@
 #include "server/rpc/request_recorder.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "model/base/error.h"
 
@@ -25,7 +26,8 @@ LogLevel LevelOf(absl::StatusCode code) {
 
 }  // namespace
 
-RequestRecorder::RequestRecorder(RpcMethod method, ServiceCore* core) : core_(core) {
+RequestRecorder::RequestRecorder(RpcMethod method, ServiceCore* core, std::string trace_id)
+    : core_(core), trace_id_(std::move(trace_id)) {
   core_->RequestStarted();
   record_.method = method;
   trace_.arrived = Now();
@@ -91,6 +93,7 @@ void RequestRecorder::Log(const absl::Status& status) const {
        {"code", absl::StatusCodeToString(record_.code)},
        {"reason", status.ok() ? absl::string_view() : ErrorReasonName(record_.reason)},
        {"message", message},
+       {"trace_id", trace_id_},
        {"tenant", tenant_},
        {"request_id", request_id_},
        {"tokens", record_.tokens},

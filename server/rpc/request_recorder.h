@@ -2,6 +2,7 @@
 #define LONGWAVE_SERVER_RPC_REQUEST_RECORDER_H_
 
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -19,8 +20,8 @@ namespace longwave {
 // owner of the request locks.
 class RequestRecorder {
  public:
-  // Stamps the arrival.
-  RequestRecorder(RpcMethod method, ServiceCore* core);
+  // Stamps the arrival. `trace_id` is for the log.
+  RequestRecorder(RpcMethod method, ServiceCore* core, std::string trace_id);
   // Reports what nobody ended as INTERNAL.
   ~RequestRecorder();
   RequestRecorder(const RequestRecorder&) = delete;
@@ -55,6 +56,7 @@ class RequestRecorder {
   ServiceCore* const core_;
   RequestTrace trace_;
   RequestRecord record_;
+  const std::string trace_id_;
   std::string tenant_;
   std::string request_id_;
   int64_t longest_computed_ = 0;  // among the sequences that ended well

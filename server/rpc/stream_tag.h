@@ -27,7 +27,7 @@ class StreamTag {
   };
 
   // A tag whose Open was refused says so and is gone.
-  StreamTag(uint64_t id, ServiceCore* core);
+  StreamTag(uint64_t id, ServiceCore* core, std::string trace_id);
 
   // Checks the Open. After an error call Fail with it.
   absl::Status Open(const v1::StreamOpen& open, const Backend& backend, Instant deadline);

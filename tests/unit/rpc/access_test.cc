@@ -4,6 +4,8 @@
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
+
 #include "absl/strings/str_cat.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/unit/rpc/rpc_fixture.h"
@@ -160,6 +162,33 @@ TEST_F(AccessTest, AWithdrawnKeyOpensNothingMoreOnItsStream) {
   EXPECT_EQ(response.tag(), 3u);
   EXPECT_EQ(response.failed().reason(), "UNAUTHENTICATED");
   context.TryCancel();
+}
+
+TEST_F(AccessTest, ManyTraceparentsAreNone) {
+  constexpr char kTrace[] = "0af7651916cd43dd8448eb211c80319c";
+  std::FILE* const file = std::tmpfile();
+  Logger log({.level = LogLevel::kDebug, .fd = fileno(file)});
+  auto server = RpcServer::Create({.address = "127.0.0.1:0"}, {}, 1024, &clock_, &metrics_, &log);
+  ASSERT_TRUE(server.ok()) << server.status();
+  server_ = *std::move(server);
+  channel_ = NewChannel();
+  stub_ = v1::EncoderService::NewStub(channel_);
+  for (const int count : {1, 10}) {
+    grpc::ClientContext context;
+    for (int i = 0; i < count; ++i) {
+      context.AddMetadata("traceparent", absl::StrCat("00-", kTrace, "-b7ad6b7169203331-01"));
+    }
+    v1::GetModelResponse response;
+    stub_->GetModel(&context, {}, &response);
+  }
+  server_.reset();
+  std::rewind(file);
+  std::string text(1 << 16, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  std::fclose(file);
+  const size_t found = text.find(kTrace);
+  ASSERT_NE(found, std::string::npos) << text;
+  EXPECT_EQ(text.find(kTrace, found + 1), std::string::npos) << text;
 }
 
 TEST_F(AccessTest, HealthStaysOpen) {
