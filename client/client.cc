@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/api_key.h"
 #include "client/deadline.h"
@@ -63,6 +64,12 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(ClientOptions options) {
   }
   if (options.service_config_json.empty()) {
     options.service_config_json = std::string(DefaultServiceConfig());
+  }
+  // Several addresses, or a name that may stand for several.
+  const bool replicas =
+      absl::StrContains(options.target, ',') || absl::StartsWith(options.target, "dns:///");
+  if (options.health_checked.value_or(replicas)) {
+    options.service_config_json = WithHealthCheck(options.service_config_json);
   }
   const std::string problem =
       grpc::experimental::ValidateServiceConfigJSON(options.service_config_json);

@@ -34,7 +34,8 @@ struct StreamRetryOptions {
 };
 
 struct ClientOptions {
-  // As gRPC names targets: "host:port", "dns:///host:port", "unix:path".
+  // As gRPC names targets: "host:port", "dns:///host:port", "unix:path"; replicas:
+  // "ipv4:10.0.0.1:50051,10.0.0.2:50051" or a name with several addresses.
   std::string target = "127.0.0.1:50051";
   // Null: plaintext. grpc::SslCredentials speaks TLS, with a certificate of the client's own too.
   std::shared_ptr<grpc::ChannelCredentials> credentials;
@@ -44,6 +45,10 @@ struct ClientOptions {
   std::string api_key;
   // The name that the server's certificate must have; empty: the target's host.
   std::string tls_server_name;
+  // Leave a replica alone as soon as its health says NOT_SERVING, without a call having to fail
+  // there. Unset: where the target names several addresses. With one, the server's own reason
+  // (LOADING, DRAINING) is worth more than "no healthy backend".
+  std::optional<bool> health_checked;
   // Empty: DefaultServiceConfig().
   std::string service_config_json;
   // A request that does not fit is sent once only: gRPC's own default (256 KiB) would leave long

@@ -19,8 +19,12 @@ absl::Status StreamEnded() {
   return absl::InternalError("the server ended the stream before it had sent everything");
 }
 
+constexpr char kModelChanged[] = "MODEL_CHANGED";
+
 bool MayRetry(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kUnavailable) return true;
+  // Another replica may still have what the first rows came from.
+  if (GetErrorInfo(status).reason == kModelChanged) return true;
   return status.code() == absl::StatusCode::kResourceExhausted &&
          GetErrorInfo(status).retry_after.has_value();
 }
@@ -127,7 +131,7 @@ absl::Status RowReader::CheckAccepted(const v1::StreamAccepted& accepted) {
   const bool first_time = !std::exchange(accepted_, true);
   if (!first_time && (shape.total_rows != shape_.total_rows || shape.dim != shape_.dim)) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
-                     {.reason = "MODEL_CHANGED",
+                     {.reason = kModelChanged,
                       .field = "total_rows, dim",
                       .value = absl::StrCat(shape.total_rows, ", ", shape.dim),
                       .limit = absl::StrCat(shape_.total_rows, ", ", shape_.dim)},
@@ -136,13 +140,15 @@ absl::Status RowReader::CheckAccepted(const v1::StreamAccepted& accepted) {
   // As long as there is no row to mix with, another replica may do all of it.
   if (next_row_ > 0 && shape.fingerprint != shape_.fingerprint) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
-                     {.reason = "MODEL_CHANGED",
+                     {.reason = kModelChanged,
                       .field = "fingerprint",
                       .value = shape.fingerprint,
                       .limit = shape_.fingerprint},
                      absl::StrCat("after ", next_row_, " of ", shape_.total_rows,
                                   " rows the stream broke, and the server that would go on has "
-                                  "another fingerprint; its rows must not be mixed with these"));
+                                  "fingerprint '",
+                                  shape.fingerprint, "' where the first rows came from '",
+                                  shape_.fingerprint, "'; their rows must not be mixed"));
   }
   shape_ = shape;
   return absl::OkStatus();

@@ -1,6 +1,8 @@
 #ifndef LONGWAVE_CLIENT_SERVICE_CONFIG_H_
 #define LONGWAVE_CLIENT_SERVICE_CONFIG_H_
 
+#include <string>
+
 #include "absl/strings/string_view.h"
 
 namespace longwave::client {
@@ -11,6 +13,9 @@ namespace longwave::client {
 // there; retries stop altogether when too many calls fail. EncodeStream is not retried here:
 // RowReader resumes it by row.
 absl::string_view DefaultServiceConfig();
+
+// The config with a watch on each server's health, unless it has one.
+std::string WithHealthCheck(absl::string_view service_config);
 
 }  // namespace longwave::client
 

@@ -16,6 +16,7 @@ ShutdownSignals::ShutdownSignals(std::function<void(int)> on_signal)
     : on_signal_(std::move(on_signal)) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGHUP, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of its write
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGTERM);
   sigaddset(&signals_, SIGINT);

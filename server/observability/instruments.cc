@@ -161,6 +161,7 @@ void Instruments::CreateAdmission(Registry& registry) {
     invalid[reason] = &invalid_family.Add({{"reason", std::string(ErrorReasonName(reason))}});
   }
   cancelled = OneCounter(registry, catalogue::kCancelled);
+  retried = AddEach(Counters(registry, catalogue::kRetried), "attempts", catalogue::kAttemptLabels);
 }
 
 void Instruments::CreateModel(Registry& registry) {

@@ -72,6 +72,7 @@ struct Instruments {
   std::map<ErrorReason, std::array<Counter*, catalogue::kPriorities.size()>> shed;
   std::map<ErrorReason, Counter*> invalid;
   Counter* cancelled;
+  ByLabel<Counter, catalogue::kAttemptLabels.size()> retried;
   ByLabel<Counter, catalogue::kRouteLabels.size()> routes;
   ByLabel<Counter, catalogue::kDeviceErrorKinds.size()> device_errors;
   ByLabel<Counter, catalogue::kFallbackReasons.size()> cpu_fallback;

@@ -51,6 +51,9 @@ inline constexpr Metric kInvalid{"longwave_requests_invalid_total",
                                  "Requests refused for what they ask, by reason."};
 inline constexpr Metric kCancelled{"longwave_requests_cancelled_total",
                                    "Requests whose caller left before the end."};
+inline constexpr Metric kRetried{
+    "longwave_requests_retried_total",
+    "Encode calls that a client sent again, by how many attempts came before."};
 inline constexpr Metric kRoutes{"longwave_route_total",
                                 "Requests that ended OK, by the route of their longest sequence."};
 inline constexpr Metric kDeviceErrors{"longwave_device_errors_total",
@@ -149,6 +152,8 @@ inline constexpr std::array kStages = {"receive", "validate",  "queue",
 // Names of model/api's Route without "auto", and what none of them is.
 inline constexpr std::array kRouteLabels = {"direct", "tiles",         "chunkwise",
                                             "fft",    "interpolation", "none"};
+// Attempts of the same call before.
+inline constexpr std::array kAttemptLabels = {"1", "2", "3plus"};
 inline constexpr std::array kGuardPrecisions = {"fp32", "fp64", "tiles"};
 inline constexpr std::array kDeviceErrorKinds = {"oom", "lost", "nonfinite", "degenerate"};
 inline constexpr std::array kFallbackReasons = {"no_driver", "no_device", "init_failed", "other"};

@@ -151,6 +151,12 @@ class PrometheusMetrics final : public ServiceMetrics {
     instruments_.cpu_fallback.At(catalogue::kFallbackReasons, reason).Increment();
   }
 
+  void Retried(int attempts_before) override {
+    const int label = std::clamp<int>(attempts_before, 1, catalogue::kAttemptLabels.size()) - 1;
+    instruments_.retried.At(catalogue::kAttemptLabels, catalogue::kAttemptLabels[label])
+        .Increment();
+  }
+
   void NonFinite() override {
     instruments_.device_errors.At(catalogue::kDeviceErrorKinds, "nonfinite").Increment();
   }

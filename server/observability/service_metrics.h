@@ -88,6 +88,8 @@ class ServiceMetrics {
   virtual void SetSampler(std::function<GaugeSample()> sampler) = 0;
   virtual void RequestStarted(RpcMethod method) = 0;
   virtual void RequestEnded(const RequestRecord& record) = 0;
+  // A call of which the client has made so many attempts before, 1 or more.
+  virtual void Retried(int attempts_before) = 0;
   virtual void FirstChunk(int64_t longest_sequence, double seconds) = 0;
   virtual void StreamChunk(int64_t bytes) = 0;
   virtual void StreamStalled(double seconds) = 0;

@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "longwave/v1/encode.pb.h"
 #include "model/base/error.h"
@@ -21,6 +22,18 @@ namespace {
 // Also for proxies and shells, which do not read messages.
 constexpr char kQueueKey[] = "longwave-queue-ms";
 constexpr char kTotalKey[] = "longwave-total-ms";
+
+// How often the client has sent this call before; gRPC's clients say so when they retry.
+int AttemptsBefore(const grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("grpc-previous-rpc-attempts");
+  int attempts = 0;
+  if (found == metadata.end() ||
+      !absl::SimpleAtoi(absl::string_view(found->second.data(), found->second.size()), &attempts)) {
+    return 0;
+  }
+  return attempts;
+}
 
 std::string MillisecondText(Nanoseconds duration) {
   return absl::StrCat(ToSeconds(duration) * 1e3);
@@ -79,6 +92,10 @@ absl::Status EncodeReactor::Identify() {
 absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
   // First: who has no key learns nothing about the server.
   if (absl::Status status = Identify(); !status.ok()) return status;
+  const int attempts_before = AttemptsBefore(*context_);
+  if (attempts_before > 0 && core_->metrics() != nullptr) {
+    core_->metrics()->Retried(attempts_before);
+  }
   absl::StatusOr<Backend> backend = core_->Enter();
   if (!backend.ok()) return backend.status();
   backend_ = *backend;

@@ -112,6 +112,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(
     return absl::UnavailableError(
         absl::StrCat("--address: cannot listen on ", port.address, " (in use, or not an address)"));
   }
+  // Now rather than when it is needed: a system that is short of threads must be left too.
+  result->shutdown_thread_ = std::thread([server = result.get()] { server->ShutDownWhenTold(); });
   result->StartAccepting();
   return result;
 }
@@ -143,13 +145,31 @@ void RpcServer::StartAccepting() {
 
 RpcServer::~RpcServer() {
   StopAccepting();
-  if (server_ != nullptr && !shutdown_thread_.joinable()) {
-    health_.EndWatches();
-    core_.BeginDrain();
-    core_.Abort();
-    server_->Shutdown(ToGrpcTime(std::chrono::steady_clock::now()));
+  if (!shutdown_thread_.joinable()) return;  // never served
+  health_.EndWatches();
+  core_.BeginDrain();
+  core_.Abort();
+  ShutDown(std::chrono::steady_clock::now());
+  shutdown_thread_.join();
+}
+
+void RpcServer::ShutDown(Instant cut_off) {
+  MutexLock lock(&mutex_);
+  if (!cut_off_.has_value()) cut_off_ = cut_off;
+  changed_.NotifyAll();
+}
+
+void RpcServer::ShutDownWhenTold() {
+  Instant cut_off;
+  {
+    MutexLock lock(&mutex_);
+    while (!cut_off_.has_value()) changed_.Wait(&mutex_);
+    cut_off = *cut_off_;
   }
-  if (shutdown_thread_.joinable()) shutdown_thread_.join();
+  server_->Shutdown(ToGrpcTime(cut_off));
+  MutexLock lock(&mutex_);
+  shut_down_ = true;
+  changed_.NotifyAll();
 }
 
 void RpcServer::Serve(Backend backend) {
@@ -171,13 +191,7 @@ RpcServer::DrainOutcome RpcServer::Drain(Instant deadline, const std::function<v
   core_.BeginDrain();
   AwaitQuiet();
   StopAccepting();
-  const Instant cut_off = std::max(deadline, core_.clock().Now()) + kLastWords;
-  shutdown_thread_ = std::thread([this, cut_off] {
-    server_->Shutdown(ToGrpcTime(cut_off));
-    MutexLock lock(&mutex_);
-    shut_down_ = true;
-    changed_.NotifyAll();
-  });
+  ShutDown(std::max(deadline, core_.clock().Now()) + kLastWords);
   DrainOutcome outcome;
   if (AwaitShutdown(deadline)) return outcome;
   outcome.clean = core_.open_requests() == 0;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -73,6 +74,9 @@ class RpcServer {
   void StopAccepting() {
     if (listener_ != nullptr) listener_->Stop();
   }
+  // gRPC's shutdown, on the thread that waits for it: calls are cancelled at `cut_off`.
+  void ShutDown(Instant cut_off);
+  void ShutDownWhenTold();
   // Waits until clients have noticed that calls are refused.
   void AwaitQuiet();
   // After the last status: whether all calls ended soon.
@@ -92,6 +96,7 @@ class RpcServer {
   Mutex mutex_;
   CondVar changed_;
   bool hurried_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<Instant> cut_off_ ABSL_GUARDED_BY(mutex_);  // set: shut down, cancel calls then
   bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread shutdown_thread_;
 };

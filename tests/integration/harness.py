@@ -47,7 +47,9 @@ class Server:
     """One server process on free ports."""
 
     def __init__(self, program: str, *flags: str, env: dict[str, str] | None = None):
-        command = [program, "--address=127.0.0.1:0", "--metrics_address=127.0.0.1:0", *flags]
+        given = {flag.split("=")[0] for flag in flags}
+        free = [f"--{name}=127.0.0.1:0" for name in ("address", "metrics_address")]
+        command = [program, *(flag for flag in free if flag.split("=")[0] not in given), *flags]
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
         )

@@ -125,9 +125,26 @@ TEST_F(RowReaderTest, DoesNotMixRowsOfDifferentFingerprints) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_EQ(GetErrorInfo(status).reason, "MODEL_CHANGED");
   EXPECT_EQ(GetErrorInfo(status).value, "weights-b cpu");
+  EXPECT_EQ(GetErrorInfo(status).limit, kFingerprint);
+  EXPECT_NE(status.message().find("'weights-b cpu'"), absl::string_view::npos) << status;
+  EXPECT_NE(status.message().find(kFingerprint), absl::string_view::npos) << status;
   EXPECT_EQ(rows_read, 30);
-  EXPECT_EQ(server_.streams(), 2);
+  EXPECT_EQ(server_.streams(), 8) << "another replica might have had the same";
   EXPECT_EQ(reader_->Next().status(), status);  // a failure stays
+}
+
+TEST_F(RowReaderTest, LooksForAReplicaWithTheSameFingerprint) {
+  server_.on_stream = [&](int number, StreamScript& script) {
+    if (number == 3) return script.ServeAll(kFingerprint);
+    if (number > 0) return script.ServeAll("weights-b cpu");
+    if (!script.ReadOpen()) return grpc::Status::CANCELLED;
+    script.Accept(100, kFingerprint);
+    if (!script.ReadIds()) return grpc::Status::CANCELLED;
+    script.Rows(0, 30, 10);
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "going away");
+  };
+  EXPECT_TRUE(OpenAndReadAll().ok());
+  EXPECT_EQ(reader_->shape().fingerprint, kFingerprint);
 }
 
 TEST_F(RowReaderTest, AnotherReplicaMayDoAllOfItAsLongAsThereIsNoRow) {

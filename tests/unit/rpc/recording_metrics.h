@@ -37,6 +37,10 @@ class RecordingMetrics final : public ServiceMetrics {
     MutexLock lock(&mutex_);
     return first_chunks_;
   }
+  std::vector<int> retried() {
+    MutexLock lock(&mutex_);
+    return retried_;
+  }
   int64_t stalls() {
     MutexLock lock(&mutex_);
     return stalls_;
@@ -65,6 +69,10 @@ class RecordingMetrics final : public ServiceMetrics {
     MutexLock lock(&mutex_);
     ++stalls_;
   }
+  void Retried(int attempts_before) override {
+    MutexLock lock(&mutex_);
+    retried_.push_back(attempts_before);
+  }
   void Batch(int sequences, int64_t tokens, double fill_ratio) override {}
   void Slice(double seconds) override {}
   void Padding(int64_t real_tokens, int64_t padded_tokens) override {}
@@ -82,6 +90,7 @@ class RecordingMetrics final : public ServiceMetrics {
   int64_t chunks_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t first_chunks_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t stalls_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<int> retried_ ABSL_GUARDED_BY(mutex_);
   std::vector<Ended> ended_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,0 +1,120 @@
+"""Three replicas of the fake server on fixed ports, and a client that calls them all the time."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+from harness import PATIENCE, Server
+
+# A unary call of 2^20 ids takes about a tenth of a second here, and so does a stream's compute.
+SCRIPT = {
+    "LONGWAVE_FAKE_BASE_SECONDS": "0.03",
+    "LONGWAVE_FAKE_SECONDS_PER_TOKEN": "5e-8",
+    "LONGWAVE_FAKE_TOKENS_PER_SLICE": "65536",
+}
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+class Fleet:
+    """Replicas that are killed or drained, and started again where they were."""
+
+    def __init__(self, program: str, *flags: str, count: int = 3, env: dict | None = None):
+        self._program = program
+        self._flags = flags
+        self._env = {**SCRIPT, **(env or {})}
+        self.ports = _free_ports(count)
+        self.servers = [self._start(port) for port in self.ports]
+
+    def _start(self, port: int, **env: str) -> Server:
+        server = Server(
+            self._program, f"--address=127.0.0.1:{port}", *self._flags, env={**self._env, **env}
+        )
+        return server.ready()
+
+    @property
+    def target(self) -> str:
+        return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
+
+    def restart(self, index: int, **env: str) -> None:
+        """Starts the replica, which has gone, once more."""
+        self.servers[index] = self._start(self.ports[index], **env)
+
+    def kill(self, index: int) -> None:
+        self.servers[index].process.kill()
+        self.servers[index].wait()
+
+    def drain(self, index: int) -> int:
+        """The exit code."""
+        self.servers[index].signal(signal.SIGTERM)
+        return self.servers[index].wait()
+
+    def total(self, name: str, **labels: str) -> float:
+        """Of a metric, over the replicas that are there."""
+        there = [server for server in self.servers if server.process.poll() is None]
+        return sum(server.metric(name, **labels) for server in there)
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        for server in self.servers:
+            if server.process.poll() is None:
+                server.process.kill()
+            server.wait()
+
+
+class Caller:
+    """replica_client, running until it is asked for its result."""
+
+    def __init__(self, program: str, target: str, **options):
+        flags = [f"--{name}={value}" for name, value in options.items()]
+        self._process = subprocess.Popen(
+            [program, f"--target={target}", *flags],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+
+    def result(self) -> dict:
+        output, _ = self._process.communicate(timeout=2 * PATIENCE)
+        assert self._process.returncode == 0, self._process.returncode
+        return json.loads(output)
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def await_progress(fleet: Fleet, calls: int) -> None:
+    """Until the replicas have answered so many more calls."""
+    name = "longwave_requests_total"
+    start = fleet.total(name, code="OK")
+    deadline = time.monotonic() + PATIENCE
+    while fleet.total(name, code="OK") < start + calls:
+        assert time.monotonic() < deadline, "no progress"
+        threading.Event().wait(0.02)
+
+
+def program(variable: str, otherwise: str) -> str:
+    root = pathlib.Path(__file__).resolve().parents[2]
+    path = os.environ.get(variable, str(root / "build" / "release" / otherwise))
+    assert pathlib.Path(path).exists(), f"{variable}: {path} is not there"
+    return path
