@@ -180,7 +180,7 @@ absl::Span<const absl::StatusCode> ServedCodes();
 const char* CodeName(absl::StatusCode code);
 
 // Upper bound on the number of time series in one scrape, whatever is recorded.
-inline constexpr int kSeriesBudget = 1500;
+inline constexpr int kSeriesBudget = 1600;
 
 }  // namespace longwave::catalogue
 

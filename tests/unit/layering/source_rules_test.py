@@ -51,7 +51,10 @@ class SourceRules(unittest.TestCase):
         }
         for path, text in files({".h", ".cc"}):
             name = path.relative_to(ROOT).as_posix()
-            if name.split("/")[0] not in ("client", "model", "server") or name in may:
+            # The load generator lives for minutes, on a machine that is watched.
+            if name in may or name.startswith("client/load/"):
+                continue
+            if name.split("/")[0] not in ("client", "model", "server"):
                 continue
             found = wall.search(text)
             self.assertIsNone(found, f"{path}: {found and found.group()}")
