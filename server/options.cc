@@ -93,9 +93,16 @@ void AddCallFlags(CallOptions& calls, FlagTable& table) {
 }
 
 void AddSchedulerFlags(SchedulerOptions& scheduler, FlagTable& table) {
-  table.Add("max_queue_sequences", &scheduler.max_queue_sequences,
+  table.Add("max_queue_sequences", &scheduler.admission.max_queue_sequences,
             "Sequences that may wait; more are refused with QUEUE_FULL.");
-  table.Add("max_queue_tokens", &scheduler.max_queue_tokens, "Tokens that may wait.");
+  table.Add("max_queue_tokens", &scheduler.admission.max_queue_tokens, "Tokens that may wait.");
+  table.Add("max_host_bytes", &scheduler.admission.max_host_bytes,
+            "Bytes of ids and replies of all requests that have not ended.");
+  table.Add("max_wait", &scheduler.admission.max_wait_seconds,
+            "Predicted seconds that others may keep an interactive request waiting, beyond its own "
+            "time; more is refused with QUEUE_FULL.");
+  table.Add("max_batch_class_wait", &scheduler.admission.max_batch_class_wait_seconds,
+            "The same for requests of the batch class.");
   table.Add("max_batch_seconds", &scheduler.max_batch_seconds,
             "Predicted seconds of one batch; a longer sequence rides alone.");
   table.Add("max_batch_tokens", &scheduler.max_batch_tokens, "Tokens of one batch.");
@@ -113,6 +120,8 @@ void AddLifeFlags(ServerOptions& options, RawFlags& raw, FlagTable& table) {
             "Seconds that calls are still taken after SIGTERM, while balancers move away.");
   table.Add("grace", &options.drain.grace_seconds,
             "Seconds that calls in flight may take after that.");
+  table.Add("refuse_beyond_grace", &options.drain.refuse_beyond_grace,
+            "Refuse sequences that are predicted to take longer than --grace (EXCEEDS_GRACE).");
   table.Add("log_level", &raw.log_level, "debug, info, warning or error; one JSON line an event.");
   table.Add("check_config", &raw.check_config, "Check flags and the model's configuration, exit.");
   table.Add("help", &raw.help, "Print this text, exit.");
@@ -187,6 +196,9 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
     options.drain.delay_seconds = loopback ? kLoopbackDelay : kBalancedDelay;
   }
   options.calls.max_stall_seconds = options.scheduler.max_stall_seconds;
+  if (options.drain.refuse_beyond_grace) {
+    options.scheduler.admission.max_job_seconds = options.drain.grace_seconds;
+  }
   if (absl::StatusOr<LogLevel> level = ParseLogLevel(raw.log_level); level.ok()) {
     options.log_level = *level;
   } else {

@@ -30,8 +30,11 @@ struct DrainOptions {
   // How long calls are still taken after health has said NOT_SERVING: longer than balancers need
   // to notice. Unset: 0 on a loopback address, where nobody balances, 5 s elsewhere.
   std::optional<double> delay_seconds;
-  // How long calls in flight may go on after that.
-  double grace_seconds = 30;
+  // How long calls in flight may go on after that. The longest unary deadline by default, so that
+  // none is cut off.
+  double grace_seconds = 120;
+  // Refuse sequences that are predicted to take longer than the grace.
+  bool refuse_beyond_grace = true;
 
   absl::Status Validate() const;
 };

@@ -45,12 +45,11 @@ CostEstimate CostModel::Estimate(const CostPrediction& prediction) const {
   MutexLock lock(&mutex_);
   const Vector& line = lines_[Index(prediction.route)].coefficients;
   const double own = line[1] + line[2] * prediction.seconds;
-  const double weather = std::exp(log_weather_);
   CostEstimate estimate;
-  estimate.seconds = weather * Bounded(line[0] + own, prediction.seconds);
+  estimate.seconds = Bounded(line[0] + own, prediction.seconds);
   // Never dearer together than alone, whatever a line of few points says.
   estimate.shared_seconds =
-      std::min(estimate.seconds, weather * Bounded(line[0] / mates_ + own, prediction.seconds));
+      std::min(estimate.seconds, Bounded(line[0] / mates_ + own, prediction.seconds));
   return estimate;
 }
 

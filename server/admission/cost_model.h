@@ -9,7 +9,7 @@
 
 namespace longwave {
 
-// Predicted time of one sequence.
+// Predicted time of one sequence in usual weather.
 struct CostEstimate {
   double seconds = 0;         // as a job by itself
   double shared_seconds = 0;  // its part of the job that it will probably ride in
@@ -38,7 +38,7 @@ class CostModel {
 
   // The 95th percentile of measured over estimated seconds of late; at least 1.
   double HighRatio() const;
-  // The common factor.
+  // The common factor: how many times longer than estimated jobs take just now.
   double Weather() const;
 
  private:

@@ -29,7 +29,7 @@ bool Executor::RunOnce() {
   std::vector<SliceCandidate> candidates;
   candidates.reserve(options.size());
   for (const Option& option : options) candidates.push_back(option.candidate);
-  const JobSelector::Choice choice = selector_.Choose(candidates);
+  const JobSelector::Choice choice = selector_.Choose(candidates, clock_.Now());
   const Option& chosen = options[choice.index];
   RunningJob* const job = chosen.job != nullptr ? chosen.job : StartJob(chosen.number, room);
   if (job != nullptr) RunSlice(*job, choice.turn);
@@ -131,7 +131,7 @@ std::vector<Executor::Option> Executor::Options(const StartRoom& room) {
     options.push_back({.candidate = job->candidate(), .job = job.get()});
     options.back().candidate.waited = slices_ - job->last_slice;
   }
-  for (const RequestBook::Head& head : book_.StartableHeads(room)) {
+  for (const RequestBook::Head& head : book_.StartableHeads(room, clock_.Now())) {
     options.push_back({.candidate = head.candidate, .number = head.number});
   }
   return options;
@@ -156,9 +156,9 @@ void Executor::RunSlice(RunningJob& job, JobSelector::Turn turn) {
   absl::StatusOr<EncodeJob::State> state = job.Step();
   job.last_slice = ++slices_;
   if (observer_ != nullptr) observer_->OnSlice(job.spent_seconds() - before);
-  const double served = job.predicted_seconds() * job.last_progress();
-  selector_.Ran(job.priority(), served, turn);
-  book_.Serve(job.priority(), job.encoder_seconds() * job.last_progress());
+  const std::vector<FlowPart> served = job.LastParts();
+  selector_.Ran(served, turn);
+  book_.Serve(served);
   if (!state.ok()) {
     OnError(job, std::move(state).status());
   } else if (*state == EncodeJob::State::kDone) {
@@ -203,19 +203,31 @@ void Executor::Sweep() {
   book_.Close(ended);  // last: whoever awaits the end of the last one sees the counts at zero
 }
 
+void Executor::AddRunning(const RunningJob& job, RequestBook::ExecutorState& state) {
+  const double left = job.left_seconds();
+  state.running_seconds += left;
+  double whole = 0;
+  for (const FlowPart& part : job.parts()) whole += part.seconds;
+  for (const FlowPart& part : job.parts()) {
+    const double share = whole > 0 ? part.seconds / whole : 0;
+    state.running.push_back(
+        {.flow = part.flow, .finish = job.candidate().key.finish, .seconds = left * share});
+  }
+}
+
 void Executor::Publish(bool stepping) {
   RequestBook::ExecutorState state;
   state.paused_jobs = static_cast<int64_t>(jobs_.size()) - (stepping ? 1 : 0);
   state.slices = slices_;
   for (const auto& job : jobs_) {
     state.resident_bytes += job->ResidentBytes();
-    state.running_seconds += job->left_seconds();
+    AddRunning(*job, state);
     state.next_event = std::min(state.next_event, job->NextDeadline());
     if (job->blocked()) {
       state.next_event = std::min(state.next_event, job->stalled_since() + max_stall_);
     }
   }
-  book_.Publish(state);
+  book_.Publish(std::move(state));
 }
 
 }  // namespace longwave

@@ -55,6 +55,7 @@ class Executor {
   void OnDone(RunningJob& job);
   // Forgets jobs without members, publishes what is left, then counts the ended members.
   void Sweep();
+  static void AddRunning(const RunningJob& job, RequestBook::ExecutorState& state);
   void Publish(bool stepping);
 
   const SchedulerOptions& options_;

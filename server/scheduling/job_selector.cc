@@ -1,6 +1,7 @@
 #include "server/scheduling/job_selector.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace longwave {
@@ -23,21 +24,61 @@ std::optional<size_t> LongestWaiting(absl::Span<const SliceCandidate> candidates
   return longest;
 }
 
+// Least first between sharers: virtual finish time, then deadline, then arrival.
+std::tuple<double, Instant, uint64_t> Rank(double start, double weight,
+                                           const SliceCandidate& candidate) {
+  return {start + candidate.slice_seconds / weight, candidate.key.deadline, candidate.key.number};
+}
+
 }  // namespace
 
-JobSelector::Choice JobSelector::Choose(absl::Span<const SliceCandidate> candidates) {
-  std::array<std::optional<size_t>, 2> best;  // of each class
+JobSelector::Choice JobSelector::Choose(absl::Span<const SliceCandidate> candidates, Instant now) {
+  FlowBests bests;
   for (size_t i = 0; i < candidates.size(); ++i) {
-    std::optional<size_t>& of_class = best[static_cast<size_t>(candidates[i].priority)];
-    if (!of_class.has_value() || candidates[i].key < candidates[*of_class].key) of_class = i;
+    const SliceCandidate& candidate = candidates[i];
+    FlowBest& best = bests[candidate.flow];
+    if (!best.least.has_value() || candidate.key < candidates[*best.least].key) best.least = i;
+    if (candidate.due > now) continue;
+    const auto due = [&](size_t of) {
+      return std::make_pair(candidates[of].due, candidates[of].key.number);
+    };
+    if (!best.due.has_value() || due(i) < due(*best.due)) best.due = i;
   }
-  NotePresence(Priority::kInteractive, best[0].has_value());
-  NotePresence(Priority::kBatch, best[1].has_value());
+  NotePresence(bests);
   if (const std::optional<Choice> aged = ChooseByAge(candidates); aged.has_value()) return *aged;
-  if (!best[0].has_value()) return {.index = *best[1]};
-  if (!best[1].has_value()) return {.index = *best[0]};
-  const bool batch_first = Rank(candidates[*best[1]]) < Rank(candidates[*best[0]]);
-  return {.index = batch_first ? *best[1] : *best[0]};
+  const std::optional<Choice> interactive =
+      ChooseInClass(Priority::kInteractive, bests, candidates);
+  const std::optional<Choice> batch = ChooseInClass(Priority::kBatch, bests, candidates);
+  if (!interactive.has_value()) return *batch;
+  if (!batch.has_value()) return *interactive;
+  const auto rank = [&](Priority priority, const Choice& choice) {
+    return Rank(of(priority).sharer.start, Weight(priority), candidates[choice.index]);
+  };
+  return rank(Priority::kBatch, *batch) < rank(Priority::kInteractive, *interactive) ? *batch
+                                                                                     : *interactive;
+}
+
+std::optional<JobSelector::Choice> JobSelector::ChooseInClass(
+    Priority priority, const FlowBests& bests, absl::Span<const SliceCandidate> candidates) {
+  std::optional<Choice> chosen;
+  std::tuple<double, Instant, uint64_t> least;
+  for (const auto& [flow, best] : bests) {
+    if (flow.priority != priority) continue;
+    const Choice choice = ChooseInFlow(flow, best);
+    const double start = of(priority).tenants[flow.tenant].start;
+    const auto rank = Rank(start, flow.share, candidates[choice.index]);
+    if (chosen.has_value() && !(rank < least)) continue;
+    chosen = choice;
+    least = rank;
+  }
+  return chosen;
+}
+
+JobSelector::Choice JobSelector::ChooseInFlow(const Flow& flow, const FlowBest& best) {
+  const bool due = best.due.has_value() && best.due != best.least &&
+                   !of(flow.priority).tenants[flow.tenant].was_due;
+  if (due) return {.index = *best.due, .turn = Turn::kDue};
+  return {.index = *best.least};
 }
 
 std::optional<JobSelector::Choice> JobSelector::ChooseByAge(
@@ -53,26 +94,48 @@ std::optional<JobSelector::Choice> JobSelector::ChooseByAge(
   return std::nullopt;
 }
 
-void JobSelector::Ran(Priority priority, double seconds, Turn turn) {
-  ClassState& state = of(priority);
+void JobSelector::Ran(absl::Span<const FlowPart> parts, Turn turn) {
+  const Flow& first = parts.front().flow;
+  ClassState& state = of(first.priority);
+  Sharer& tenant = state.tenants[first.tenant];
   // A slice out of turn does not move virtual time: whoever comes next would begin too late.
-  if (turn == Turn::kFair) virtual_now_ = state.start;
-  state.start += seconds / Weight(priority);
+  if (turn == Turn::kFair || turn == Turn::kDue) {
+    virtual_now_ = state.sharer.start;
+    state.virtual_now = tenant.start;
+    tenant.was_due = turn == Turn::kDue;
+  }
+  for (const FlowPart& part : parts) {
+    state.sharer.start += part.seconds / Weight(first.priority);
+    state.tenants[part.flow.tenant].start += part.seconds / part.flow.share;
+  }
   since_aged_job_ = turn == Turn::kAgedJob ? 0 : since_aged_job_ + 1;
   since_aged_start_ = turn == Turn::kAgedStart ? 0 : since_aged_start_ + 1;
 }
 
-void JobSelector::NotePresence(Priority priority, bool present) {
-  ClassState& state = of(priority);
-  // A class that had nothing to run begins now; it has saved nothing up.
-  if (present && !state.present) state.start = std::max(state.start, virtual_now_);
-  state.present = present;
-}
-
-std::tuple<double, Instant, uint64_t> JobSelector::Rank(const SliceCandidate& candidate) const {
-  const double finish = classes_[static_cast<size_t>(candidate.priority)].start +
-                        candidate.slice_seconds / Weight(candidate.priority);
-  return {finish, candidate.key.deadline, candidate.key.number};
+void JobSelector::NotePresence(const FlowBests& bests) {
+  // Whoever had nothing to run begins now; nobody has saved anything up.
+  const auto note = [](Sharer& sharer, bool present, double now) {
+    if (present && !sharer.present) sharer.start = std::max(sharer.start, now);
+    sharer.present = present;
+  };
+  for (const Priority priority : {Priority::kInteractive, Priority::kBatch}) {
+    ClassState& state = of(priority);
+    bool any = false;
+    for (const auto& [flow, best] : bests) {
+      if (flow.priority != priority) continue;
+      any = true;
+      note(state.tenants[flow.tenant], true, state.virtual_now);
+    }
+    for (auto tenant = state.tenants.begin(); tenant != state.tenants.end();) {
+      if (!bests.contains({.priority = priority, .tenant = tenant->first})) {
+        tenant->second.present = false;
+      }
+      // One that owes nothing need not be remembered.
+      const bool forgotten = !tenant->second.present && tenant->second.start <= state.virtual_now;
+      tenant = forgotten ? state.tenants.erase(tenant) : std::next(tenant);
+    }
+    note(state.sharer, any, virtual_now_);
+  }
 }
 
 }  // namespace longwave

@@ -10,7 +10,6 @@
 namespace longwave {
 namespace {
 
-constexpr Nanoseconds kShortestRetry = std::chrono::milliseconds(1);
 constexpr Nanoseconds kLongestWait = std::chrono::hours(1);  // the sum with "now" stays in range
 
 WaitingShape ShapeOf(const Sequence& sequence) {
@@ -27,50 +26,6 @@ absl::Status DrainingError() {
 }  // namespace
 
 RequestBook::RequestBook(const SchedulerOptions& options) : options_(options) {}
-
-absl::StatusOr<RequestBook::Ticket> RequestBook::Admit(Sequences sequences, Priority priority,
-                                                       Instant deadline) {
-  double seconds = 0;
-  for (const auto& sequence : sequences) seconds += sequence->encoder_seconds;
-
-  MutexLock lock(&mutex_);
-  if (draining_) return DrainingError();
-  if (absl::Status status = CheckRoom(sequences); !status.ok()) return status;
-  const Ticket ticket = next_number_;
-  OpenRequest& request = open_[ticket];
-  request = {.priority = priority,
-             .tag = clock_of(priority).Arrive(seconds),
-             .sequences = sequences.size()};
-  for (auto& sequence : sequences) {
-    sequence->ticket = ticket;
-    sequence->priority = priority;
-    sequence->key = {.finish = request.tag, .deadline = deadline, .number = next_number_++};
-    sequence->arrival_slice = executor_.slices;
-    queue_.Push(std::move(sequence));
-  }
-  Wake();
-  return ticket;
-}
-
-absl::Status RequestBook::CheckRoom(const Sequences& sequences) const {
-  const auto count = static_cast<int64_t>(sequences.size());
-  int64_t tokens = 0;
-  for (const auto& sequence : sequences) tokens += sequence->tokens;
-  const bool too_many = queue_.sequences() + count > options_.max_queue_sequences;
-  if (!too_many && queue_.tokens() + tokens <= options_.max_queue_tokens) return absl::OkStatus();
-  ErrorDetails details{.reason = ErrorReason::kQueueFull};
-  details.limit = too_many ? absl::StrCat(options_.max_queue_sequences, " sequences")
-                           : absl::StrCat(options_.max_queue_tokens, " tokens");
-  // What an empty queue would not take either is not worth another try.
-  if (count <= options_.max_queue_sequences && tokens <= options_.max_queue_tokens) {
-    details.retry_after = std::max(kShortestRetry, PredictedWait());
-  }
-  return MakeError(std::move(details), "the queue has no room for the request");
-}
-
-Nanoseconds RequestBook::PredictedWait() const {
-  return queue_.predicted() + FromSeconds(executor_.running_seconds);
-}
 
 void RequestBook::Cancel(Ticket ticket, const absl::Status& reason) {
   Sequences waiting;
@@ -194,32 +149,78 @@ void RequestBook::EndAll(Sequences sequences, const absl::Status& reason) {
   Close(sequences);
 }
 
-std::vector<RequestBook::Head> RequestBook::StartableHeads(const StartRoom& room) const {
+RequestBook::Head RequestBook::MakeHead(const Sequence& sequence) const {
+  return {.candidate = {.flow = sequence.flow,
+                        .key = sequence.key,
+                        .due = DueTime(sequence.key.deadline, sequence.predicted),
+                        .slice_seconds =
+                            ToSeconds(sequence.predicted) / static_cast<double>(sequence.slices),
+                        .started = false,
+                        .waited = executor_.slices - sequence.arrival_slice},
+          .number = sequence.key.number};
+}
+
+void RequestBook::AddHeads(const SequenceQueue::Line& line, const StartRoom& room, Instant now,
+                           std::vector<Head>& heads) const {
+  BatchFormer former(options_, room);
+  for (const auto& [key, sequence] : line.in_order) {
+    if (former.Consider(ShapeOf(*sequence)) != BatchFormer::Verdict::kTake) continue;
+    heads.push_back(MakeHead(*sequence));
+    break;
+  }
+  const auto& [due, number] = *line.by_due.begin();
+  if (due > now) return;
+  const Sequence& urgent = *queue_.Find(number);
+  if (BatchFormer(options_, room).Consider(ShapeOf(urgent)) == BatchFormer::Verdict::kTake) {
+    heads.push_back(MakeHead(urgent));
+  }
+}
+
+std::vector<RequestBook::Head> RequestBook::StartableHeads(const StartRoom& room,
+                                                           Instant now) const {
   std::vector<Head> heads;
   MutexLock lock(&mutex_);
-  const auto add = [&](const Sequence& sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    heads.push_back({.candidate = {.priority = sequence.priority,
-                                   .key = sequence.key,
-                                   .slice_seconds = ToSeconds(sequence.predicted) /
-                                                    static_cast<double>(sequence.slices),
-                                   .started = false,
-                                   .waited = executor_.slices - sequence.arrival_slice},
-                     .number = sequence.key.number});
-  };
-  for (const Priority priority : {Priority::kInteractive, Priority::kBatch}) {
-    BatchFormer former(options_, room);
-    for (const auto& [key, sequence] : queue_.in_order(priority)) {
-      if (former.Consider(ShapeOf(*sequence)) != BatchFormer::Verdict::kTake) continue;
-      add(*sequence);
-      break;
-    }
-  }
+  for (const auto& [flow, line] : queue_.lines()) AddHeads(line, room, now, heads);
   const Sequence* const oldest = queue_.Oldest();
   if (oldest == nullptr) return heads;
   if (BatchFormer(options_, room).Consider(ShapeOf(*oldest)) == BatchFormer::Verdict::kTake) {
-    add(*oldest);
+    heads.push_back(MakeHead(*oldest));
   }
   return heads;
+}
+
+std::vector<uint64_t> RequestBook::ChooseMates(const Sequence& first, BatchFormer& former) const {
+  // The lines of the class; whoever has had least of the batch for its share goes on.
+  struct Cursor {
+    SequenceQueue::InOrder::const_iterator next;
+    SequenceQueue::InOrder::const_iterator end;
+    double share = 1;
+    double taken = 0;
+  };
+  std::vector<Cursor> cursors;
+  for (const auto& [flow, line] : queue_.lines()) {
+    if (flow.priority != first.flow.priority) continue;
+    cursors.push_back({line.in_order.begin(), line.in_order.end(), flow.share});
+    if (flow == first.flow) cursors.back().taken = ToSeconds(first.predicted) / flow.share;
+  }
+  std::vector<uint64_t> numbers = {first.key.number};
+  while (!cursors.empty()) {
+    const auto cursor =
+        std::min_element(cursors.begin(), cursors.end(),
+                         [](const Cursor& a, const Cursor& b) { return a.taken < b.taken; });
+    if (cursor->next == cursor->end) {
+      cursors.erase(cursor);
+      continue;
+    }
+    const Sequence& sequence = *cursor->next++->second;
+    if (sequence.key.number == first.key.number || sequence.model != first.model) continue;
+    const BatchFormer::Verdict verdict = former.Consider(ShapeOf(sequence));
+    if (verdict == BatchFormer::Verdict::kFull) break;
+    if (verdict == BatchFormer::Verdict::kPass) continue;
+    numbers.push_back(sequence.key.number);
+    cursor->taken += ToSeconds(sequence.predicted) / cursor->share;
+  }
+  return numbers;
 }
 
 Sequences RequestBook::TakeBatch(uint64_t number, const StartRoom& room, Instant now) {
@@ -228,13 +229,7 @@ Sequences RequestBook::TakeBatch(uint64_t number, const StartRoom& room, Instant
   if (first == nullptr) return {};
   BatchFormer former(options_, room);
   if (former.Consider(ShapeOf(*first)) != BatchFormer::Verdict::kTake) return {};
-  std::vector<uint64_t> numbers = {number};
-  for (const auto& [key, sequence] : queue_.in_order(first->priority)) {
-    if (key.number == number || sequence->model != first->model) continue;
-    const BatchFormer::Verdict verdict = former.Consider(ShapeOf(*sequence));
-    if (verdict == BatchFormer::Verdict::kFull) break;
-    if (verdict == BatchFormer::Verdict::kTake) numbers.push_back(key.number);
-  }
+  const std::vector<uint64_t> numbers = ChooseMates(*first, former);
   Sequences batch;
   for (const uint64_t member : numbers) {
     batch.push_back(queue_.Take(member));
@@ -260,7 +255,9 @@ void RequestBook::Close(const Sequences& sequences) {
   for (const auto& sequence : sequences) {
     taken_.erase(sequence->key.number);
     const auto request = open_.find(sequence->ticket);
-    if (--request->second.sequences == 0) open_.erase(request);
+    if (--request->second.sequences > 0) continue;
+    Leave(request->second);
+    open_.erase(request);
   }
   if (open_.empty()) idle_.NotifyAll();
 }
@@ -274,18 +271,21 @@ void RequestBook::WithdrawLocked(Ticket ticket) {
   const auto request = open_.find(ticket);
   if (request == open_.end() || request->second.withdrawn) return;
   request->second.withdrawn = true;
-  clock_of(request->second.priority).Withdraw(request->second.tag);
+  virtual_clocks_[request->second.flow].Withdraw(request->second.tag);
 }
 
-void RequestBook::Serve(Priority priority, double seconds) {
+void RequestBook::Serve(absl::Span<const FlowPart> parts) {
   MutexLock lock(&mutex_);
-  clock_of(priority).Serve(seconds);
+  for (const FlowPart& part : parts) {
+    const auto clock = virtual_clocks_.find(part.flow);
+    if (clock != virtual_clocks_.end()) clock->second.Serve(part.encoder_seconds);
+  }
 }
 
-void RequestBook::Publish(const ExecutorState& state) {
+void RequestBook::Publish(ExecutorState state) {
   MutexLock lock(&mutex_);
-  executor_ = state;
-  executor_.next_event = std::min(state.next_event, queue_.NextDeadline());
+  executor_ = std::move(state);
+  executor_.next_event = std::min(executor_.next_event, queue_.NextDeadline());
 }
 
 void RequestBook::AwaitWork(const Clock& clock) {

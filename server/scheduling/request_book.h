@@ -1,11 +1,11 @@
 #ifndef LONGWAVE_SERVER_SCHEDULING_REQUEST_BOOK_H_
 #define LONGWAVE_SERVER_SCHEDULING_REQUEST_BOOK_H_
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -14,6 +14,8 @@
 #include "absl/status/statusor.h"
 #include "model/base/clock.h"
 #include "model/base/mutex.h"
+#include "server/admission/admission_policy.h"
+#include "server/admission/quota_bucket.h"
 #include "server/scheduling/batch_former.h"
 #include "server/scheduling/job_selector.h"
 #include "server/scheduling/scheduler.h"
@@ -22,6 +24,18 @@
 #include "server/scheduling/virtual_clock.h"
 
 namespace longwave {
+
+// What a request takes, in seconds of usual weather.
+struct RequestPrice {
+  int64_t sequences = 0;
+  int64_t tokens = 0;
+  double seconds = 0;          // of the engine, alone
+  double shared_seconds = 0;   // as part of the batches that its sequences will ride in
+  double longest_seconds = 0;  // of one sequence
+  double encoder_seconds = 0;  // by the encoder: the order goes by it
+  double weather = 1;
+  double high_ratio = 1;  // CostModel::HighRatio
+};
 
 // Everything that the callers of the scheduler and its executor share: the queue, which requests
 // are open, and what is to be told to the executor. Thread-safe; calls consumers without its lock.
@@ -40,8 +54,15 @@ class RequestBook {
     SliceCandidate candidate;
     uint64_t number = 0;
   };
-  // What the executor holds, for View and for AwaitWork.
+  // What is left of a flow's part of a started job, in predicted seconds.
+  struct Running {
+    Flow flow;
+    double finish = 0;  // the job's tag
+    double seconds = 0;
+  };
+  // What the executor holds, for View, admission and AwaitWork.
   struct ExecutorState {
+    std::vector<Running> running;
     int64_t paused_jobs = 0;
     int64_t resident_bytes = 0;
     double running_seconds = 0;
@@ -54,8 +75,13 @@ class RequestBook {
 
   // For callers.
 
-  // All or none. The sequences have everything but ticket, key and arrival_slice.
-  absl::StatusOr<Ticket> Admit(Sequences sequences, Priority priority, Instant deadline);
+  // All or none. The sequences have everything but ticket, flow, key and arrival_slice; `price` is
+  // theirs.
+  absl::StatusOr<Ticket> Admit(Sequences sequences, const RequestPrice& price,
+                               const RequestTerms& terms, Instant now);
+  // What Admit would decide.
+  AdmissionDecision Foresee(const RequestPrice& price, const RequestTerms& terms,
+                            Instant now) const;
   void Cancel(Ticket ticket, const absl::Status& reason);
   void OnSinkReady(Ticket ticket);
   SchedulerView View() const;
@@ -72,8 +98,9 @@ class RequestBook {
   void EndModel(const ServedModel& model, const absl::Status& reason);
   // Those that sequences of the queue wait for.
   std::set<const ServedModel*> WaitingModels() const;
-  // The sequences that a new job could begin with: the first of each class, and the oldest of all.
-  std::vector<Head> StartableHeads(const StartRoom& room) const;
+  // The sequences that a new job could begin with: of each flow the first and the one that is due
+  // first, if it is due; and the oldest of all.
+  std::vector<Head> StartableHeads(const StartRoom& room, Instant now) const;
   // The members of the job that begins with `number`; empty if it has left the queue.
   Sequences TakeBatch(uint64_t number, const StartRoom& room, Instant now);
   // The sequences, taken before, wait again in their old places.
@@ -82,9 +109,9 @@ class RequestBook {
   void Close(const Sequences& sequences);
   // The request has been cancelled or has expired: it wants no more of its share.
   void Withdraw(Ticket ticket);
-  // A slice worth `seconds` of predicted work of this class was run.
-  void Serve(Priority priority, double seconds);
-  void Publish(const ExecutorState& state);
+  // A slice was run that did this work.
+  void Serve(absl::Span<const FlowPart> parts);
+  void Publish(ExecutorState state);
 
   // Waits until there is mail or a new sequence, until the published next event of `clock` is due,
   // or until Stop.
@@ -95,23 +122,42 @@ class RequestBook {
  private:
   // A request of which sequences have not ended.
   struct OpenRequest {
-    Priority priority = Priority::kInteractive;
-    double tag = 0;  // of the class's virtual clock
+    Flow flow;
+    double tag = 0;  // of the flow's virtual clock
     size_t sequences = 0;
+    int64_t host_bytes = 0;
     bool withdrawn = false;
+  };
+  // A tenant that has open requests, or a quota.
+  struct TenantEntry {
+    uint64_t number = 0;
+    int64_t open = 0;  // requests
+    QuotaBucket quota;
+    bool limited = false;
   };
   struct Taken {
     std::shared_ptr<ConsumerGate> gate;
     SequenceTimes times;
   };
 
-  absl::Status CheckRoom(const Sequences& sequences) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Nanoseconds PredictedWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  AdmissionDecision Decide(const RequestPrice& price, const RequestTerms& terms, Instant now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of all accepted work of `flow`, what is served before a request of this tag.
+  double SecondsAhead(const Flow& flow, double tag) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The share of the engine that is the flow's while everybody who has work wants it.
+  double GuaranteedRate(const Flow& flow) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The flow of a request; tenant 0 if the tenant is not known yet.
+  Flow FlowOf(const RequestTerms& terms) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  TenantEntry& Enter(const Tenant& tenant, Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Leave(const OpenRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Head MakeHead(const Sequence& sequence) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The members of a batch that begins with `first`, itself first, which `former` has taken.
+  std::vector<uint64_t> ChooseMates(const Sequence& first, BatchFormer& former) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddHeads(const SequenceQueue::Line& line, const StartRoom& room, Instant now,
+                std::vector<Head>& heads) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WithdrawLocked(Ticket ticket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  VirtualClock& clock_of(Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return virtual_clocks_[static_cast<size_t>(priority)];
-  }
   // Ends sequences that were taken from the queue, then counts them.
   void EndAll(Sequences sequences, const absl::Status& reason);
 
@@ -120,7 +166,11 @@ class RequestBook {
   CondVar work_;
   CondVar idle_;
   SequenceQueue queue_ ABSL_GUARDED_BY(mutex_);
-  std::array<VirtualClock, 2> virtual_clocks_ ABSL_GUARDED_BY(mutex_);  // by priority
+  std::map<Flow, VirtualClock> virtual_clocks_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, TenantEntry> tenants_ ABSL_GUARDED_BY(mutex_);  // by name
+  std::map<Flow, int64_t> open_by_flow_ ABSL_GUARDED_BY(mutex_);        // requests; none zero
+  uint64_t next_tenant_ ABSL_GUARDED_BY(mutex_) = 1;
+  int64_t host_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::unordered_map<Ticket, OpenRequest> open_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, Taken> taken_ ABSL_GUARDED_BY(mutex_);  // the executor's, by number
   Mail mail_ ABSL_GUARDED_BY(mutex_);

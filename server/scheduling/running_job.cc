@@ -10,7 +10,7 @@ RunningJob::RunningJob(Sequences members, const Clock* clock)
       model_(members.front()->model),
       members_(std::move(members)),
       active_(static_cast<int>(members_.size())),
-      priority_(members_.front()->priority),
+      weather_(model_->cost.Weather()),
       alone_(members_.front()->alone),
       key_(members_.front()->key) {
   int64_t longest = -1;
@@ -20,6 +20,7 @@ RunningJob::RunningJob(Sequences members, const Clock* clock)
       route_ = member->predicted_route;
     }
     encoder_seconds_ += member->encoder_seconds;
+    AddPart(*member);
     key_ = std::min(key_, member->key);
     tokens_ += member->tokens;
     peak_bytes_ += member->peak_bytes;
@@ -33,6 +34,23 @@ RunningJob::RunningJob(Sequences members, const Clock* clock)
 }
 
 RunningJob::~RunningJob() = default;
+
+void RunningJob::AddPart(const Sequence& member) {
+  auto part = std::find_if(parts_.begin(), parts_.end(),
+                           [&](const FlowPart& other) { return other.flow == member.flow; });
+  if (part == parts_.end()) part = parts_.insert(parts_.end(), {.flow = member.flow});
+  part->seconds += ToSeconds(member.predicted);
+  part->encoder_seconds += member.encoder_seconds;
+}
+
+std::vector<FlowPart> RunningJob::LastParts() const {
+  std::vector<FlowPart> parts = parts_;
+  for (FlowPart& part : parts) {
+    part.seconds *= last_progress_;
+    part.encoder_seconds *= last_progress_;
+  }
+  return parts;
+}
 
 absl::Status RunningJob::Begin() {
   EncoderBatch batch;
@@ -130,8 +148,9 @@ Instant RunningJob::NextDeadline() const {
 }
 
 SliceCandidate RunningJob::candidate() const {
-  return {.priority = priority_,
+  return {.flow = parts_.front().flow,
           .key = key_,
+          .due = DueTime(NextDeadline(), FromSeconds(left_seconds() * weather_)),
           .slice_seconds = predicted_seconds_ / static_cast<double>(slices_)};
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -48,15 +49,15 @@ class RunningJob final : private RowSink {
   int sequences() const { return static_cast<int>(members_.size()); }
   int64_t tokens() const { return tokens_; }
   int64_t peak_bytes() const { return peak_bytes_; }
-  Priority priority() const { return priority_; }
-  double predicted_seconds() const { return predicted_seconds_; }
-  // As predicted_seconds, by the encoder.
-  double encoder_seconds() const { return encoder_seconds_; }
+  // Whose work this is, with the seconds of the whole; the flow that it was started for first.
+  const std::vector<FlowPart>& parts() const { return parts_; }
+  // Of that, what the last Step did.
+  std::vector<FlowPart> LastParts() const;
+  // In the weather in which it began.
+  double predicted_seconds() const { return predicted_seconds_ * weather_; }
   double spent_seconds() const { return spent_seconds_; }
-  // Predicted seconds of what is left.
+  // Predicted seconds of what is left, in usual weather.
   double left_seconds() const { return predicted_seconds_ * (1 - progress_); }
-  // Share of the work done by the last Step.
-  double last_progress() const { return last_progress_; }
   int64_t ResidentBytes() const { return job_ == nullptr ? 0 : job_->ResidentBytes(); }
   // The earliest of the active members' deadlines.
   Instant NextDeadline() const;
@@ -77,6 +78,7 @@ class RunningJob final : private RowSink {
   void Fail(int sequence, absl::Status status) override;
 
   void End(int sequence, absl::StatusOr<SequenceReport> result);
+  void AddPart(const Sequence& member);
   void NoteBlocked(bool blocked);
 
   const Clock& clock_;
@@ -84,7 +86,8 @@ class RunningJob final : private RowSink {
   Sequences members_;  // null: ended or taken
   Sequences ended_;
   int active_ = 0;
-  const Priority priority_;
+  const double weather_;
+  std::vector<FlowPart> parts_;
   const bool alone_;
   OrderKey key_;  // the least of the members'
   int64_t tokens_ = 0;

@@ -70,9 +70,14 @@ struct Range {
 absl::Status SchedulerOptions::Validate() const {
   constexpr double kMostTokens = 1e12;
   constexpr double kMostBytes = 1e15;
+  constexpr double kMostSeconds = 86400;
   const Range ranges[] = {
-      {"--max_queue_sequences", static_cast<double>(max_queue_sequences), 1, 65536},
-      {"--max_queue_tokens", static_cast<double>(max_queue_tokens), 1, kMostTokens},
+      {"--max_queue_sequences", static_cast<double>(admission.max_queue_sequences), 1, 65536},
+      {"--max_queue_tokens", static_cast<double>(admission.max_queue_tokens), 1, kMostTokens},
+      {"--max_host_bytes", static_cast<double>(admission.max_host_bytes), 1, kMostBytes},
+      {"--max_wait", admission.max_wait_seconds, 0, kMostSeconds},
+      {"--max_batch_class_wait", admission.max_batch_class_wait_seconds, 0, kMostSeconds},
+      {"--grace", admission.max_job_seconds, 0, kMostSeconds},
       {"--max_batch_seconds", max_batch_seconds, 0, 3600},
       {"--max_batch_tokens", static_cast<double>(max_batch_tokens), 1, kMostTokens},
       {"--max_batch_sequences", static_cast<double>(max_batch_sequences), 1, 65536},

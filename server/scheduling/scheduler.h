@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "model/api/encoder.h"
 #include "model/base/clock.h"
+#include "server/admission/admission_policy.h"
 #include "server/admission/request_terms.h"
 #include "server/admission/served_model.h"
 
@@ -49,8 +50,7 @@ struct SequenceTask {
 };
 
 struct SchedulerOptions {
-  int64_t max_queue_sequences = 4096;
-  int64_t max_queue_tokens = 64 << 20;
+  AdmissionLimits admission;
   // A batch holds sequences whose predicted seconds add up to at most this; a longer one rides
   // alone.
   double max_batch_seconds = 0.250;

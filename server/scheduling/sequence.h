@@ -9,6 +9,7 @@
 #include "model/api/encoder.h"
 #include "model/base/clock.h"
 #include "server/scheduling/consumer_gate.h"
+#include "server/scheduling/flow.h"
 #include "server/scheduling/scheduler.h"
 
 namespace longwave {
@@ -34,7 +35,7 @@ struct Sequence {
   std::shared_ptr<ConsumerGate> gate;
 
   Scheduler::Ticket ticket = 0;
-  Priority priority = Priority::kInteractive;
+  Flow flow;
   OrderKey key;
   int64_t tokens = 0;
   Nanoseconds predicted{0};    // by the cost model: its part of a batch
@@ -50,6 +51,12 @@ struct Sequence {
   int64_t rows_taken = 0;
   SequenceTimes times;
 };
+
+// When work that needs `seconds` more goes before its flow's order: as one that has every second
+// slice from here on, it ends by its deadline.
+inline Instant DueTime(Instant deadline, Nanoseconds seconds) {
+  return deadline == kNever ? kNever : deadline - 2 * seconds;
+}
 
 using Sequences = std::vector<std::unique_ptr<Sequence>>;
 

@@ -9,7 +9,10 @@ void SequenceQueue::Push(std::unique_ptr<Sequence> sequence) {
   by_number_[key.number] = sequence.get();
   ++by_model_[sequence->model.get()];
   by_deadline_[{key.deadline, key.number}] = sequence.get();
-  order_[Index(sequence->priority)][key] = std::move(sequence);
+  Line& line = lines_[sequence->flow];
+  line.predicted += sequence->predicted;
+  line.by_due.emplace(DueTime(key.deadline, sequence->predicted), key.number);
+  line.in_order[key] = std::move(sequence);
 }
 
 std::unique_ptr<Sequence> SequenceQueue::Take(uint64_t number) {
@@ -22,7 +25,11 @@ std::unique_ptr<Sequence> SequenceQueue::Take(uint64_t number) {
   predicted_ -= found.predicted;
   const auto model = by_model_.find(found.model.get());
   if (--model->second == 0) by_model_.erase(model);
-  auto node = order_[Index(found.priority)].extract(found.key);
+  const auto line = lines_.find(found.flow);
+  line->second.predicted -= found.predicted;
+  line->second.by_due.erase({DueTime(found.key.deadline, found.predicted), number});
+  auto node = line->second.in_order.extract(found.key);
+  if (line->second.in_order.empty()) lines_.erase(line);
   return std::move(node.mapped());
 }
 
@@ -65,6 +72,11 @@ std::set<const ServedModel*> SequenceQueue::Models() const {
   std::set<const ServedModel*> models;
   for (const auto& [model, sequences] : by_model_) models.insert(model);
   return models;
+}
+
+const SequenceQueue::Line* SequenceQueue::Find(const Flow& flow) const {
+  const auto line = lines_.find(flow);
+  return line == lines_.end() ? nullptr : &line->second;
 }
 
 const Sequence* SequenceQueue::Oldest() const {

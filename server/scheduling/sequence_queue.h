@@ -1,7 +1,6 @@
 #ifndef LONGWAVE_SERVER_SCHEDULING_SEQUENCE_QUEUE_H_
 #define LONGWAVE_SERVER_SCHEDULING_SEQUENCE_QUEUE_H_
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -12,10 +11,16 @@
 
 namespace longwave {
 
-// The sequences that wait, in the order of their keys within each class. Not thread-safe.
+// The sequences that wait, in the order of their keys within each flow. Not thread-safe.
 class SequenceQueue {
  public:
   using InOrder = std::map<OrderKey, std::unique_ptr<Sequence>>;
+  // What waits of one flow.
+  struct Line {
+    InOrder in_order;
+    std::set<std::pair<Instant, uint64_t>> by_due;  // DueTime, number
+    Nanoseconds predicted{0};
+  };
 
   void Push(std::unique_ptr<Sequence> sequence);
   // Null if it does not wait here.
@@ -28,7 +33,9 @@ class SequenceQueue {
   Sequences TakeModel(const ServedModel& model);
   std::set<const ServedModel*> Models() const;
 
-  const InOrder& in_order(Priority priority) const { return order_[Index(priority)]; }
+  const std::map<Flow, Line>& lines() const { return lines_; }
+  // Null if nothing of the flow waits.
+  const Line* Find(const Flow& flow) const;
   // The one that arrived first; null if there is none.
   const Sequence* Oldest() const;
   const Sequence* Find(uint64_t number) const;
@@ -40,9 +47,7 @@ class SequenceQueue {
   Nanoseconds predicted() const { return predicted_; }
 
  private:
-  static size_t Index(Priority priority) { return static_cast<size_t>(priority); }
-
-  std::array<InOrder, 2> order_;
+  std::map<Flow, Line> lines_;  // none empty
   std::map<uint64_t, Sequence*> by_number_;
   std::map<std::pair<Instant, uint64_t>, Sequence*> by_deadline_;
   std::map<const ServedModel*, int64_t> by_model_;  // sequences

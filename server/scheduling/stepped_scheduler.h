@@ -38,8 +38,6 @@ class SteppedScheduler final : public Scheduler {
   bool stopped() const { return book_.stopped(); }
 
  private:
-  std::unique_ptr<Sequence> MakeSequence(SequenceTask task) const;
-
   const SchedulerOptions options_;
   const Clock& clock_;
   RequestBook book_;

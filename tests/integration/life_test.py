@@ -111,7 +111,9 @@ def test_a_streams_reader_that_stops_is_told_so(start_fake):
 
 
 def test_drain_answers_everything_that_was_accepted(start_fake):
-    server = start_fake("--grace=30", base_seconds="0.02", seconds_per_token="1e-4")
+    server = start_fake(
+        "--grace=30", "--max_wait=60", base_seconds="0.02", seconds_per_token="1e-4"
+    )
     stub = server.stub()
     health = health_pb2_grpc.HealthStub(server.channel())
     watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
@@ -187,8 +189,10 @@ def test_calls_are_taken_while_balancers_move_away(start_fake):
 
 
 def test_the_end_of_the_grace_is_told(start_fake):
-    server = start_fake("--grace=0.2", seconds_per_token="1e-3", tokens_per_slice="20")
-    call = server.stub().Encode.future(request([1] * 60_000), timeout=PATIENCE)
+    server = start_fake(
+        "--grace=0.2", "--no-refuse_beyond_grace", seconds_per_token="1e-3", tokens_per_slice="20"
+    )
+    call = server.stub().Encode.future(request([1] * 40_000), timeout=PATIENCE)
     server.await_metric("longwave_running_requests", lambda value: value == 1)
     server.signal()
     error = call.exception()
@@ -200,7 +204,7 @@ def test_the_end_of_the_grace_is_told(start_fake):
 
 def test_a_second_signal_ends_the_waiting(start_fake):
     server = start_fake("--grace=600", seconds_per_token="1e-3", tokens_per_slice="20")
-    call = server.stub().Encode.future(request([1] * 60_000), timeout=PATIENCE)
+    call = server.stub().Encode.future(request([1] * 40_000), timeout=PATIENCE)
     server.await_metric("longwave_running_requests", lambda value: value == 1)
     server.signal()
     server.await_event("draining")

@@ -116,12 +116,19 @@ void Schedule(std::vector<Request>& requests, const SchedulerOptions& options) {
   }
 }
 
+// Every request is let in, however long it will wait.
+SchedulerOptions Patient() {
+  SchedulerOptions options;
+  options.admission.max_wait_seconds = 1e4;
+  return options;
+}
+
 TEST(FairnessSimulation, NoRequestEndsLaterThanUnderEqualSharing) {
   for (uint32_t seed = 1; seed <= 150; ++seed) {
     std::mt19937 random(seed);
     std::vector<Request> requests = RandomRequests(random);
     ShareEqually(requests);
-    SchedulerOptions options;
+    SchedulerOptions options = Patient();
     options.max_batch_seconds = 0.1;
     Schedule(requests, options);
     for (const Request& request : requests) {
@@ -142,7 +149,7 @@ TEST(FairnessSimulation, ShortRequestsGainFromIt) {
     std::mt19937 random(seed);
     std::vector<Request> requests = RandomRequests(random);
     ShareEqually(requests);
-    Schedule(requests, {});
+    Schedule(requests, Patient());
     for (const Request& request : requests) {
       ours += request.ended - request.arrives;
       shared += request.shared_end - request.arrives;

@@ -111,8 +111,8 @@ class Checker {
       // A batch that ran out of memory waits again, on top of what was admitted in its place.
       const int64_t again = history_.device_may_fail ? options.max_batch_sequences : 0;
       const int64_t tokens_again = history_.device_may_fail ? options.max_batch_tokens : 0;
-      if (view.queued_sequences > options.max_queue_sequences + again ||
-          view.queued_tokens > options.max_queue_tokens + tokens_again) {
+      if (view.queued_sequences > options.admission.max_queue_sequences + again ||
+          view.queued_tokens > options.admission.max_queue_tokens + tokens_again) {
         Broken("I4: the queue is over its bound in round ", r);
       }
     }

@@ -67,9 +67,13 @@ TEST(CheckHistoryTest, FindsEachPlantedBreach) {
       {"I3", "computed after the end", [](History& h) { h.sequences[1].ended = At(10); }},
       {"I3", "a slice for nobody", [](History& h) { h.steps[0].members.clear(); }},
       {"I4", "too many queued",
-       [](History& h) { h.rounds[0].view.queued_sequences = h.options.max_queue_sequences + 1; }},
+       [](History& h) {
+         h.rounds[0].view.queued_sequences = h.options.admission.max_queue_sequences + 1;
+       }},
       {"I4", "too many tokens queued",
-       [](History& h) { h.rounds[0].view.queued_tokens = h.options.max_queue_tokens + 1; }},
+       [](History& h) {
+         h.rounds[0].view.queued_tokens = h.options.admission.max_queue_tokens + 1;
+       }},
       {"I4", "too much memory",
        [](History& h) {
          h.jobs[1].live_jobs = 2;

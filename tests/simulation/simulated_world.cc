@@ -95,8 +95,8 @@ SimulatedWorld::~SimulatedWorld() = default;
 
 void SimulatedWorld::MakeOptions() {
   SchedulerOptions& options = history_.options;
-  options.max_queue_sequences = 3 + Below(40);
-  options.max_queue_tokens = 2000 + Below(8000);
+  options.admission.max_queue_sequences = 3 + Below(40);
+  options.admission.max_queue_tokens = 2000 + Below(8000);
   options.max_batch_seconds = 0.05 * (1 + Below(5));
   options.max_batch_tokens = 50 + Below(400);
   options.max_batch_sequences = 1 + static_cast<int>(Below(8));

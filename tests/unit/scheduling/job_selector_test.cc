@@ -14,8 +14,14 @@ using Turn = JobSelector::Turn;
 constexpr Priority kInteractive = Priority::kInteractive;
 constexpr Priority kBatch = Priority::kBatch;
 
+constexpr Instant kStart{};
+
+FlowPart Part(Priority priority, double seconds) {
+  return {.flow = {.priority = priority}, .seconds = seconds};
+}
+
 SliceCandidate Of(Priority priority, double finish, uint64_t number = 0, int64_t waited = 0) {
-  return {.priority = priority,
+  return {.flow = {.priority = priority},
           .key = {.finish = finish, .number = number},
           .slice_seconds = 0.02,
           .waited = waited};
@@ -23,8 +29,9 @@ SliceCandidate Of(Priority priority, double finish, uint64_t number = 0, int64_t
 
 TEST(JobSelectorTest, TheLeastKeyOfAClassIsServed) {
   JobSelector selector;
-  EXPECT_EQ(selector.Choose({Of(kInteractive, 5)}).index, 0);
-  EXPECT_EQ(selector.Choose({Of(kInteractive, 5), Of(kInteractive, 3), Of(kInteractive, 4)}).index,
+  EXPECT_EQ(selector.Choose({Of(kInteractive, 5)}, kStart).index, 0);
+  EXPECT_EQ(selector.Choose({Of(kInteractive, 5), Of(kInteractive, 3), Of(kInteractive, 4)}, kStart)
+                .index,
             1);
 }
 
@@ -34,24 +41,24 @@ TEST(JobSelectorTest, TiesGoByDeadlineThenArrival) {
   SliceCandidate soon = Of(kInteractive, 1, 2);
   late.key.deadline = Instant(Nanoseconds(20));
   soon.key.deadline = Instant(Nanoseconds(10));
-  EXPECT_EQ(selector.Choose({late, soon}).index, 1);
+  EXPECT_EQ(selector.Choose({late, soon}, kStart).index, 1);
   soon.key.deadline = late.key.deadline;
-  EXPECT_EQ(selector.Choose({late, soon}).index, 0);
-  EXPECT_EQ(selector.Choose({soon, late}).index, 1);
+  EXPECT_EQ(selector.Choose({late, soon}, kStart).index, 0);
+  EXPECT_EQ(selector.Choose({soon, late}, kStart).index, 1);
 }
 
 TEST(JobSelectorTest, TheOrderOfTheCandidatesDoesNotMatter) {
   JobSelector selector;
-  selector.Ran(kInteractive, 0.1, Turn::kFair);
+  selector.Ran({Part(kInteractive, 0.1)}, Turn::kFair);
   SliceCandidate heavy = Of(kInteractive, 1, 1);
   heavy.slice_seconds = 10;
   const std::vector<SliceCandidate> candidates = {heavy, Of(kBatch, 0, 2), Of(kInteractive, 2, 3)};
   std::vector<int> order = {0, 1, 2};
-  const uint64_t chosen = candidates[selector.Choose(candidates).index].key.number;
+  const uint64_t chosen = candidates[selector.Choose(candidates, kStart).index].key.number;
   do {
     std::vector<SliceCandidate> shuffled;
     for (const int i : order) shuffled.push_back(candidates[i]);
-    EXPECT_EQ(shuffled[selector.Choose(shuffled).index].key.number, chosen);
+    EXPECT_EQ(shuffled[selector.Choose(shuffled, kStart).index].key.number, chosen);
   } while (std::next_permutation(order.begin(), order.end()));
 }
 
@@ -60,8 +67,8 @@ std::pair<int, int> Share(JobSelector& selector, int slices) {
   std::pair<int, int> count;
   for (int i = 0; i < slices; ++i) {
     const std::vector<SliceCandidate> both = {Of(kInteractive, 0, 1), Of(kBatch, 0, 2)};
-    const size_t chosen = selector.Choose(both).index;
-    selector.Ran(both[chosen].priority, 0.02, Turn::kFair);
+    const size_t chosen = selector.Choose(both, kStart).index;
+    selector.Ran({Part(both[chosen].flow.priority, 0.02)}, Turn::kFair);
     ++(chosen == 0 ? count.first : count.second);
   }
   return count;
@@ -79,8 +86,8 @@ TEST(JobSelectorTest, AClassThatWasIdleHasNoCredit) {
     JobSelector selector;
     Share(selector, 50);
     for (int i = 0; i < 1000; ++i) {
-      selector.Choose({Of(busy, 0)});
-      selector.Ran(busy, 0.02, Turn::kFair);
+      selector.Choose({Of(busy, 0)}, kStart);
+      selector.Ran({Part(busy, 0.02)}, Turn::kFair);
     }
     const auto [interactive, batch] = Share(selector, 100);
     EXPECT_NEAR(interactive, 90, 1);
@@ -91,10 +98,10 @@ TEST(JobSelectorTest, AClassThatWasIdleHasNoCredit) {
 TEST(JobSelectorTest, AnInteractiveSliceComesBeforeABatchSlice) {
   JobSelector selector;
   for (int i = 0; i < 5; ++i) {
-    selector.Choose({Of(kBatch, 0, 1)});
-    selector.Ran(kBatch, 0.02, Turn::kFair);
+    selector.Choose({Of(kBatch, 0, 1)}, kStart);
+    selector.Ran({Part(kBatch, 0.02)}, Turn::kFair);
   }
-  EXPECT_EQ(selector.Choose({Of(kBatch, 0, 1), Of(kInteractive, 100, 2)}).index, 1);
+  EXPECT_EQ(selector.Choose({Of(kBatch, 0, 1), Of(kInteractive, 100, 2)}, kStart).index, 1);
 }
 
 TEST(JobSelectorTest, APausedJobGoesOnAfterNineSlicesOfOthers) {
@@ -104,8 +111,8 @@ TEST(JobSelectorTest, APausedJobGoesOnAfterNineSlicesOfOthers) {
   for (int slice = 0; slice < 40; ++slice) {
     const std::vector<SliceCandidate> two = {Of(kInteractive, 1, 2),
                                              Of(kInteractive, 99, 1, waited)};
-    const JobSelector::Choice choice = selector.Choose(two);
-    selector.Ran(kInteractive, 0.02, choice.turn);
+    const JobSelector::Choice choice = selector.Choose(two, kStart);
+    selector.Ran({Part(kInteractive, 0.02)}, choice.turn);
     EXPECT_EQ(choice.turn, choice.index == 1 ? Turn::kAgedJob : Turn::kFair);
     if (choice.index == 1) resumed.push_back(slice);
     waited = choice.index == 1 ? 0 : waited + 1;
@@ -115,30 +122,30 @@ TEST(JobSelectorTest, APausedJobGoesOnAfterNineSlicesOfOthers) {
 
 TEST(JobSelectorTest, OfSeveralThatWaitTheLongestWaitingGoesFirst) {
   JobSelector selector;
-  for (int i = 0; i < 9; ++i) selector.Ran(kInteractive, 0.02, Turn::kFair);
+  for (int i = 0; i < 9; ++i) selector.Ran({Part(kInteractive, 0.02)}, Turn::kFair);
   const std::vector<SliceCandidate> three = {Of(kInteractive, 1, 5), Of(kBatch, 9, 4, 20),
                                              Of(kBatch, 8, 3, 21)};
-  EXPECT_EQ(selector.Choose(three).index, 2);
+  EXPECT_EQ(selector.Choose(three, kStart).index, 2);
   const std::vector<SliceCandidate> equal = {Of(kInteractive, 1, 5), Of(kBatch, 9, 4, 20),
                                              Of(kBatch, 8, 3, 20)};
-  EXPECT_EQ(selector.Choose(equal).index, 2);
+  EXPECT_EQ(selector.Choose(equal, kStart).index, 2);
   const std::vector<SliceCandidate> fresh = {Of(kInteractive, 1, 5), Of(kBatch, 9, 4, 8)};
-  EXPECT_EQ(selector.Choose(fresh).index, 0);
+  EXPECT_EQ(selector.Choose(fresh, kStart).index, 0);
 }
 
 TEST(JobSelectorTest, AStartedJobThatWaitsGoesBeforeASequenceThatDoes) {
   JobSelector selector;
-  for (int i = 0; i < 9; ++i) selector.Ran(kInteractive, 0.02, Turn::kFair);
+  for (int i = 0; i < 9; ++i) selector.Ran({Part(kInteractive, 0.02)}, Turn::kFair);
   SliceCandidate queued = Of(kInteractive, 7, 3, 50);
   queued.started = false;
   const SliceCandidate running = Of(kInteractive, 1, 5);
-  EXPECT_EQ(selector.Choose({running, queued, Of(kBatch, 9, 4, 9)}).index, 2);
-  const JobSelector::Choice start = selector.Choose({running, queued, Of(kBatch, 9, 4, 8)});
+  EXPECT_EQ(selector.Choose({running, queued, Of(kBatch, 9, 4, 9)}, kStart).index, 2);
+  const JobSelector::Choice start = selector.Choose({running, queued, Of(kBatch, 9, 4, 8)}, kStart);
   EXPECT_EQ(start.index, 1);
   EXPECT_EQ(start.turn, Turn::kAgedStart);
   // The queue's turn does not cost the job its own, one slice later.
-  selector.Ran(kInteractive, 0.02, start.turn);
-  EXPECT_EQ(selector.Choose({running, Of(kBatch, 9, 4, 9)}).index, 1);
+  selector.Ran({Part(kInteractive, 0.02)}, start.turn);
+  EXPECT_EQ(selector.Choose({running, Of(kBatch, 9, 4, 9)}, kStart).index, 1);
 }
 
 }  // namespace

@@ -95,12 +95,22 @@ class SchedulerTest : public ::testing::Test {
     encoder_options_.bytes_per_token = 1;
     encoder_options_.rows_per_offer = 5;
     options_.max_resident_bytes = 1 << 20;
+    // Tests that are not about it may queue for hours.
+    options_.admission.max_wait_seconds = 1e4;
+    options_.admission.max_batch_class_wait_seconds = 1e4;
   }
   ~SchedulerTest() override {
     // Whatever a test did, nothing is left behind.
     if (scheduler_ == nullptr) return;
     if (!scheduler_->AwaitIdle(Instant::min())) Run();
     ExpectZero();
+  }
+
+  // A token takes a millisecond as ever, but the encoder predicts a thousandth of it: requests are
+  // let in that will be late.
+  void PredictTooLittle() {
+    encoder_options_.time_factor = 1000;
+    encoder_options_.seconds_per_token /= 1000;
   }
 
   SteppedScheduler& scheduler() {

@@ -12,8 +12,7 @@ using ::testing::HasSubstr;
 TEST(SchedulerOptionsTest, DefaultsAreValid) { EXPECT_TRUE(SchedulerOptions().Validate().ok()); }
 
 TEST(SchedulerOptionsTest, EveryProblemNamesItsFlag) {
-  const SchedulerOptions options{.max_queue_sequences = 0,
-                                 .max_queue_tokens = 0,
+  const SchedulerOptions options{.admission = {.max_queue_sequences = 0, .max_queue_tokens = 0},
                                  .max_batch_seconds = std::numeric_limits<double>::quiet_NaN(),
                                  .max_batch_tokens = 0,
                                  .max_batch_sequences = 0,

@@ -227,7 +227,7 @@ class SchedulerStress : public ::testing::Test {
 };
 
 TEST_F(SchedulerStress, MixedLoadEndsEverySequenceOnce) {
-  Start({.tokens_per_slice = 16, .rows_per_offer = 4}, {.max_queue_sequences = 200});
+  Start({.tokens_per_slice = 16, .rows_per_offer = 4}, {.admission = {.max_queue_sequences = 200}});
   std::atomic<bool> done{false};
   std::thread watcher([&] {
     while (!done) {
@@ -271,7 +271,7 @@ TEST_F(SchedulerStress, ADrainThatRunsOutOfTimeMeetsSubmittersAndCancellers) {
 // A hundred thousand failures, each a status that is made on the executor's thread and read and
 // destroyed on another.
 TEST_F(SchedulerStress, StatusesOfFailingSequencesCrossThreads) {
-  Start({.poison_id = 7}, {.max_queue_sequences = 65536});
+  Start({.poison_id = 7}, {.admission = {.max_queue_sequences = 65536}});
   RunLoad({.requests = 17'000, .poison_id = 7});
   EXPECT_TRUE(scheduler_->AwaitIdle(kNever));
   Finish();
@@ -281,7 +281,7 @@ TEST_F(SchedulerStress, StatusesOfFailingSequencesCrossThreads) {
 
 TEST_F(SchedulerStress, TheStatusOfAFailingJobReachesEachMember) {
   // An id outside the vocabulary fails Begin, and with it the whole batch.
-  Start({}, {.max_queue_sequences = 65536});
+  Start({}, {.admission = {.max_queue_sequences = 65536}});
   RunLoad({.requests = 17'000, .poison_id = 1'000'000});
   EXPECT_TRUE(scheduler_->AwaitIdle(kNever));
   Finish();

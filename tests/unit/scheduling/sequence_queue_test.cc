@@ -18,7 +18,7 @@ std::unique_ptr<Sequence> Make(uint64_t number, uint64_t ticket, double finish,
                                Priority priority = Priority::kInteractive) {
   auto sequence = std::make_unique<Sequence>();
   sequence->ticket = ticket;
-  sequence->priority = priority;
+  sequence->flow.priority = priority;
   sequence->key = {.finish = finish, .deadline = deadline, .number = number};
   sequence->tokens = static_cast<int64_t>(10 * number);
   sequence->predicted = Nanoseconds(number);
@@ -33,7 +33,9 @@ std::vector<uint64_t> Numbers(const Sequences& sequences) {
 
 std::vector<uint64_t> Order(const SequenceQueue& queue, Priority priority) {
   std::vector<uint64_t> numbers;
-  for (const auto& [key, sequence] : queue.in_order(priority)) numbers.push_back(key.number);
+  const SequenceQueue::Line* const line = queue.Find({.priority = priority});
+  if (line == nullptr) return {};
+  for (const auto& [key, sequence] : line->in_order) numbers.push_back(key.number);
   return numbers;
 }
 
@@ -117,7 +119,7 @@ TEST(SequenceQueueTest, CountsReturnToZeroByWhateverWayItEmpties) {
       ASSERT_EQ(queue.tokens(), 0);
       ASSERT_EQ(queue.predicted(), Nanoseconds(0));
       ASSERT_EQ(queue.NextDeadline(), kNever);
-      ASSERT_TRUE(queue.in_order(Priority::kBatch).empty());
+      ASSERT_TRUE((queue.Find({.priority = Priority::kBatch}) == nullptr));
       next = 1;
     }
   }

@@ -57,11 +57,11 @@ TEST_F(SchedulerTest, EmptyRequestAndExpiredDeadlineAreRefused) {
   EXPECT_EQ(GetErrorDetails(Refused({1}, clock_.Now())).reason, ErrorReason::kDeadlineExpired);
   EXPECT_EQ(GetErrorDetails(Refused({1}, clock_.Now() - Nanoseconds(1))).reason,
             ErrorReason::kDeadlineExpired);
-  Submit(1, Priority::kInteractive, clock_.Now() + Nanoseconds(1));
+  Submit(1, Priority::kInteractive, In(0.01));
 }
 
 TEST_F(SchedulerTest, TheQueueIsBoundedInSequences) {
-  options_.max_queue_sequences = 3;
+  options_.admission.max_queue_sequences = 3;
   SubmitMany({10, 20});
   const absl::Status status = Refused({1, 1});
   EXPECT_EQ(GetErrorDetails(status).reason, ErrorReason::kQueueFull);
@@ -74,20 +74,20 @@ TEST_F(SchedulerTest, TheQueueIsBoundedInSequences) {
 }
 
 TEST_F(SchedulerTest, TheQueueIsBoundedInTokens) {
-  options_.max_queue_tokens = 100;
+  options_.admission.max_queue_tokens = 100;
   SubmitMany({60, 40});
   EXPECT_EQ(GetErrorDetails(Refused({1})).limit, "100 tokens");
 }
 
 TEST_F(SchedulerTest, WhatAnEmptyQueueWouldNotTakeIsNotWorthAnotherTry) {
-  options_.max_queue_sequences = 3;
-  options_.max_queue_tokens = 100;
+  options_.admission.max_queue_sequences = 3;
+  options_.admission.max_queue_tokens = 100;
   EXPECT_FALSE(GetErrorDetails(Refused({1, 1, 1, 1})).retry_after.has_value());
   EXPECT_FALSE(GetErrorDetails(Refused({101})).retry_after.has_value());
 }
 
 TEST_F(SchedulerTest, TheWaitThatIsPredictedCountsWhatIsComputed) {
-  options_.max_queue_sequences = 1;
+  options_.admission.max_queue_sequences = 1;
   Submit(1000);
   RunSlices(40);
   Submit(20);
@@ -183,6 +183,7 @@ TEST_F(SchedulerTest, AnExpiredSequenceIsNeverComputed) {
 }
 
 TEST_F(SchedulerTest, WhatExpiresInTheQueueIsToldBetweenTheSlicesOfOthers) {
+  PredictTooLittle();
   Submit(10'000);
   RunSlices(1);
   const Consumer late = Submit(5000, Priority::kBatch, In(0.025));
@@ -193,6 +194,7 @@ TEST_F(SchedulerTest, WhatExpiresInTheQueueIsToldBetweenTheSlicesOfOthers) {
 }
 
 TEST_F(SchedulerTest, WhatExpiresWhileItIsComputedStopsAtTheNextSlice) {
+  PredictTooLittle();
   const Consumer late = Submit(100, Priority::kInteractive, In(0.035));
   const Consumer other = Submit(100);
   RunSlices(4);

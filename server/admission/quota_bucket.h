@@ -1,0 +1,46 @@
+#ifndef LONGWAVE_SERVER_ADMISSION_QUOTA_BUCKET_H_
+#define LONGWAVE_SERVER_ADMISSION_QUOTA_BUCKET_H_
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/base/clock.h"
+#include "server/admission/tenant.h"
+
+namespace longwave {
+
+// What one tenant may still use of its quota, in predicted seconds of compute. Whoever has anything
+// left may take a request of any size and goes into debt for it, so that a long sequence needs no
+// burst of its length. Not thread-safe.
+class QuotaBucket {
+ public:
+  QuotaBucket(const Tenant& tenant, Instant now)
+      : rate_(tenant.max_compute_share), burst_(tenant.burst_seconds), left_(burst_), then_(now) {}
+
+  // Seconds until another request is let in; 0: now. Infinite if the tenant may use nothing.
+  double WaitSeconds(Instant now) const {
+    const double left = LeftAt(now);
+    return left > 0 ? 0 : (kLeastSeconds - left) / rate_;
+  }
+  void Take(double seconds, Instant now) {
+    left_ = LeftAt(now) - seconds;
+    then_ = now;
+  }
+
+ private:
+  static constexpr double kLeastSeconds = 1e-3;
+
+  double LeftAt(Instant now) const {
+    if (std::isinf(rate_)) return burst_ + kLeastSeconds;
+    return std::min(burst_, left_ + rate_ * ToSeconds(now - then_));
+  }
+
+  double rate_;
+  double burst_;
+  double left_;
+  Instant then_;
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_ADMISSION_QUOTA_BUCKET_H_

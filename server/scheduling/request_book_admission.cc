@@ -1,0 +1,159 @@
+// RequestBook: what lets requests in, and what is kept of their tenants.
+#include <algorithm>
+#include <cmath>
+
+#include "model/base/error.h"
+#include "server/scheduling/request_book.h"
+
+namespace longwave {
+namespace {
+
+constexpr int64_t kIdBytes = sizeof(int32_t);
+// One slice in ten goes out of turn to what has waited long.
+constexpr double kFairShare = 0.9;
+
+constexpr double Weight(Priority priority) { return priority == Priority::kInteractive ? 9 : 1; }
+
+const Tenant& TenantOf(const RequestTerms& terms) {
+  static const Tenant& nameless = *new Tenant();
+  return terms.tenant == nullptr ? nameless : *terms.tenant;
+}
+
+int64_t HostBytes(const RequestPrice& price, const RequestTerms& terms) {
+  return kIdBytes * price.tokens + terms.reply_bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<RequestBook::Ticket> RequestBook::Admit(Sequences sequences,
+                                                       const RequestPrice& price,
+                                                       const RequestTerms& terms, Instant now) {
+  MutexLock lock(&mutex_);
+  if (draining_) return MakeError(ErrorReason::kDraining, "the server is shutting down");
+  AdmissionDecision decision = Decide(price, terms, now);
+  if (!decision.status.ok()) return std::move(decision.status);
+  TenantEntry& tenant = Enter(TenantOf(terms), now);
+  tenant.quota.Take(price.shared_seconds * price.weather, now);
+  const Ticket ticket = next_number_;
+  OpenRequest& request = open_[ticket];
+  request.flow = FlowOf(terms);
+  request.tag = virtual_clocks_[request.flow].Arrive(price.encoder_seconds);
+  request.sequences = sequences.size();
+  request.host_bytes = HostBytes(price, terms);
+  host_bytes_ += request.host_bytes;
+  ++open_by_flow_[request.flow];
+  for (auto& sequence : sequences) {
+    sequence->ticket = ticket;
+    sequence->flow = request.flow;
+    sequence->key = {.finish = request.tag, .deadline = terms.deadline, .number = next_number_++};
+    sequence->arrival_slice = executor_.slices;
+    queue_.Push(std::move(sequence));
+  }
+  Wake();
+  return ticket;
+}
+
+AdmissionDecision RequestBook::Foresee(const RequestPrice& price, const RequestTerms& terms,
+                                       Instant now) const {
+  MutexLock lock(&mutex_);
+  AdmissionDecision decision = Decide(price, terms, now);
+  if (draining_) decision.status = MakeError(ErrorReason::kDraining, "the server is shutting down");
+  return decision;
+}
+
+AdmissionDecision RequestBook::Decide(const RequestPrice& price, const RequestTerms& terms,
+                                      Instant now) const {
+  const Flow flow = FlowOf(terms);
+  const auto clock = virtual_clocks_.find(flow);
+  const double virtual_now = clock == virtual_clocks_.end() ? 0 : clock->second.now();
+  const auto tenant = tenants_.find(TenantOf(terms).name);
+  AdmissionRequest request{.priority = terms.priority,
+                           .sequences = price.sequences,
+                           .tokens = price.tokens,
+                           .host_bytes = HostBytes(price, terms),
+                           .seconds = price.seconds * price.weather,
+                           .high_seconds = price.seconds * price.weather * price.high_ratio,
+                           .longest_seconds = price.longest_seconds * price.weather,
+                           .deadline = terms.deadline};
+  AdmissionState state{.now = now,
+                       .queued_sequences = queue_.sequences(),
+                       .queued_tokens = queue_.tokens(),
+                       .host_bytes = host_bytes_,
+                       .rate = GuaranteedRate(flow)};
+  state.total_seconds = price.weather * (ToSeconds(queue_.predicted()) + executor_.running_seconds);
+  state.ahead_seconds = price.weather * SecondsAhead(flow, virtual_now + price.encoder_seconds);
+  if (tenant != tenants_.end()) state.quota_wait_seconds = tenant->second.quota.WaitSeconds(now);
+  return DecideAdmission(request, state, options_.admission);
+}
+
+double RequestBook::SecondsAhead(const Flow& flow, double tag) const {
+  double seconds = 0;
+  for (const Running& running : executor_.running) {
+    if (running.flow == flow && running.finish <= tag) seconds += running.seconds;
+  }
+  const SequenceQueue::Line* const line = queue_.Find(flow);
+  if (line == nullptr) return seconds;
+  Nanoseconds queued{0};
+  for (const auto& [key, sequence] : line->in_order) {
+    if (key.finish > tag) break;
+    queued += sequence->predicted;
+  }
+  return seconds + ToSeconds(queued);
+}
+
+double RequestBook::GuaranteedRate(const Flow& flow) const {
+  double classes = Weight(flow.priority);
+  double shares = flow.share;
+  bool shared = false;
+  bool other_class = false;
+  for (const auto& [other, requests] : open_by_flow_) {
+    if (other == flow) continue;
+    shared = true;
+    if (other.priority == flow.priority) {
+      shares += other.share;
+    } else if (!other_class) {
+      other_class = true;
+      classes += Weight(other.priority);
+    }
+  }
+  const double rate = Weight(flow.priority) / classes * (flow.share / shares);
+  return shared ? kFairShare * rate : 1;
+}
+
+Flow RequestBook::FlowOf(const RequestTerms& terms) const {
+  const Tenant& tenant = TenantOf(terms);
+  const auto entry = tenants_.find(tenant.name);
+  return {.priority = terms.priority,
+          .tenant = entry == tenants_.end() ? 0 : entry->second.number,
+          .share = tenant.share};
+}
+
+RequestBook::TenantEntry& RequestBook::Enter(const Tenant& tenant, Instant now) {
+  auto entry = tenants_.find(tenant.name);
+  if (entry == tenants_.end()) {
+    entry = tenants_
+                .emplace(tenant.name, TenantEntry{.number = next_tenant_++,
+                                                  .quota = QuotaBucket(tenant, now),
+                                                  .limited = !std::isinf(tenant.max_compute_share)})
+                .first;
+  }
+  ++entry->second.open;
+  return entry->second;
+}
+
+void RequestBook::Leave(const OpenRequest& request) {
+  host_bytes_ -= request.host_bytes;
+  const auto flow = open_by_flow_.find(request.flow);
+  if (--flow->second == 0) open_by_flow_.erase(flow);
+  const auto tenant = std::find_if(tenants_.begin(), tenants_.end(), [&](const auto& entry) {
+    return entry.second.number == request.flow.tenant;
+  });
+  if (--tenant->second.open > 0) return;
+  // Of a tenant without quota there is nothing to remember; so names that callers make up take no
+  // room. The tags of its clocks mean nothing once it has no requests.
+  virtual_clocks_.erase({.priority = Priority::kInteractive, .tenant = tenant->second.number});
+  virtual_clocks_.erase({.priority = Priority::kBatch, .tenant = tenant->second.number});
+  if (!tenant->second.limited) tenants_.erase(tenant);
+}
+
+}  // namespace longwave
