@@ -20,7 +20,7 @@ class QuotaBucket {
   // Seconds until another request is let in; 0: now. Infinite if the tenant may use nothing.
   double WaitSeconds(Instant now) const {
     const double left = LeftAt(now);
-    return left > 0 ? 0 : (kLeastSeconds - left) / rate_;
+    return left >= kLeastSeconds ? 0 : (kLeastSeconds - left) / rate_;
   }
   void Take(double seconds, Instant now) {
     left_ = LeftAt(now) - seconds;

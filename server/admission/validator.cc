@@ -174,10 +174,13 @@ absl::Status RequestLimits::Validate() const {
 
 absl::StatusOr<ValidatedRequest> ValidateEncodeRequest(const EncodeRequestData& request,
                                                        const Encoder& encoder,
-                                                       const RequestLimits& limits) {
+                                                       const RequestLimits& limits,
+                                                       const AdmitFunction& admit) {
   absl::StatusOr<ValidatedRequest> valid = Check(request, encoder, limits, /*stream=*/false);
   if (!valid.ok()) return valid;
-  absl::Status status = ReadTokenIds(request, encoder.Info().vocab_size, valid->sequences);
+  absl::Status status = admit == nullptr ? absl::OkStatus() : admit(*valid);
+  if (!status.ok()) return status;
+  status = ReadTokenIds(request, encoder.Info().vocab_size, valid->sequences);
   if (!status.ok()) return status;
   return valid;
 }

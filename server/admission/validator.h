@@ -2,6 +2,7 @@
 #define LONGWAVE_SERVER_ADMISSION_VALIDATOR_H_
 
 #include <cstdint>
+#include <functional>
 
 #include "absl/status/statusor.h"
 #include "model/api/encoder.h"
@@ -27,9 +28,14 @@ struct RequestLimits {
 //
 // Spans and rows name positions in the sequence as it was sent; they must lie in the part that
 // truncation keeps. All ids are checked, also those that are cut off.
+//
+// `admit` (may be null) is asked once all but the ids is known to be right, before they are copied:
+// whom it refuses has cost next to nothing.
+using AdmitFunction = std::function<absl::Status(const ValidatedRequest& without_ids)>;
 absl::StatusOr<ValidatedRequest> ValidateEncodeRequest(const EncodeRequestData& request,
                                                        const Encoder& encoder,
-                                                       const RequestLimits& limits);
+                                                       const RequestLimits& limits,
+                                                       const AdmitFunction& admit = nullptr);
 
 // As above for a stream's Open, whose ids come later: `sequences[s].token_ids` stay empty and are
 // filled by DecodeIds once they have all arrived. The reply's size is not limited; the tokens that

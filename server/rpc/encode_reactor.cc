@@ -13,6 +13,8 @@
 #include "server/rpc/message_io.h"
 #include "server/rpc/proto_convert.h"
 #include "server/rpc/request_decoder.h"
+#include "server/rpc/row_packer.h"
+#include "server/rpc/sequence_work.h"
 #include "server/rpc/status_details.h"
 #include "server/rpc/trace_parent.h"
 
@@ -115,16 +117,39 @@ absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
   absl::Status claim = CheckTenantField(core_->authenticator(), tenant_.get(), message.tenant());
   if (!claim.ok()) return claim;
   absl::StatusOr<ValidatedRequest> valid =
-      ValidateEncodeRequest(ToRequestData(message), backend_.encoder(), core_->options().limits);
+      ValidateEncodeRequest(ToRequestData(message), backend_.encoder(), core_->options().limits,
+                            [this](const ValidatedRequest& request) { return Foresee(request); });
   if (!valid.ok()) return valid.status();
   message.Clear();  // the ids are in `valid` now
   Prepare(*valid);
   return Submit(*std::move(valid));
 }
 
+RequestTerms EncodeReactor::Terms(const ValidatedRequest& request) const {
+  return {.priority = request.priority,
+          .deadline = deadline_,
+          .tenant = tenant_,
+          .reply_bytes = request.total_rows * PackedRowBytes(request.dtype, request.row_dim)};
+}
+
+absl::Status EncodeReactor::Foresee(const ValidatedRequest& request) {
+  // What is refused now has no ids copied and no reply allocated; its record says what it was.
+  absl::Status verdict =
+      backend_.scheduler->Foresee(*backend_.model, WorkOf(request), Terms(request)).verdict;
+  if (verdict.ok()) return verdict;
+  Describe(request);
+  return verdict;
+}
+
 void EncodeReactor::Prepare(const ValidatedRequest& request) {
   request_id_ = request.request_id;
   rows_.emplace(request.dtype, request.total_rows, request.row_dim);
+  Describe(request);
+  MutexLock lock(&mutex_);
+  unfinished_ = request.sequences.size();
+}
+
+void EncodeReactor::Describe(const ValidatedRequest& request) {
   for (const ValidatedSequence& sequence : request.sequences) {
     summaries_.push_back({.tokens_in = sequence.tokens_in,
                           .tokens_used = sequence.tokens_used,
@@ -133,10 +158,10 @@ void EncodeReactor::Prepare(const ValidatedRequest& request) {
   }
   MutexLock lock(&mutex_);
   recorder_.Describe(request, summaries_);
-  unfinished_ = request.sequences.size();
 }
 
 absl::Status EncodeReactor::Submit(ValidatedRequest request) {
+  const RequestTerms terms = Terms(request);
   std::vector<SequenceTask> tasks;
   tasks.reserve(request.sequences.size());
   int64_t first_row = 0;
@@ -154,8 +179,7 @@ absl::Status EncodeReactor::Submit(ValidatedRequest request) {
     MutexLock lock(&mutex_);
     recorder_.Admitted(recorder_.Now());
   }
-  absl::StatusOr<Scheduler::Ticket> ticket = backend_.scheduler->Submit(
-      std::move(tasks), {.priority = request.priority, .deadline = deadline_, .tenant = tenant_});
+  absl::StatusOr<Scheduler::Ticket> ticket = backend_.scheduler->Submit(std::move(tasks), terms);
   absl::Status error;
   {
     MutexLock lock(&mutex_);

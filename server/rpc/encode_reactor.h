@@ -40,7 +40,11 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
   absl::Status Identify();
   // Everything up to the queue. An error refuses the call.
   absl::Status Admit(grpc::ByteBuffer* request);
+  RequestTerms Terms(const ValidatedRequest& request) const;
+  // Refuses what Submit would refuse.
+  absl::Status Foresee(const ValidatedRequest& request);
   void Prepare(const ValidatedRequest& request);
+  void Describe(const ValidatedRequest& request);
   absl::Status Submit(ValidatedRequest request);
   void SequenceEnded(size_t sequence, absl::StatusOr<SequenceReport> result,
                      const SequenceTimes& times);

@@ -182,9 +182,8 @@ void EncodeStreamReactor::Submit(const TagPtr& tag, std::vector<SequenceTask> ta
     tasks[s].model = backend_.model;
     tasks[s].consumer = std::make_shared<Consumer>(shared_from_this(), tag, s);
   }
-  absl::StatusOr<Scheduler::Ticket> ticket = backend_.scheduler->Submit(
-      std::move(tasks),
-      {.priority = tag->priority(), .deadline = tag->deadline(), .tenant = tag->tenant()});
+  absl::StatusOr<Scheduler::Ticket> ticket =
+      backend_.scheduler->Submit(std::move(tasks), tag->Terms());
   Decided decided;
   {
     MutexLock lock(&mutex_);

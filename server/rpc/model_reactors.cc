@@ -17,7 +17,7 @@
 #include "server/rpc/request_decoder.h"
 #include "server/rpc/request_recorder.h"
 #include "server/rpc/row_packer.h"
-#include "server/rpc/shapes.h"
+#include "server/rpc/sequence_work.h"
 #include "server/rpc/status_details.h"
 #include "server/rpc/trace_parent.h"
 
@@ -124,7 +124,7 @@ absl::StatusOr<v1::EstimateEncodeResponse> Estimate(const v1::EstimateEncodeRequ
       ValidateStreamOpen(ToRequestData(request), backend.encoder(), limits);
   if (!valid.ok()) return valid.status();
   const Forecast forecast =
-      backend.scheduler->Foresee(*backend.model, Shapes(*valid), {.priority = valid->priority});
+      backend.scheduler->Foresee(*backend.model, WorkOf(*valid), {.priority = valid->priority});
   v1::EstimateEncodeResponse response;
   response.set_tokens(static_cast<uint64_t>(valid->total_tokens));
   response.set_predicted_seconds(forecast.seconds);

@@ -9,6 +9,7 @@
 #include "server/rpc/proto_convert.h"
 #include "server/rpc/request_decoder.h"
 #include "server/rpc/row_packer.h"
+#include "server/rpc/sequence_work.h"
 #include "server/rpc/status_details.h"
 
 namespace longwave {
@@ -64,7 +65,10 @@ absl::Status StreamTag::Open(const v1::StreamOpen& open, const Backend& backend,
   wants_progress_ = open.progress();
   if (absl::Status status = CheckStreamFields(open); !status.ok()) return status;
   PrepareSequences(open.request(), backend.encoder().Info());
-  accepted_ = MakeAccepted(backend);
+  Forecast forecast = backend.scheduler->Foresee(*backend.model, Work(), Terms());
+  // Before the client has sent megabytes of ids for nothing.
+  if (!forecast.verdict.ok()) return std::move(forecast.verdict);
+  accepted_ = MakeAccepted(backend, forecast.seconds);
   return absl::OkStatus();
 }
 
@@ -121,13 +125,20 @@ void StreamTag::PrepareSequences(const v1::EncodeRequest& request, const Encoder
                                      .budget_bytes = core_->options().stream_buffer_bytes});
 }
 
-v1::StreamAccepted StreamTag::MakeAccepted(const Backend& backend) const {
-  double seconds = 0;
-  for (size_t s = 0; s < summaries_.size(); ++s) {
-    seconds += backend.encoder()
-                   .Predict(summaries_[s].tokens_used, request_.sequences[s].output, request_.route)
-                   .seconds;
-  }
+RequestTerms StreamTag::Terms() const {
+  return {.priority = request_.priority,
+          .deadline = deadline_,
+          .tenant = tenant_,
+          .reply_bytes = core_->options().stream_buffer_bytes};
+}
+
+std::vector<SequenceWork> StreamTag::Work() const {
+  std::vector<SequenceWork> work = WorkOf(request_);
+  for (size_t s = 0; s < work.size(); ++s) work[s].streamed = may_refuse_[s];
+  return work;
+}
+
+v1::StreamAccepted StreamTag::MakeAccepted(const Backend& backend, double seconds) const {
   v1::StreamAccepted accepted;
   accepted.set_predicted_seconds(seconds);
   accepted.set_chunk_bytes(static_cast<uint32_t>(chunk_bytes_));

@@ -66,8 +66,9 @@ class StreamTag {
 
   uint64_t id() const { return id_; }
   Phase phase() const { return phase_; }
-  Priority priority() const { return request_.priority; }
   Instant deadline() const { return deadline_; }
+  // Once Open has succeeded.
+  RequestTerms Terms() const;
   const absl::Status& error() const { return error_; }
   bool over() const { return over_; }
 
@@ -80,7 +81,8 @@ class StreamTag {
   // Those fields of an Open that a unary request does not have.
   absl::Status CheckStreamFields(const v1::StreamOpen& open);
   void PrepareSequences(const v1::EncodeRequest& request, const EncoderInfo& info);
-  v1::StreamAccepted MakeAccepted(const Backend& backend) const;
+  std::vector<SequenceWork> Work() const;
+  v1::StreamAccepted MakeAccepted(const Backend& backend, double seconds) const;
   v1::StreamChunk TakeChunk();
   v1::StreamDone MakeDone(const EncoderInfo& info);
 

@@ -24,7 +24,7 @@ Pricer::Pricer(const ServedModel& model, const SchedulerOptions& options)
   price_.high_ratio = model.cost.HighRatio();
 }
 
-Pricer::Item Pricer::Add(const SequenceShape& shape) {
+Pricer::Item Pricer::Add(const SequenceWork& shape) {
   Item item;
   item.cost = model_.encoder->Predict(shape.tokens, *shape.output, shape.route);
   item.cost.seconds = Believed(item.cost.seconds);

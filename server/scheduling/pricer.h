@@ -19,7 +19,7 @@ class Pricer {
   // Both outlive this.
   Pricer(const ServedModel& model, const SchedulerOptions& options);
 
-  Item Add(const SequenceShape& shape);
+  Item Add(const SequenceWork& shape);
 
   const RequestPrice& price() const { return price_; }
   // Without wait and verdict.

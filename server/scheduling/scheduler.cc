@@ -32,7 +32,7 @@ class ThreadedScheduler final : public Scheduler {
                                 const RequestTerms& terms) override {
     return scheduler_.Submit(std::move(tasks), terms);
   }
-  Forecast Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+  Forecast Foresee(const ServedModel& model, absl::Span<const SequenceWork> shapes,
                    const RequestTerms& terms) const override {
     return scheduler_.Foresee(model, shapes, terms);
   }

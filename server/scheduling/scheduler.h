@@ -78,8 +78,8 @@ struct SchedulerView {
   double running_seconds = 0;  // predicted, what is left of started jobs
 };
 
-// The shape of a sequence: all that its cost depends on.
-struct SequenceShape {
+// What a sequence asks for: all that its cost depends on.
+struct SequenceWork {
   int64_t tokens = 0;
   const OutputSpec* output = nullptr;
   Route route = Route::kAuto;
@@ -127,7 +127,7 @@ class Scheduler {
   virtual absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks,
                                         const RequestTerms& terms) = 0;
   // What Submit would do, before ids are copied or a reply is allocated. Takes nothing.
-  virtual Forecast Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+  virtual Forecast Foresee(const ServedModel& model, absl::Span<const SequenceWork> shapes,
                            const RequestTerms& terms) const = 0;
   // The request's sequences that have not ended end with `reason`: those in the queue at once,
   // those being computed at the next slice. A ticket that has ended is ignored.

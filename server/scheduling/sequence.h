@@ -52,10 +52,10 @@ struct Sequence {
   SequenceTimes times;
 };
 
-// When work that needs `seconds` more goes before its flow's order: as one that has every second
-// slice from here on, it ends by its deadline.
+// When work that needs `seconds` more goes before its flow's order: with every second slice from
+// here on, but for the one in ten that goes to what has waited long, it ends by its deadline.
 inline Instant DueTime(Instant deadline, Nanoseconds seconds) {
-  return deadline == kNever ? kNever : deadline - 2 * seconds;
+  return deadline == kNever ? kNever : deadline - 5 * seconds / 2;
 }
 
 using Sequences = std::vector<std::unique_ptr<Sequence>>;

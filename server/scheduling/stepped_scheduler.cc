@@ -10,6 +10,17 @@
 namespace longwave {
 namespace {
 
+// What needs no look at the queue.
+absl::Status CheckBefore(const ServedModel& model, const RequestTerms& terms, Instant now) {
+  if (terms.deadline <= now) {
+    return MakeError(ErrorReason::kDeadlineExpired, "the deadline had passed on arrival");
+  }
+  if (absl::Status health = model.encoder->Health(); !health.ok()) {
+    return MakeError(ErrorReason::kDeviceLost, health.message());
+  }
+  return absl::OkStatus();
+}
+
 std::unique_ptr<Sequence> MakeSequence(SequenceTask task, const Pricer::Item& item) {
   auto sequence = std::make_unique<Sequence>();
   sequence->tokens = static_cast<int64_t>(task.token_ids.size());
@@ -42,21 +53,16 @@ SteppedScheduler::~SteppedScheduler() = default;
 absl::StatusOr<Scheduler::Ticket> SteppedScheduler::Submit(std::vector<SequenceTask> tasks,
                                                            const RequestTerms& terms) {
   if (tasks.empty()) return MakeError(ErrorReason::kEmptyRequest, "there are no sequences");
-  if (terms.deadline <= clock_.Now()) {
-    return MakeError(ErrorReason::kDeadlineExpired, "the deadline had passed on arrival");
-  }
-  if (absl::Status health = tasks.front().model->encoder->Health(); !health.ok()) {
-    return MakeError(ErrorReason::kDeviceLost, health.message());
-  }
   const ServedModel& model = *tasks.front().model;
+  if (absl::Status status = CheckBefore(model, terms, clock_.Now()); !status.ok()) return status;
   Pricer pricer(model, options_);
   Sequences sequences;
   sequences.reserve(tasks.size());
   for (SequenceTask& task : tasks) {
-    const SequenceShape shape{.tokens = static_cast<int64_t>(task.token_ids.size()),
-                              .output = &task.output,
-                              .route = task.route,
-                              .streamed = task.streamed};
+    const SequenceWork shape{.tokens = static_cast<int64_t>(task.token_ids.size()),
+                             .output = &task.output,
+                             .route = task.route,
+                             .streamed = task.streamed};
     const Pricer::Item item = pricer.Add(shape);
     sequences.push_back(MakeSequence(std::move(task), item));
   }
@@ -64,14 +70,15 @@ absl::StatusOr<Scheduler::Ticket> SteppedScheduler::Submit(std::vector<SequenceT
   return book_.Admit(std::move(sequences), pricer.price(), terms, clock_.Now());
 }
 
-Forecast SteppedScheduler::Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+Forecast SteppedScheduler::Foresee(const ServedModel& model, absl::Span<const SequenceWork> shapes,
                                    const RequestTerms& terms) const {
   Pricer pricer(model, options_);
-  for (const SequenceShape& shape : shapes) pricer.Add(shape);
+  for (const SequenceWork& shape : shapes) pricer.Add(shape);
   AdmissionDecision decision = book_.Foresee(pricer.price(), terms, clock_.Now());
   Forecast forecast = pricer.forecast();
   forecast.wait_seconds = decision.wait_seconds;
-  forecast.verdict = pricer.CheckMemory();
+  forecast.verdict = CheckBefore(model, terms, clock_.Now());
+  if (forecast.verdict.ok()) forecast.verdict = pricer.CheckMemory();
   if (forecast.verdict.ok()) forecast.verdict = std::move(decision.status);
   return forecast;
 }

@@ -22,7 +22,7 @@ class SteppedScheduler final : public Scheduler {
 
   absl::StatusOr<Ticket> Submit(std::vector<SequenceTask> tasks,
                                 const RequestTerms& terms) override;
-  Forecast Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+  Forecast Foresee(const ServedModel& model, absl::Span<const SequenceWork> shapes,
                    const RequestTerms& terms) const override;
   void Cancel(Ticket ticket, absl::Status reason) override;
   void OnSinkReady(Ticket ticket) override { book_.OnSinkReady(ticket); }

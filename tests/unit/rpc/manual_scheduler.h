@@ -79,11 +79,11 @@ class ManualScheduler final : public Scheduler {
     return requests_.back()->ticket;
   }
   // What the encoder says, three seconds of wait, and the verdict that was set.
-  Forecast Foresee(const ServedModel& model, absl::Span<const SequenceShape> shapes,
+  Forecast Foresee(const ServedModel& model, absl::Span<const SequenceWork> shapes,
                    const RequestTerms& terms) const override {
     MutexLock lock(&mutex_);
     Forecast forecast{.wait_seconds = 3, .verdict = verdict_};
-    for (const SequenceShape& shape : shapes) {
+    for (const SequenceWork& shape : shapes) {
       const CostPrediction cost = model.encoder->Predict(shape.tokens, *shape.output, shape.route);
       forecast.seconds += cost.seconds;
       forecast.peak_bytes = std::max(forecast.peak_bytes, cost.peak_bytes);

@@ -148,5 +148,83 @@ TEST(JobSelectorTest, AStartedJobThatWaitsGoesBeforeASequenceThatDoes) {
   EXPECT_EQ(selector.Choose({running, Of(kBatch, 9, 4, 9)}, kStart).index, 1);
 }
 
+// Runs slices of tenants 1 and 2 of one class with these shares; both always have one ready.
+std::pair<int, int> ShareTenants(JobSelector& selector, double first, double second, int slices) {
+  std::pair<int, int> count;
+  SliceCandidate one = Of(kInteractive, 5, 1);
+  one.flow.tenant = 1;
+  one.flow.share = first;
+  SliceCandidate two = Of(kInteractive, 0, 2);
+  two.flow.tenant = 2;
+  two.flow.share = second;
+  for (int i = 0; i < slices; ++i) {
+    const std::vector<SliceCandidate> both = {one, two};
+    const size_t chosen = selector.Choose(both, kStart).index;
+    selector.Ran({{.flow = both[chosen].flow, .seconds = 0.02}}, Turn::kFair);
+    ++(chosen == 0 ? count.first : count.second);
+  }
+  return count;
+}
+
+TEST(JobSelectorTest, TenantsOfAClassShareByTheirShares) {
+  JobSelector selector;
+  const auto [first, second] = ShareTenants(selector, 4, 1, 1000);
+  EXPECT_NEAR(first, 800, 1);
+  EXPECT_NEAR(second, 200, 1);
+}
+
+TEST(JobSelectorTest, ATenantThatWasIdleHasNoCredit) {
+  JobSelector selector;
+  ShareTenants(selector, 1, 1, 50);
+  SliceCandidate busy = Of(kInteractive, 0, 1);
+  busy.flow.tenant = 1;
+  for (int i = 0; i < 1000; ++i) {
+    selector.Choose({busy}, kStart);
+    selector.Ran({{.flow = busy.flow, .seconds = 0.02}}, Turn::kFair);
+  }
+  const auto [first, second] = ShareTenants(selector, 1, 1, 100);
+  EXPECT_NEAR(first, 50, 1);
+  EXPECT_NEAR(second, 50, 1);
+}
+
+TEST(JobSelectorTest, WhatIsDueGoesFirstButNotTwiceInARow) {
+  JobSelector selector;
+  const Instant now = Instant(Nanoseconds(100));
+  SliceCandidate due = Of(kInteractive, 9, 1);
+  due.due = now;
+  SliceCandidate overdue = Of(kInteractive, 8, 2);
+  overdue.due = now - Nanoseconds(1);
+  SliceCandidate calm = Of(kInteractive, 1, 3);
+  calm.due = now + Nanoseconds(1);
+  const std::vector<SliceCandidate> all = {due, overdue, calm};
+  for (int i = 0; i < 4; ++i) {
+    const JobSelector::Choice first = selector.Choose(all, now);
+    EXPECT_EQ(first.index, 1);
+    EXPECT_EQ(first.turn, Turn::kDue);
+    selector.Ran({Part(kInteractive, 0.02)}, first.turn);
+    const JobSelector::Choice then = selector.Choose(all, now);
+    EXPECT_EQ(then.index, 2);
+    EXPECT_EQ(then.turn, Turn::kFair);
+    selector.Ran({Part(kInteractive, 0.02)}, then.turn);
+  }
+}
+
+TEST(JobSelectorTest, BeingDueGivesNothingOfOtherTenants) {
+  JobSelector selector;
+  SliceCandidate due = Of(kInteractive, 0, 1);
+  due.flow.tenant = 1;
+  due.due = kStart;
+  SliceCandidate other = Of(kInteractive, 0, 2);
+  other.flow.tenant = 2;
+  int others = 0;
+  for (int i = 0; i < 100; ++i) {
+    const std::vector<SliceCandidate> both = {due, other};
+    const JobSelector::Choice choice = selector.Choose(both, kStart);
+    selector.Ran({{.flow = both[choice.index].flow, .seconds = 0.02}}, choice.turn);
+    others += choice.index == 1 ? 1 : 0;
+  }
+  EXPECT_NEAR(others, 50, 1);
+}
+
 }  // namespace
 }  // namespace longwave

@@ -1,5 +1,5 @@
-#ifndef LONGWAVE_SERVER_RPC_SHAPES_H_
-#define LONGWAVE_SERVER_RPC_SHAPES_H_
+#ifndef LONGWAVE_SERVER_RPC_SEQUENCE_WORK_H_
+#define LONGWAVE_SERVER_RPC_SEQUENCE_WORK_H_
 
 #include <vector>
 
@@ -9,16 +9,16 @@
 namespace longwave {
 
 // What the scheduler needs to know of a request to foresee it. Views into `request`.
-inline std::vector<SequenceShape> Shapes(const ValidatedRequest& request) {
-  std::vector<SequenceShape> shapes;
-  shapes.reserve(request.sequences.size());
+inline std::vector<SequenceWork> WorkOf(const ValidatedRequest& request) {
+  std::vector<SequenceWork> work;
+  work.reserve(request.sequences.size());
   for (const ValidatedSequence& sequence : request.sequences) {
-    shapes.push_back(
+    work.push_back(
         {.tokens = sequence.tokens_used, .output = &sequence.output, .route = request.route});
   }
-  return shapes;
+  return work;
 }
 
 }  // namespace longwave
 
-#endif  // LONGWAVE_SERVER_RPC_SHAPES_H_
+#endif  // LONGWAVE_SERVER_RPC_SEQUENCE_WORK_H_
