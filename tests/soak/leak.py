@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Small calls, cancelled calls and lengths without end: memory, descriptors and threads stay."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import driver
+import figures
+import rows
+
+CALLS = 1_000_000
+CANCELLED = 100_000
+LENGTHS = 5_000
+CONNECTIONS = 10
+GROWTH_BAR = 8 * 2**20
+# A process that has answered a million calls needs 150 s at what two cores do.
+FULL_SECONDS = 400
+# What one core offers without falling behind its schedule.
+RATE = 5_000
+
+
+def run(part: rows.Part, server, name: str, calls: int, *arguments: str) -> dict:
+    """Offers that many calls and checks that nothing grew while they came."""
+    process = driver.Process(server.process.pid)
+    # Connections, pools and arenas come with the first calls and stay.
+    settled = (f"--rate={RATE}", "--deadline=30", f"--connections={CONNECTIONS}",
+               "--max-lateness=0.5", *arguments)
+    driver.load(server, *settled, "--seconds=3", "--warmup=0")
+    descriptors, threads = process.descriptors(), process.threads()
+    with driver.Sampler(process, 0.25) as sampler:
+        report = driver.load(
+            server, *settled, f"--seconds={1.2 * calls / RATE:g}", f"--count={calls}", "--warmup=0",
+            attempts=1,
+        )
+    total = report["total"]
+    unexpected = total["wrong"] + total["failed"] + total["left"] + total["shed"] + total["expired"]
+    if unexpected > 0.001 * total["offered"]:
+        raise rows.NotMeasured(f"{unexpected} of {total['offered']} calls failed: {total}")
+    # A connection may linger for a moment.
+    server.await_metric("longwave_running_requests", lambda value: value == 0)
+    part.at_most(
+        f"{name}: RSS growth by slope", figures.growth(sampler.seconds, sampler.bytes) / 2**20,
+        GROWTH_BAR / 2**20, "MiB", calls=total["offered"], cancelled=total["cancelled"],
+        resident_mib=sampler.bytes[-1] / 2**20, seconds=report["seconds"],
+    )
+    await_back(part, f"{name}: descriptors above before", process.descriptors, descriptors)
+    await_back(part, f"{name}: threads above before", process.threads, threads)
+    return report
+
+
+def await_back(part: rows.Part, row: str, count, before: int) -> None:
+    pause = threading.Event()
+    for _ in range(100):
+        if count() <= before:
+            break
+        pause.wait(0.1)
+    part.at_most(row, count() - before, 0, "", before=before)
+
+
+def measure(part: rows.Part) -> None:
+    scale = min(1.0, part.seconds / FULL_SECONDS)
+    # Service below what one core needs for a call, and a queue that is never full.
+    with driver.fake_server(
+        "--max_queue_sequences=100000", base_seconds="0", seconds_per_token="1e-7"
+    ) as server:
+        run(part, server, "small calls", int(CALLS * scale), "--tokens=16")
+        run(part, server, f"{LENGTHS} lengths", int(CALLS * scale / 10),
+            f"--tokens=uniform:1:{LENGTHS}", "--documents=1")
+    with driver.fake_server(
+        "--max_queue_sequences=100000", base_seconds="2e-4", seconds_per_token="0"
+    ) as server:
+        run(part, server, "cancelled calls", int(CANCELLED * scale), "--tokens=16",
+            "--cancel=1@0.01")
+
+
+if __name__ == "__main__":
+    sys.exit(rows.main("leak", measure))
