@@ -272,6 +272,30 @@ class Canary:
         self._thread = threading.Thread(target=self._run)
         self.problems: list[str] = []
         self.seconds: list[float] = []
+        # Where the soak wants to know how canaries fared (tests/soak/hostile.py).
+        self._log = os.environ.get("LONGWAVE_CANARY_LOG")
+        self._before = self._baseline() if self._log else {}
+
+    def _baseline(self) -> dict:
+        """Latencies and memory of the server before the test does its worst."""
+        pause = threading.Event()
+        seconds = []
+        for _ in range(20):
+            start = time.monotonic()
+            self._stub.Encode(self._request, timeout=PATIENCE)
+            seconds.append(time.monotonic() - start)
+            pause.wait(self.INTERVAL)
+        return {"baseline": seconds, "resident_before": self._server.resident_bytes()}
+
+    def _write_log(self) -> None:
+        entry = {
+            **self._before,
+            "test": os.environ.get("PYTEST_CURRENT_TEST", ""),
+            "seconds": self.seconds,
+            "resident_after": self._server.resident_bytes(),
+        }
+        with open(self._log, "a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
 
     def _run(self) -> None:
         while True:
@@ -296,3 +320,5 @@ class Canary:
         if exc[0] is None:
             assert not self.problems, self.problems[:5]
             assert self._server.process.poll() is None, "the server is gone"
+            if self._log:
+                self._write_log()

@@ -32,7 +32,7 @@ _PROGRAMS = {
     "LONGWAVE_MODEL": "models/default",
     "LONGWAVE_CLI": "client/cli/longwave",
     "LONGWAVE_METRICS_BENCH": "tests/soak/longwave-metrics-bench",
-    "LONGWAVE_BENCH": "tests/bench/longwave-bench",
+    "LONGWAVE_BARE_ENCODER": "tests/soak/longwave-bare-encoder",
 }
 
 
@@ -71,6 +71,12 @@ class Part:
 
     def at_least(self, row: str, figure: float, limit: float, unit: str, **detail) -> None:
         self._add(row, figure, limit, unit, "min", figure >= limit, detail)
+
+    def contains(self, row: str, low: float, figure: float, high: float, limit: float,
+                 unit: str, **detail) -> None:
+        """The interval [low, high] around the figure must hold the limit."""
+        detail = {"low": low, "high": high, **detail}
+        self._add(row, figure, limit, unit, "interval", low <= limit <= high, detail)
 
     def not_measured(self, row: str, problem: str) -> None:
         self.rows.append({"row": row, "figure": None, "pass": False, "problem": problem})

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Short interactive calls beside a job of a million tokens, on the real encoder."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import driver
+import rows
+from harness import PATIENCE, StreamCall, encode_pb2, model_pb2
+
+LONG_TOKENS = 1_000_000
+SHORT_LONG_TOKENS = 100_000
+# Of the engine, by the short calls; the bar speaks of at most 0.3.
+SHARE = 0.25
+SLICES_BAR = 3
+LONG_BAR = 1.1
+SWITCH_BAR = 0.02
+
+
+def long_job(server, tokens: int, started: threading.Event | None = None) -> float:
+    """Seconds from the Open to the Done of one sequence, encoded by EncodeStream."""
+    call = StreamCall(server.stub(), timeout=3600)
+    ids = bytes((i * 131 + 7) % 256 for i in range(256)) * (tokens // 256 + 1)
+    begin = time.monotonic()
+    call.open(1, [tokens], output={"pooling": encode_pb2.POOLING_MEAN})
+    call.data(1, ids[:tokens])
+    call.end(1)
+    while True:
+        message = call.read()
+        kind = message.WhichOneof("message")
+        if kind == "accepted" and started:
+            started.set()
+        if kind == "failed":
+            raise rows.NotMeasured(f"the long job failed: {message.failed.message}")
+        if kind == "done":
+            call.close()
+            return time.monotonic() - begin
+
+
+def short_load(server, rate: float, seconds: float) -> dict:
+    return driver.load(
+        server, f"--rate={rate:g}", f"--seconds={seconds:g}", "--warmup=0",
+        f"--tokens={driver.TOKENS}", "--priority=interactive", f"--deadline={PATIENCE:g}",
+        "--max-lateness=0.05", pinned=False, attempts=1,
+    )["total"]
+
+
+def beside(server, tokens: int, rate: float, seconds: float) -> tuple[float, dict]:
+    """Seconds of a long job with short calls beside it all the time, and what came of those."""
+    result: list[float] = []
+    errors: list[BaseException] = []
+    started = threading.Event()
+
+    def run() -> None:
+        try:
+            result.append(long_job(server, tokens, started))
+        except BaseException as error:  # handed to the caller
+            errors.append(error)
+            started.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait(PATIENCE)
+    total = short_load(server, rate, seconds)
+    thread.join()
+    if errors:
+        raise errors[0]
+    if total["good"] < 0.999 * total["offered"]:
+        raise rows.NotMeasured(f"short calls failed: {total['endings']}")
+    return result[0], total
+
+
+def measure(part: rows.Part) -> None:
+    with driver.real_server() as server:
+        slice_seconds = (
+            server.stub().GetModel(model_pb2.GetModelRequest(), timeout=PATIENCE)
+        ).model.max_slice_seconds
+        idle = short_load(server, 2, 4 if part.short else 15)
+        compute = idle["server_compute"]["p50_ms"] / 1e3
+        rate = SHARE / compute
+        # As long as fits: alone, beside, alone again.
+        probe = long_job(server, SHORT_LONG_TOKENS)
+        tokens = LONG_TOKENS
+        if part.short or probe * 10 * 3.6 > part.left:
+            tokens = SHORT_LONG_TOKENS if part.short else int(
+                min(LONG_TOKENS, part.left / 3.6 / probe * SHORT_LONG_TOKENS)
+            )
+        part.say(f"{tokens} tokens, short calls of {compute * 1e3:.1f} ms at {rate:.2f}/s")
+        alone = [long_job(server, tokens)]
+        # Until the long job is over and a little less, so that every short call has it beside it.
+        expected = 0.98 * alone[0] / (1 - SHARE)
+        together, total = beside(server, tokens, rate, expected)
+        alone.append(long_job(server, tokens))
+    alone_seconds = sum(alone) / len(alone)
+    interactive = total["good"] * compute
+    detail = {
+        "tokens": tokens, "short_calls": total["good"], "rate_per_second": rate,
+        "share": rate * compute, "max_slice_ms": slice_seconds * 1e3,
+        "wait_p50_ms": total["server_queue"]["p50_ms"],
+        "wait_p99_ms": total["server_queue"]["p99_ms"],
+        "latency_p99_ms": total["latency"]["p99_ms"],
+        "idle_latency_p50_ms": idle["latency"]["p50_ms"],
+    }
+    part.at_most(
+        "512 tokens beside a long job: p99 wait in slices",
+        total["server_queue"]["p99_ms"] / 1e3 / slice_seconds, SLICES_BAR, "slices", **detail,
+    )
+    seconds = {"beside_seconds": together, "alone_seconds": alone,
+               "interactive_seconds": interactive}
+    part.at_most(
+        "the long job / (alone + the interactive compute)",
+        together / (alone_seconds + interactive), LONG_BAR, "", tokens=tokens, **seconds,
+    )
+    extra = (together - alone_seconds - interactive) / alone_seconds
+    part.at_most(
+        "100 switches cost of the long job", max(0.0, extra) * 100 / total["good"], SWITCH_BAR, "",
+        switches=total["good"], extra_share=extra, **seconds,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(rows.main("isolation", measure))
