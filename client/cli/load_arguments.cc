@@ -47,9 +47,10 @@ OptionParser::Setter Field(const char* field, LoadParsing* state) {
 
 void AddTrafficOptions(OptionParser& parser, LoadParsing* state) {
   parser.AddSection("Calls");
-  parser.Add("rate", "RATE",
-             "calls a second, Poisson; 2000@60+140@20: so many for\nso many seconds [10]",
+  parser.Add("rate", "RATE", "calls a second; 2000@60+140@20: so many for so many\nseconds [10]",
              Field("rate", state));
+  parser.Add("arrivals", "KIND", "poisson, or even: equal gaps [poisson]",
+             Field("arrivals", state));
   parser.Add("tokens", "MIX",
              "N, N:WEIGHT+N:WEIGHT, bimodal:SHORT:LONG (95/5),\n"
              "lognormal:MEDIAN:SIGMA[:LONGEST], uniform:A:B [512]",

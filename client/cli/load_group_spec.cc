@@ -37,6 +37,14 @@ absl::Status SetRate(absl::string_view value, double phase_seconds, LoadGroup* g
   return absl::OkStatus();
 }
 
+absl::Status SetArrivals(absl::string_view value, LoadGroup* group) {
+  if (value != "poisson" && value != "even") {
+    return absl::InvalidArgumentError("is neither poisson nor even");
+  }
+  group->traffic.arrivals = value == "even" ? load::Arrivals::kEven : load::Arrivals::kPoisson;
+  return absl::OkStatus();
+}
+
 absl::Status SetTokens(absl::string_view value, LoadGroup* group) {
   auto mix = load::LengthMix::Parse(value);
   if (mix.ok()) group->traffic.lengths = *std::move(mix);
@@ -111,6 +119,7 @@ absl::Status SetGroupField(absl::string_view field, absl::string_view value, dou
   }
   if (field == "rate") return SetRate(value, phase_seconds, group);
   if (field == "tokens") return SetTokens(value, group);
+  if (field == "arrivals") return SetArrivals(value, group);
   if (field == "deadline") return SetDeadline(value, group);
   if (field == "priority") return SetPriority(value, group);
   if (field == "documents") return SetDocuments(value, group);
@@ -118,7 +127,8 @@ absl::Status SetGroupField(absl::string_view field, absl::string_view value, dou
   if (field == "api_key_file") return SetApiKeyFile(value, group);
   if (field == "metadata") return AddMetadata(value, group);
   return absl::InvalidArgumentError(
-      "is no field of a group: name, rate, tokens, deadline, priority, tenant, documents, cancel, "
+      "is no field of a group: name, rate, arrivals, tokens, deadline, priority, tenant, "
+      "documents, cancel, "
       "api_key_file, metadata");
 }
 

@@ -13,9 +13,9 @@
 namespace longwave::cli {
 
 // The fields of a group, each as its text on the command line.
-//   rate=200, rate=2000@60+140@20 (calls a second @ seconds), tokens=..., deadline=0.25,
-//   priority=batch, tenant=a, documents=16, cancel=0.5@0.01 (share @ seconds), api_key_file=...,
-//   metadata=key:value, name=...
+//   rate=200, rate=2000@60+140@20 (calls a second @ seconds), arrivals=even, tokens=...,
+//   deadline=0.25, priority=batch, tenant=a, documents=16, cancel=0.5@0.01 (share @ seconds),
+//   api_key_file=..., metadata=key:value, name=...
 // `phase_seconds` is how long a rate without "@" lasts. INVALID_ARGUMENT says what is wrong with
 // the value, or lists the fields.
 absl::Status SetGroupField(absl::string_view field, absl::string_view value, double phase_seconds,

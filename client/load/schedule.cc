@@ -28,11 +28,15 @@ void PlanGroup(const Traffic& traffic, uint16_t group, uint64_t seed, int64_t ma
   double phase_begin = 0;
   for (const RatePhase& phase : traffic.phases) {
     const double phase_end = phase_begin + phase.seconds;
+    const bool even = traffic.arrivals == Arrivals::kEven;
     double due = phase_begin;
+    // An even phase begins somewhere in its first gap.
+    double gaps = even ? random.Uniform() : random.Exponential();
     while (phase.calls_per_second > 0) {
-      due += random.Exponential() / phase.calls_per_second;
+      due += gaps / phase.calls_per_second;
       if (due >= phase_end || static_cast<int64_t>(calls->size() - begin) >= max_calls) break;
       calls->push_back(Plan(traffic, group, due, random));
+      gaps = even ? 1.0 : random.Exponential();
     }
     phase_begin = phase_end;
   }

@@ -17,9 +17,14 @@ struct RatePhase {
   double seconds = 0;
 };
 
+// When the calls of a phase come: independently of one another, as those of many callers do, or
+// evenly spaced from a random moment on, which shows what calls wait for but each other.
+enum class Arrivals { kPoisson, kEven };
+
 // When and what one group of calls sends.
 struct Traffic {
   std::vector<RatePhase> phases;  // one after the other
+  Arrivals arrivals = Arrivals::kPoisson;
   LengthMix lengths;
   // Contents for each length; the reply to each must be the same every time.
   uint32_t documents = 16;
@@ -44,8 +49,8 @@ inline constexpr int64_t kMaxPlannedCalls = 20'000'000;
 
 inline constexpr int64_t kUnlimitedCalls = std::numeric_limits<int64_t>::max();
 
-// The calls of all groups in the order of their arrival: Poisson in each phase, so that nobody's
-// answer decides when the next call comes. At most `max_calls`, the first ones. A pure function of
+// The calls of all groups in the order of their arrival; nobody's answer decides when the next call
+// comes. At most `max_calls`, the first ones. A pure function of
 // its arguments; each group has random numbers of its own, so that adding one leaves the others as
 // they were. INVALID_ARGUMENT if more than kMaxPlannedCalls were to be planned.
 absl::StatusOr<std::vector<PlannedCall>> MakeSchedule(absl::Span<const Traffic> groups,

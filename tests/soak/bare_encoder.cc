@@ -49,8 +49,7 @@ absl::StatusOr<double> EncodeSeconds(Encoder& encoder, int sequences, int64_t to
   NullSink sink;
   EncoderBatch batch = MakeBatch(sequences, tokens);
   const Instant begin = clock.Now();
-  auto job =
-      encoder.Begin(std::move(batch), std::vector<OutputSpec>(sequences, output), &sink);
+  auto job = encoder.Begin(std::move(batch), std::vector<OutputSpec>(sequences, output), &sink);
   if (!job.ok()) return job.status();
   while (true) {
     const auto state = (*job)->Step();

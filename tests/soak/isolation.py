@@ -40,15 +40,15 @@ def long_job(server, tokens: int, started: threading.Event | None = None) -> flo
             return time.monotonic() - begin
 
 
-def short_load(server, rate: float, seconds: float) -> dict:
+def short_load(server, rate: float, seconds: float, arrivals: str = "even") -> dict:
     return driver.load(
-        server, f"--rate={rate:g}", f"--seconds={seconds:g}", "--warmup=0",
+        server, f"--rate={rate:g}", f"--arrivals={arrivals}", f"--seconds={seconds:g}", "--warmup=0",
         f"--tokens={driver.TOKENS}", "--priority=interactive", f"--deadline={PATIENCE:g}",
         "--max-lateness=0.05", pinned=False, attempts=1,
     )["total"]
 
 
-def beside(server, tokens: int, rate: float, seconds: float) -> tuple[float, dict]:
+def beside(server, tokens: int, rate: float, seconds: float, arrivals: str) -> tuple[float, dict]:
     """Seconds of a long job with short calls beside it all the time, and what came of those."""
     result: list[float] = []
     errors: list[BaseException] = []
@@ -64,13 +64,21 @@ def beside(server, tokens: int, rate: float, seconds: float) -> tuple[float, dic
     thread = threading.Thread(target=run)
     thread.start()
     started.wait(PATIENCE)
-    total = short_load(server, rate, seconds)
+    total = short_load(server, rate, seconds, arrivals)
     thread.join()
     if errors:
         raise errors[0]
     if total["good"] < 0.999 * total["offered"]:
         raise rows.NotMeasured(f"short calls failed: {total['endings']}")
     return result[0], total
+
+
+def long_tokens(part: rows.Part, probe_seconds: float) -> int:
+    """As long a job as fits the time alone, beside, alone again, and beside once more."""
+    if part.short:
+        return SHORT_LONG_TOKENS
+    fits = part.left / (2 + 2 / (1 - SHARE)) / probe_seconds * SHORT_LONG_TOKENS
+    return int(min(LONG_TOKENS, max(SHORT_LONG_TOKENS, 0.95 * fits)))
 
 
 def measure(part: rows.Part) -> None:
@@ -81,19 +89,15 @@ def measure(part: rows.Part) -> None:
         idle = short_load(server, 2, 4 if part.short else 15)
         compute = idle["server_compute"]["p50_ms"] / 1e3
         rate = SHARE / compute
-        # As long as fits: alone, beside, alone again.
-        probe = long_job(server, SHORT_LONG_TOKENS)
-        tokens = LONG_TOKENS
-        if part.short or probe * 10 * 3.6 > part.left:
-            tokens = SHORT_LONG_TOKENS if part.short else int(
-                min(LONG_TOKENS, part.left / 3.6 / probe * SHORT_LONG_TOKENS)
-            )
+        tokens = long_tokens(part, long_job(server, SHORT_LONG_TOKENS))
         part.say(f"{tokens} tokens, short calls of {compute * 1e3:.1f} ms at {rate:.2f}/s")
         alone = [long_job(server, tokens)]
         # Until the long job is over and a little less, so that every short call has it beside it.
         expected = 0.98 * alone[0] / (1 - SHARE)
-        together, total = beside(server, tokens, rate, expected)
+        together, total = beside(server, tokens, rate, expected, "even")
         alone.append(long_job(server, tokens))
+        # Independent callers wait for each other too, which no order of slices can spare them.
+        _, poisson = beside(server, tokens, rate, expected, "poisson")
     alone_seconds = sum(alone) / len(alone)
     interactive = total["good"] * compute
     detail = {
@@ -101,6 +105,7 @@ def measure(part: rows.Part) -> None:
         "share": rate * compute, "max_slice_ms": slice_seconds * 1e3,
         "wait_p50_ms": total["server_queue"]["p50_ms"],
         "wait_p99_ms": total["server_queue"]["p99_ms"],
+        "poisson_wait_p99_ms": poisson["server_queue"]["p99_ms"],
         "latency_p99_ms": total["latency"]["p99_ms"],
         "idle_latency_p50_ms": idle["latency"]["p50_ms"],
     }

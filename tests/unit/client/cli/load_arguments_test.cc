@@ -36,7 +36,7 @@ TEST(ParseLoadTest, HasDefaults) {
 }
 
 TEST(ParseLoadTest, GroupsTakeWhatTheyDoNotSayFromTheOptionsWhateverTheirOrder) {
-  const auto parsed = ParseLoad({"--group", "name=a,rate=100@4+5@6,priority=batch,tenant=t",
+  const auto parsed = ParseLoad({"--group", "name=a,rate=100@4+5@6,priority=batch,tenant=t,arrivals=even",
                                  "--group=tokens=7,deadline=none,cancel=0.5@0.01,documents=3",
                                  "--deadline", "0.25", "--tokens", "128:8+4096:1", "--seconds=20"});
   ASSERT_TRUE(parsed.ok()) << parsed.status();
@@ -52,6 +52,7 @@ TEST(ParseLoadTest, GroupsTakeWhatTheyDoNotSayFromTheOptionsWhateverTheirOrder) 
   EXPECT_EQ(a.calls.deadline_seconds, 0.25);
   EXPECT_EQ(a.calls.priority, v1::PRIORITY_BATCH);
   EXPECT_EQ(a.calls.tenant, "t");
+  EXPECT_EQ(a.traffic.arrivals, load::Arrivals::kEven);
   const LoadGroup& b = parsed->groups[1];
   EXPECT_EQ(b.name, "group2");
   EXPECT_EQ(b.traffic.phases[0].seconds, 20);
@@ -87,6 +88,7 @@ TEST(ParseLoadTest, SaysWhatIsWrong) {
   EXPECT_THAT(Problem({"--rate", "-1"}), HasSubstr("--rate -1"));
   EXPECT_THAT(Problem({"--rate", "1@"}), HasSubstr("2000@60+140@20"));
   EXPECT_THAT(Problem({"--rate", "1@2@3"}), HasSubstr("2000@60+140@20"));
+  EXPECT_THAT(Problem({"--arrivals", "odd"}), HasSubstr("poisson nor even"));
   EXPECT_THAT(Problem({"--tokens", "0"}), HasSubstr("bimodal:SHORT:LONG"));
   EXPECT_THAT(Problem({"--deadline", "0"}), HasSubstr("nor none"));
   EXPECT_THAT(Problem({"--cancel", "2@1"}), HasSubstr("0.5@0.01"));

@@ -61,6 +61,19 @@ TEST(ScheduleTest, ArrivalsArePoisson) {
   EXPECT_NEAR(longer / count, std::exp(-1), 0.011);
 }
 
+TEST(ScheduleTest, EvenArrivalsHaveEqualGapsFromARandomMomentOn) {
+  Traffic traffic = MakeTraffic({{10, 5}});
+  traffic.arrivals = Arrivals::kEven;
+  const auto calls = Schedule({traffic});
+  const auto others = Schedule({traffic}, 2);
+  ASSERT_EQ(calls.size(), 50u);
+  EXPECT_LT(calls[0].due_seconds, 0.1);
+  EXPECT_NE(calls[0].due_seconds, others[0].due_seconds);
+  for (size_t i = 1; i < calls.size(); ++i) {
+    ASSERT_NEAR(calls[i].due_seconds - calls[i - 1].due_seconds, 0.1, 1e-9);
+  }
+}
+
 TEST(ScheduleTest, PhasesFollowOneAnother) {
   const auto calls = Schedule({MakeTraffic({{1000, 10}, {0, 5}, {100, 10}})});
   int in_phase[3] = {};
