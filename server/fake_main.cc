@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "model/api/fake_encoder.h"
+#include "server/observability/muted_metrics.h"
 #include "server/serve.h"
 
 namespace longwave {
@@ -104,6 +105,10 @@ int Main(int argc, char** argv) {
     options.faults = *std::move(faults);
     std::this_thread::sleep_for(FromSeconds(FromEnvironment("LONGWAVE_FAKE_LOAD_SECONDS", 0)));
     return std::make_unique<FakeEncoder>(std::move(options));
+  };
+  source.wrap_metrics = [](std::unique_ptr<ServiceMetrics> metrics) {
+    if (std::getenv("LONGWAVE_FAKE_MUTE_METRICS") == nullptr) return metrics;
+    return std::unique_ptr<ServiceMetrics>(std::make_unique<MutedMetrics>(std::move(metrics)));
   };
   source.build_info = {{"version", "fake"}};
   return RunServerProgram(argc, argv, source);

@@ -134,6 +134,7 @@ class ServerProcess {
     auto metrics = ServiceMetrics::Create(options_.metrics);
     if (!metrics.ok()) return metrics.status();
     metrics_ = *std::move(metrics);
+    if (source_.wrap_metrics) metrics_ = source_.wrap_metrics(std::move(metrics_));
     metrics_->SetSampler([this] { return Sample(); });
     const PortAccess access = {.tls = security_->tls(),
                                .authenticator = security_->authenticator()};

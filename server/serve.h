@@ -30,6 +30,8 @@ struct EncoderSource {
   std::function<absl::StatusOr<std::unique_ptr<Encoder>>(const ModelOptions&, ServiceMetrics*,
                                                          Logger*)>
       load;
+  // Stands before the metrics, for tests; empty: they are used as they are.
+  std::function<std::unique_ptr<ServiceMetrics>(std::unique_ptr<ServiceMetrics>)> wrap_metrics;
   // Labels of longwave_build_info.
   std::vector<std::pair<std::string, std::string>> build_info;
 };

@@ -47,7 +47,7 @@ def throughput(part: rows.Part) -> None:
     rounds = 4 if part.short else 12
     with (
         driver.fake_server(base_seconds="0", seconds_per_token="1e-7") as on,
-        driver.fake_server(base_seconds="0", seconds_per_token="1e-7", metrics="off") as off,
+        driver.fake_server(base_seconds="0", seconds_per_token="1e-7", mute_metrics="1") as off,
     ):
         for server in (on, off):
             calls_per_cpu_second(server, seconds)
