@@ -102,7 +102,7 @@ def test_a_run_that_cannot_keep_its_schedule_is_not_reported(start_fake):
 
 
 def test_a_server_that_falls_behind_without_deadlines_is_not_reported(start_fake):
-    server = start_fake(base_seconds="1")
+    server = start_fake("--max_wait=1000", base_seconds="1")
     done = load(target(server), "--rate=200", "--seconds=0.5", "--tokens=1024", "--drain=0.2", *PATIENT)
     assert done.returncode == 6
     assert "still in flight" in done.stderr and "had not ended" in done.stderr
