@@ -9,7 +9,7 @@ usage: deploy/setup.sh [--test] [--cuda] [--help]
 Installs the system packages (apt) and the Python environment (.venv) that the
 build needs: compiler, gRPC, protobuf, Abseil, Prometheus-cpp, LibTorch (CPU).
 
-  --test   also what the tests use: clang 19, promtool, buf, Python gRPC, numpy
+  --test   also what the tests use: clang 19, promtool, buf, Python gRPC and h2, numpy
   --cuda   also LibTorch for CUDA, nvcc and CUDA's libraries, in an environment of
            their own (.venv-cuda, about 5 GB; no GPU needed)
 
@@ -49,7 +49,7 @@ cuda_packages=("torch==2.11.0" "cuda-toolkit[nvcc,cccl,crt]==13.0.2" "nvidia-nvv
 if [ "$with_test" = 1 ]; then
   apt_packages+=(clang-19 libclang-rt-19-dev clang-format-19 prometheus curl openssl)
   pip_packages+=("grpcio==1.85.1" "grpcio-tools==1.85.1" "grpcio-health-checking==1.85.1"
-    "grpcio-reflection==1.85.1" "pytest==9.2.0" "buf-bin==1.75.0")
+    "grpcio-reflection==1.85.1" "pytest==9.2.0" "buf-bin==1.75.0" "h2==4.4.1")
 fi
 
 as_root() {

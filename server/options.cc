@@ -58,6 +58,8 @@ void AddPortFlags(PortOptions& port, MetricsOptions& metrics, ServerOptions& opt
             "Seconds that a new connection may take for TLS and its first frames.");
   table.Add("max_concurrent_streams", &port.max_concurrent_streams,
             "Calls that one connection may have open at once.");
+  table.Add("max_transport_bytes", &port.max_transport_bytes,
+            "Bytes of messages on their way in and out, all connections together.");
 }
 
 void AddSecurityFlags(SecurityOptions& security, FlagTable& table) {

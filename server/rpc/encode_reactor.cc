@@ -78,6 +78,7 @@ grpc::ServerUnaryReactor* EncodeReactor::Start(ServiceCore* core,
 EncodeReactor::EncodeReactor(ServiceCore* core, grpc::CallbackServerContext* context,
                              grpc::ByteBuffer* response)
     : core_(core),
+      guarded_(&core->guard(), context),
       context_(context),
       response_(response),
       recorder_(RpcMethod::kEncode, core, TraceIdOf(*context)) {}

@@ -53,6 +53,7 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
   void Refuse(const absl::Status& status);
 
   ServiceCore* const core_;
+  const GuardedCall guarded_;
   grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer* const response_;
   Backend backend_;

@@ -34,6 +34,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EncodeStreamReactor
 
 EncodeStreamReactor::EncodeStreamReactor(ServiceCore* core, grpc::CallbackServerContext* context)
     : core_(core),
+      guarded_(&core->guard(), context),
       context_(context),
       trace_id_(TraceIdOf(*context)),
       call_deadline_(CallDeadline(context, core->clock().Now())),

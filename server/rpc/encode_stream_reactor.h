@@ -91,6 +91,7 @@ class EncodeStreamReactor final
   void OnTimer();
 
   ServiceCore* const core_;
+  const GuardedCall guarded_;
   grpc::CallbackServerContext* const context_;
   const std::string trace_id_;
   const Instant call_deadline_;  // kNever: the caller gave none

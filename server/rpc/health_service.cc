@@ -3,16 +3,41 @@
 #include <optional>
 #include <utility>
 
+#include "server/rpc/message_io.h"
+
 namespace longwave {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
+namespace {
+
+// The name asked for, or nothing if the bytes are no request.
+std::optional<std::string> ServiceOf(const grpc::ByteBuffer& bytes) {
+  HealthCheckRequest request;
+  grpc::ByteBuffer copy = bytes;  // of the references
+  if (!ParseMessage(&copy, &request).ok()) return std::nullopt;
+  return request.service();
+}
+
+grpc::ByteBuffer ToBytes(HealthCheckResponse::ServingStatus status) {
+  HealthCheckResponse response;
+  response.set_status(status);
+  const grpc::Slice slice = SerializeMessage(response);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+grpc::Status Malformed() {
+  return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "not a HealthCheckRequest");
+}
+
+}  // namespace
+
 // Sends the newest state whenever it differs from the last one sent. One write at a time.
-class HealthService::WatchReactor final : public grpc::ServerWriteReactor<HealthCheckResponse> {
+class HealthService::WatchReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  WatchReactor(HealthService* service, std::string name)
-      : service_(service), name_(std::move(name)) {}
+  WatchReactor(HealthService* service, grpc::CallbackServerContext* context, std::string name)
+      : service_(service), name_(std::move(name)), guarded_(service->guard_, context) {}
 
   const std::string& name() const { return name_; }
 
@@ -41,7 +66,7 @@ class HealthService::WatchReactor final : public grpc::ServerWriteReactor<Health
     if (writing_ || finished_) return;
     if (wanted_ != sent_ && !(end_.has_value() && end_->error_code() == grpc::CANCELLED)) {
       sent_ = wanted_;
-      message_.set_status(*wanted_);
+      message_ = ToBytes(*wanted_);
       writing_ = true;
       StartWrite(&message_);
     } else if (end_.has_value()) {
@@ -52,8 +77,9 @@ class HealthService::WatchReactor final : public grpc::ServerWriteReactor<Health
 
   HealthService* const service_;
   const std::string name_;
+  GuardedCall guarded_;
   Mutex mutex_;
-  HealthCheckResponse message_;
+  grpc::ByteBuffer message_;
   std::optional<Status> wanted_ ABSL_GUARDED_BY(mutex_);
   std::optional<Status> sent_ ABSL_GUARDED_BY(mutex_);
   std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);
@@ -61,8 +87,9 @@ class HealthService::WatchReactor final : public grpc::ServerWriteReactor<Health
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-HealthService::HealthService(int max_watches)
-    : max_watches_(static_cast<size_t>(max_watches)),
+HealthService::HealthService(ConnectionGuard* guard, int max_watches)
+    : guard_(guard),
+      max_watches_(static_cast<size_t>(max_watches)),
       states_({{kHealthServer, HealthCheckResponse::NOT_SERVING},
                {kHealthEncoder, HealthCheckResponse::NOT_SERVING},
                {kHealthLive, HealthCheckResponse::SERVING},
@@ -89,26 +116,36 @@ void HealthService::EndWatches() {
 }
 
 grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context,
-                                               const HealthCheckRequest* request,
-                                               HealthCheckResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+                                               const grpc::ByteBuffer* request,
+                                               grpc::ByteBuffer* response) {
+  auto* reactor = new GuardedUnaryReactor(guard_, context);
+  const std::optional<std::string> name = ServiceOf(*request);
+  if (!name.has_value()) {
+    reactor->Finish(Malformed());
+    return reactor;
+  }
   MutexLock lock(&mutex_);
-  const auto found = states_.find(request->service());
+  const auto found = states_.find(*name);
   if (found == states_.end()) {
     reactor->Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "no such service"));
   } else {
-    response->set_status(found->second);
+    *response = ToBytes(found->second);
     reactor->Finish(grpc::Status::OK);
   }
   return reactor;
 }
 
-grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(
-    grpc::CallbackServerContext* context, const HealthCheckRequest* request) {
-  auto watch = std::make_shared<WatchReactor>(this, request->service());
+grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  const std::optional<std::string> name = ServiceOf(*request);
+  auto watch = std::make_shared<WatchReactor>(this, context, name.value_or(""));
   MutexLock lock(&mutex_);
-  const auto found = states_.find(request->service());
-  watch->Update(found == states_.end() ? HealthCheckResponse::SERVICE_UNKNOWN : found->second);
+  if (!name.has_value()) {
+    watch->End(Malformed());
+  } else {
+    const auto found = states_.find(*name);
+    watch->Update(found == states_.end() ? HealthCheckResponse::SERVICE_UNKNOWN : found->second);
+  }
   if (ended_) {
     watch->End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
   } else if (watches_.size() >= max_watches_) {

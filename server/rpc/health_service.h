@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "model/base/mutex.h"
+#include "server/rpc/connection_guard.h"
 
 namespace longwave {
 
@@ -21,13 +22,15 @@ inline constexpr char kHealthStartup[] = "longwave.startup";            // once 
 
 // grpc.health.v1. gRPC's own implementation says SERVING for a moment before it can be told
 // otherwise, bounds nothing, and its Watch calls hold up the server's end; so this one. Answered
-// from memory, whatever the executor does. Thread-safe.
-class HealthService final
-    : public grpc::health::v1::Health::WithCallbackMethod_Check<
-          grpc::health::v1::Health::WithCallbackMethod_Watch<grpc::health::v1::Health::Service>> {
+// from memory, whatever the executor does. Methods are raw, so that a call whose request never came
+// reaches the guard too. Thread-safe.
+class HealthService final : public grpc::health::v1::Health::WithRawCallbackMethod_Check<
+                                grpc::health::v1::Health::WithRawCallbackMethod_Watch<
+                                    grpc::health::v1::Health::Service>> {
  public:
-  // All names NOT_SERVING but kHealthLive. At most `max_watches` Watch calls at once.
-  explicit HealthService(int max_watches = 256);
+  // All names NOT_SERVING but kHealthLive. At most `max_watches` Watch calls at once. `guard`
+  // outlives the service.
+  explicit HealthService(ConnectionGuard* guard, int max_watches = 256);
   ~HealthService() override;
 
   void SetServing(const std::string& name, bool serving);
@@ -35,11 +38,10 @@ class HealthService final
   void EndWatches();
 
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
-                                  const grpc::health::v1::HealthCheckRequest* request,
-                                  grpc::health::v1::HealthCheckResponse* response) override;
-  grpc::ServerWriteReactor<grpc::health::v1::HealthCheckResponse>* Watch(
-      grpc::CallbackServerContext* context,
-      const grpc::health::v1::HealthCheckRequest* request) override;
+                                  const grpc::ByteBuffer* request,
+                                  grpc::ByteBuffer* response) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Watch(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request) override;
 
  private:
   class WatchReactor;
@@ -47,6 +49,7 @@ class HealthService final
 
   void Forget(WatchReactor* watch);
 
+  ConnectionGuard* const guard_;
   const size_t max_watches_;
   Mutex mutex_;
   std::map<std::string, Status> states_ ABSL_GUARDED_BY(mutex_);

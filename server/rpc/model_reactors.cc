@@ -33,7 +33,7 @@ grpc::ServerUnaryReactor* Answer(RpcMethod method, ServiceCore* core,
                                      const Request&, const Backend&, const RequestLimits&)>
                                      handler) {
   RequestRecorder recorder(method, core, TraceIdOf(*context));
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  auto* reactor = new GuardedUnaryReactor(&core->guard(), context);
   const auto answer = [&]() -> absl::StatusOr<Response> {
     const auto tenant = IdentifyCaller(core->authenticator(), *context);
     if (!tenant.ok()) return tenant.status();

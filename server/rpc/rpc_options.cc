@@ -12,6 +12,8 @@ namespace {
 
 // A year: far beyond any use, and far from where nanoseconds overflow.
 constexpr double kLongestSeconds = 366.0 * 24 * 3600;
+// A dozen of the longest messages.
+constexpr int64_t kLeastTransportBytes = 64 << 20;
 
 void CheckSeconds(const char* flag, double value, double least,
                   std::vector<std::string>& problems) {
@@ -71,6 +73,10 @@ absl::Status PortOptions::Validate() const {
   if (max_concurrent_streams < 1) {
     problems.push_back(absl::StrCat("--max_concurrent_streams = ", max_concurrent_streams,
                                     ": accepted are 1 and more"));
+  }
+  if (max_transport_bytes < kLeastTransportBytes) {
+    problems.push_back(absl::StrCat("--max_transport_bytes = ", max_transport_bytes,
+                                    ": accepted are ", kLeastTransportBytes, " and more"));
   }
   return ToStatus(problems);
 }

@@ -31,6 +31,10 @@ struct CallOptions {
   int max_stream_tags = 256;
   // Token ids (four bytes each) of all streams that have arrived and are not yet queued.
   int64_t max_receiving_bytes = 256 << 20;
+  // A connection with more calls that are not over is cut: it resets them faster than they can end.
+  // RpcServer makes it twice PortOptions::max_concurrent_streams, which a connection that waits for
+  // its answers never reaches.
+  int64_t max_open_calls = 2048;
 
   // Every problem at once, each naming the flag to change.
   absl::Status Validate() const;
@@ -47,6 +51,10 @@ struct PortOptions {
   double handshake_timeout_seconds = 10;
   // Streams that one connection may have open at once.
   int max_concurrent_streams = 1024;
+  // Bytes that gRPC may hold of messages on their way in and out, all connections together. Without
+  // it a peer that announces a message of 4 GiB is taken at its word. Near the limit, idle
+  // connections are asked to leave and the largest messages are given up.
+  int64_t max_transport_bytes = int64_t{1} << 30;
 
   // Every problem at once, each naming the flag to change.
   absl::Status Validate() const;

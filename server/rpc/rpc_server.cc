@@ -90,17 +90,21 @@ RpcServer::RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetric
                      Logger* log, PortAccess access)
     : core_(calls, clock, metrics, log, access.authenticator),
       service_(&core_),
+      health_(&core_.guard()),
       credentials_(MakeServerCredentials(access.tls)) {}
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(
     const PortOptions& port, const CallOptions& calls, int64_t longest_sequence, const Clock* clock,
     ServiceMetrics* metrics, Logger* log, PortAccess access) {
-  std::unique_ptr<RpcServer> result(new RpcServer(calls, clock, metrics, log, access));
+  CallOptions options = calls;
+  options.max_open_calls = int64_t{2} * port.max_concurrent_streams;
+  std::unique_ptr<RpcServer> result(new RpcServer(options, clock, metrics, log, access));
   grpc::ServerBuilder builder;
   SetConnectionLimits(port, builder);
   SetMessageLimits(longest_sequence, builder);
   grpc::ResourceQuota quota("longwave");
   quota.SetMaxThreads(kMaxSyncThreads);
+  quota.Resize(static_cast<size_t>(port.max_transport_bytes));
   builder.SetResourceQuota(quota);
   builder.SetOption(std::make_unique<ReflectionOption>(port.reflection));
   absl::Status listening = result->Listen(port.address, result->credentials_, builder);

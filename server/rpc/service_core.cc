@@ -12,7 +12,12 @@ ServiceCore::ServiceCore(CallOptions options, const Clock* clock, ServiceMetrics
       clock_(clock),
       metrics_(metrics),
       log_(log),
-      authenticator_(authenticator) {}
+      authenticator_(authenticator),
+      guard_(options_.max_open_calls, [log](const std::string& peer) {
+        const bool found = ShutDownConnection(peer);
+        if (log == nullptr) return;
+        log->Warning("connection_cut", {{"peer", peer}, {"reason", "resets"}, {"found", found}});
+      }) {}
 
 void ServiceCore::Serve(Backend backend) {
   MutexLock lock(&mutex_);

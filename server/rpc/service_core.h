@@ -12,6 +12,7 @@
 #include "model/base/mutex.h"
 #include "server/observability/log.h"
 #include "server/observability/service_metrics.h"
+#include "server/rpc/connection_guard.h"
 #include "server/rpc/rpc_options.h"
 #include "server/scheduling/scheduler.h"
 #include "server/security/authenticator.h"
@@ -72,6 +73,7 @@ class ServiceCore {
   void ReleaseReceiving(int64_t bytes);
 
   const CallOptions& options() const { return options_; }
+  ConnectionGuard& guard() { return guard_; }
   const Clock& clock() const { return *clock_; }
   ServiceMetrics* metrics() const { return metrics_; }
   Logger* log() const { return log_; }
@@ -85,6 +87,7 @@ class ServiceCore {
   ServiceMetrics* const metrics_;
   Logger* const log_;
   const Authenticator* const authenticator_;
+  ConnectionGuard guard_;
   mutable Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kLoading;
   Backend backend_ ABSL_GUARDED_BY(mutex_);

@@ -18,6 +18,7 @@ import urllib.request
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_tools import protoc
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -259,17 +260,29 @@ class StreamCall:
 
 
 class Canary:
-    """Good requests with a known answer, sent all the time while a test does its worst."""
+    """Good requests with a known answer, 20 a second, while a test does its worst: each must be
+    answered, bit by bit as before, within LIMIT seconds; the readiness that a balancer watches
+    must not drop, and the process must stay the same one."""
 
     INTERVAL = 0.05
+    LIMIT = 5.0
 
-    def __init__(self, server: Server):
+    def __init__(self, server: Server, limit: float = LIMIT):
         self._server = server
+        self._pid = server.process.pid
+        self._limit = limit
         self._stub = server.stub()
         self._request = request([1, 2, 3], [5] * 50)
         self._expected = self._stub.Encode(self._request, timeout=PATIENCE).embeddings.data
+        self._health = health_pb2_grpc.HealthStub(server.channel())
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._changed = threading.Condition()
+        self._open = 0
+        self._begun = 0
+        self._threads = [
+            threading.Thread(target=self._send),
+            threading.Thread(target=self._watch, daemon=True),
+        ]
         self.problems: list[str] = []
         self.seconds: list[float] = []
         # Where the soak wants to know how canaries fared (tests/soak/hostile.py).
@@ -297,28 +310,70 @@ class Canary:
         with open(self._log, "a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
 
-    def _run(self) -> None:
-        while True:
-            start = time.monotonic()
-            try:
-                answer = self._stub.Encode(self._request, timeout=PATIENCE)
-                if answer.embeddings.data != self._expected:
-                    self.problems.append("another answer than before")
-            except grpc.RpcError as error:
-                self.problems.append(f"{error.code()} {error.details()}")
-            self.seconds.append(time.monotonic() - start)
-            if self._stop.wait(self.INTERVAL):
-                return
+    def _send(self) -> None:
+        start = time.monotonic()
+        # By the clock, not by the answers: a slow answer holds up no other request.
+        while not self._stop.wait(max(0.0, start + self._begun * self.INTERVAL - time.monotonic())):
+            with self._changed:
+                self._open += 1
+                self._begun += 1
+            sent = time.monotonic()
+            call = self._stub.Encode.future(self._request, timeout=PATIENCE)
+            call.add_done_callback(lambda done, sent=sent: self._ended(done, sent))
+
+    def _ended(self, call, sent: float) -> None:
+        seconds = time.monotonic() - sent
+        problem = None
+        if call.code() != grpc.StatusCode.OK:
+            problem = f"{call.code()} {call.details()}"
+        elif call.result().embeddings.data != self._expected:
+            problem = "another answer than before"
+        elif seconds > self._limit:
+            problem = f"an answer after {seconds:.1f} s"
+        with self._changed:
+            self._open -= 1
+            self.seconds.append(seconds)
+            if problem is not None:
+                self.problems.append(problem)
+            self._changed.notify_all()
+
+    def _watch(self) -> None:
+        """Readiness as balancers see it. A stream that breaks is a drop too."""
+        try:
+            for answer in self._watching:
+                if answer.status != health_pb2.HealthCheckResponse.SERVING:
+                    self.problems.append(f"readiness: {answer.status}")
+            ended = "ended"
+        except grpc.RpcError as error:
+            ended = f"{error.code()} {error.details()}"
+        if not self._stop.is_set():
+            self.problems.append(f"readiness watch: {ended}")
+
+    def check(self) -> None:
+        """Waits for the answers to what has been sent, then fails if anything was amiss."""
+        with self._changed:
+            # One more than those on their way, so that what the test did last has had its effect.
+            wanted = self._begun + (not self._stop.is_set())
+            assert self._changed.wait_for(lambda: len(self.seconds) >= wanted, PATIENCE), "no answer"
+        assert not self.problems, self.problems[:5]
+        assert self._server.process.poll() is None, "the server is gone"
+        assert self._server.process.pid == self._pid
 
     def __enter__(self) -> Canary:
-        self._thread.start()
+        self._watching = self._health.Watch(health_pb2.HealthCheckRequest())
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *exc) -> None:
         self._stop.set()
-        self._thread.join()
+        self._threads[0].join()
+        with self._changed:
+            self._changed.wait_for(lambda: self._open == 0, PATIENCE)
+        self._watching.cancel()
+        self._threads[1].join()
         if exc[0] is None:
-            assert not self.problems, self.problems[:5]
-            assert self._server.process.poll() is None, "the server is gone"
+            assert self.seconds
+            self.check()
             if self._log:
                 self._write_log()

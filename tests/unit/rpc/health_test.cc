@@ -1,4 +1,5 @@
 // grpc.health.v1 through the port.
+#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -101,6 +102,19 @@ TEST_F(HealthTest, WatchesAreBounded) {
   EXPECT_EQ(one_more->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(Check(""), HealthCheckResponse::SERVING);
   for (const auto& open : contexts) open->TryCancel();
+}
+
+TEST_F(HealthTest, BytesThatAreNoRequestAreRefused) {
+  Start();
+  grpc::GenericStub generic(channel_);
+  grpc::ClientContext context;
+  const grpc::Slice slice("\xff");
+  const grpc::ByteBuffer request(&slice, 1);
+  grpc::ByteBuffer response;
+  std::promise<grpc::Status> done;
+  generic.UnaryCall(&context, "/grpc.health.v1.Health/Check", {}, &request, &response,
+                    [&done](grpc::Status status) { done.set_value(std::move(status)); });
+  EXPECT_EQ(done.get_future().get().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 }  // namespace

@@ -1,0 +1,91 @@
+#include "server/rpc/connection_guard.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace longwave {
+namespace {
+
+// The far end of a socket as gRPC spells it; empty for what is no TCP connection.
+std::string PeerOf(int descriptor) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof(address);
+  if (getpeername(descriptor, reinterpret_cast<sockaddr*>(&address), &length) != 0) return "";
+  char text[INET6_ADDRSTRLEN] = "";
+  if (address.ss_family == AF_INET) {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &address, sizeof(v4));
+    inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text));
+    return absl::StrCat("ipv4:", text, ":", ntohs(v4.sin_port));
+  }
+  if (address.ss_family != AF_INET6) return "";
+  sockaddr_in6 v6{};
+  std::memcpy(&v6, &address, sizeof(v6));
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+    inet_ntop(AF_INET, &v6.sin6_addr.s6_addr[12], text, sizeof(text));
+    return absl::StrCat("ipv4:", text, ":", ntohs(v6.sin6_port));
+  }
+  inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof(text));
+  return absl::StrCat("ipv6:%5B", text, "%5D:", ntohs(v6.sin6_port));
+}
+
+// The descriptor may be closed and reused at any moment, so what is looked at and shut down is a
+// copy, which stays the same socket.
+bool ShutDownIfPeer(int descriptor, const std::string& peer) {
+  const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return false;
+  const bool found = !peer.empty() && PeerOf(copy) == peer;
+  if (found) shutdown(copy, SHUT_RDWR);
+  close(copy);
+  return found;
+}
+
+}  // namespace
+
+void ConnectionGuard::CallBegan(const std::string& peer) {
+  {
+    MutexLock lock(&mutex_);
+    Connection& connection = connections_[peer];
+    if (++connection.open <= max_open_ || connection.cut) return;
+    connection.cut = true;
+  }
+  cut_(peer);
+}
+
+void ConnectionGuard::CallEnded(const std::string& peer) {
+  bool was_cut = false;
+  {
+    MutexLock lock(&mutex_);
+    const auto found = connections_.find(peer);
+    if (found == connections_.end() || --found->second.open > 0) return;
+    was_cut = found->second.cut;
+    connections_.erase(found);
+  }
+  // Thousands of calls were freed in no order: the allocator would keep the pages.
+  if (was_cut) malloc_trim(0);
+}
+
+bool ShutDownConnection(const std::string& peer) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
+    int descriptor = 0;
+    if (absl::SimpleAtoi(entry.path().filename().string(), &descriptor) &&
+        ShutDownIfPeer(descriptor, peer)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace longwave
