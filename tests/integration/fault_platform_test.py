@@ -224,7 +224,7 @@ def test_slow_and_silent_readers_of_the_metrics_port(start_fake):
 def test_stopped_for_seconds_what_expired_is_not_computed(start_fake):
     server = start_fake(
         "--max_batch_sequences=1", "--max_batch_seconds=0.1",
-        base_seconds="0.05", seconds_per_token="1e-5", tokens_per_slice="1000",
+        base_seconds="0.005", seconds_per_token="1e-5", tokens_per_slice="1000",
     )
     health = health_pb2_grpc.HealthStub(server.channel())
     live = health_pb2.HealthCheckRequest(service="longwave.live")

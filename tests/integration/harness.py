@@ -267,11 +267,12 @@ class Canary:
     INTERVAL = 0.05
     LIMIT = 5.0
 
-    def __init__(self, server: Server, limit: float = LIMIT):
+    def __init__(self, server: Server, limit: float = LIMIT, **options):
+        """`options` are those of its channel."""
         self._server = server
         self._pid = server.process.pid
         self._limit = limit
-        self._stub = server.stub()
+        self._stub = server.stub(**options)
         self._request = request([1, 2, 3], [5] * 50)
         self._expected = self._stub.Encode(self._request, timeout=PATIENCE).embeddings.data
         self._health = health_pb2_grpc.HealthStub(server.channel())
