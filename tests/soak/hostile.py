@@ -18,7 +18,6 @@ GROWTH_BYTES = 8 * 2**20
 GROWTH_SHARE = 0.01
 CATALOGUE = (
     rows.ROOT / "tests/integration/hostile",
-    rows.ROOT / "tests/integration/bad_input_test.py",
 )
 
 
