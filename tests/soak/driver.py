@@ -16,13 +16,15 @@ import rows
 from harness import Server
 
 # The fake engine of the tables: a call of 512 tokens takes 5.12 ms, so about 195 calls a second are
-# its capacity, and ten times that is what one core can offer.
+# its capacity, and ten times that is what one core can offer. A slice is half of a call, about as on
+# the real engine.
 TOKENS = 512
 SECONDS_PER_TOKEN = 1e-5
 DEADLINE = 0.1
 FAKE_ENGINE = {
     "LONGWAVE_FAKE_BASE_SECONDS": "0",
     "LONGWAVE_FAKE_SECONDS_PER_TOKEN": repr(SECONDS_PER_TOKEN),
+    "LONGWAVE_FAKE_TOKENS_PER_SLICE": "256",
 }
 
 

@@ -44,6 +44,7 @@ def measure(part: rows.Part) -> None:
             beside, other = driver.load(server, *common, b, a)["groups"]
     detail = {
         "capacity_per_second": capacity, "b_offered": beside["offered"], "b_good": beside["good"],
+        "b_endings": {name: value["count"] for name, value in beside["endings"].items()},
         "a_goodput_per_second": other["goodput_per_second"], "a_shed": other["shed"],
     }
     lost = 1 - beside["good"] / beside["offered"]
