@@ -7,8 +7,21 @@
 //   LONGWAVE_FAKE_FINGERPRINT   of EncoderInfo, and of the weights' digest the end
 //   LONGWAVE_FAKE_FAULTS        KIND@begin:CALL or KIND@step:CALL, joined by commas, with KIND
 //                               out_of_memory, job_error, device_lost, non_finite or hang
+//
+// A model folder may hold a file "fake" with lines KEY VALUE, which make one version differ from
+// another:
+//
+//   digest, version, name       as EncoderInfo's; the digest is the fingerprint too
+//   row_seed                    as FakeEncoderOptions'
+//   max_tokens                  the longest sequence
+//   weights_bytes               memory that the version holds
+//   load_seconds                how long loading takes
+//   fail MESSAGE                what loading ends with
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
+#include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -79,6 +92,48 @@ void SetFingerprint(EncoderInfo& info) {
   info.weights_digest.replace(info.weights_digest.size() - length, length, text, length);
 }
 
+using Fields = std::map<std::string, std::string>;
+
+Fields ReadFields(const std::string& folder) {
+  Fields fields;
+  std::ifstream file(absl::StrCat(folder, "/fake"));
+  std::string line;
+  while (std::getline(file, line)) {
+    const std::pair<std::string, std::string> field = absl::StrSplit(line, absl::MaxSplits(' ', 1));
+    fields.insert(field);
+  }
+  return fields;
+}
+
+int64_t Number(const Fields& fields, const std::string& key, int64_t otherwise) {
+  int64_t value = otherwise;
+  const auto found = fields.find(key);
+  if (found != fields.end() && !absl::SimpleAtoi(found->second, &value)) return otherwise;
+  return value;
+}
+
+void SetVersion(const Fields& fields, const std::string& version, FakeEncoderOptions& options) {
+  EncoderInfo& info = options.info;
+  for (const auto& [key, value] : fields) {
+    if (key == "name") info.model = value;
+    if (key == "version") info.version = value;
+    if (key == "digest") info.weights_digest = info.fingerprint = value;
+  }
+  if (!version.empty()) info.version = version;
+  info.max_tokens = Number(fields, "max_tokens", info.max_tokens);
+  options.row_seed = static_cast<uint64_t>(Number(fields, "row_seed", 0));
+}
+
+// Holds memory as a model of that size does.
+class WeightyEncoder final : public FakeEncoder {
+ public:
+  WeightyEncoder(FakeEncoderOptions options, int64_t bytes)
+      : FakeEncoder(std::move(options)), weights_(static_cast<size_t>(bytes), 'w') {}
+
+ private:
+  const std::string weights_;
+};
+
 FakeEncoderOptions ScriptedOptions() {
   FakeEncoderOptions options;
   // Sleeping leaves the processor to the server, as an accelerator would.
@@ -94,17 +149,26 @@ FakeEncoderOptions ScriptedOptions() {
 
 int Main(int argc, char** argv) {
   EncoderSource source;
-  source.configure = [](const ModelOptions&) -> absl::StatusOr<int64_t> {
-    return FakeEncoderInfo().max_tokens;
+  source.configure = [](const ModelOptions& options) -> absl::StatusOr<int64_t> {
+    return Number(ReadFields(options.path), "max_tokens", FakeEncoderInfo().max_tokens);
   };
-  source.load = [](const ModelOptions&, ServiceMetrics*,
+  source.load = [](const ModelOptions& model, const std::string& version, ServiceMetrics*,
                    Logger*) -> absl::StatusOr<std::unique_ptr<Encoder>> {
     FakeEncoderOptions options = ScriptedOptions();
+    const Fields fields = ReadFields(model.path);
+    SetVersion(fields, version, options);
     auto faults = ScriptedFaults();
     if (!faults.ok()) return faults.status();
     options.faults = *std::move(faults);
-    std::this_thread::sleep_for(FromSeconds(FromEnvironment("LONGWAVE_FAKE_LOAD_SECONDS", 0)));
-    return std::make_unique<FakeEncoder>(std::move(options));
+    double seconds = FromEnvironment("LONGWAVE_FAKE_LOAD_SECONDS", 0);
+    if (const auto own = fields.find("load_seconds"); own != fields.end()) {
+      if (!absl::SimpleAtod(own->second, &seconds)) return absl::InvalidArgumentError(own->second);
+    }
+    std::this_thread::sleep_for(FromSeconds(seconds));
+    if (const auto failure = fields.find("fail"); failure != fields.end()) {
+      return absl::InvalidArgumentError(failure->second);
+    }
+    return std::make_unique<WeightyEncoder>(std::move(options), Number(fields, "weights_bytes", 0));
   };
   source.wrap_metrics = [](std::unique_ptr<ServiceMetrics> metrics) {
     if (std::getenv("LONGWAVE_FAKE_MUTE_METRICS") == nullptr) return metrics;

@@ -1,6 +1,13 @@
 // longwave-server: the one program that names both sides, the service and the model.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <functional>
 #include <memory>
+#include <new>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -9,6 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "model/base/clock.h"
+#include "model/base/compute_pool.h"
+#include "model/base/error.h"
 #include "model/encoder/goldens.h"
 #include "model/encoder/transformer_encoder.h"
 #include "model/weights/file.h"
@@ -68,34 +77,79 @@ class PhaseTimer {
   Instant start_;
 };
 
-absl::StatusOr<std::unique_ptr<Encoder>> Load(const ModelOptions& options, ServiceMetrics* metrics,
-                                              Logger* log) {
-  PhaseTimer timer(metrics);
-  const absl::StatusOr<ModelFolder> folder = LoadModelFolder(options.path);
-  if (!folder.ok()) return folder.status();
-  timer.End("read");
-  absl::StatusOr<std::unique_ptr<TransformerEncoder>> encoder =
-      TransformerEncoder::Create(*folder, ToEncoderOptions(options));
-  if (!encoder.ok()) return encoder.status();
-  timer.End("convert");
-  if (const std::string& reason = (*encoder)->fallback_reason(); !reason.empty()) {
-    log->Warning("cpu_fallback", {{"message", reason}});
-    metrics->CpuFallback(FallbackLabel(reason));
+absl::StatusOr<ModelFolder> Read(const std::string& path) {
+  try {
+    return LoadModelFolder(path);
+  } catch (const std::bad_alloc&) {
+    return MakeError(ErrorReason::kOutOfMemory, "no memory for the model's weights");
   }
-  if (absl::Status status = VerifyGoldens(**encoder, folder->serving); !status.ok()) return status;
-  timer.End("goldens");
-  if (absl::Status status = (*encoder)->WarmUp(); !status.ok()) return status;
-  timer.End("warmup");
-  return std::unique_ptr<Encoder>(*std::move(encoder));
 }
+
+// The niceness of reading beside a service: a tenth of a processor that is wanted, all of one that
+// is not.
+constexpr int kReadingNiceness = 10;
+
+// On a thread of its own, since niceness can be given up but not taken back.
+absl::StatusOr<ModelFolder> ReadQuietly(const std::string& path) {
+  absl::StatusOr<ModelFolder> folder = absl::UnknownError("not read");
+  try {
+    std::thread([&] {
+      setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kReadingNiceness);
+      folder = Read(path);
+    }).join();
+  } catch (const std::system_error&) {  // the system gives no thread
+    return Read(path);
+  }
+  return folder;
+}
+
+// Loads one version after another; all of them compute on the threads of the first. One load at a
+// time.
+class ModelLoader {
+ public:
+  absl::StatusOr<std::unique_ptr<Encoder>> Load(const ModelOptions& options,
+                                                const std::string& version, ServiceMetrics* metrics,
+                                                Logger* log) {
+    PhaseTimer timer(metrics);
+    absl::StatusOr<ModelFolder> folder = first_ ? Read(options.path) : ReadQuietly(options.path);
+    first_ = false;
+    if (!folder.ok()) return folder.status();
+    if (!version.empty()) folder->serving.version = version;
+    timer.End("read");
+    TransformerEncoderOptions encoder_options = ToEncoderOptions(options);
+    encoder_options.pool = pool_;
+    absl::StatusOr<std::unique_ptr<TransformerEncoder>> encoder =
+        TransformerEncoder::Create(*folder, encoder_options);
+    if (!encoder.ok()) return encoder.status();
+    pool_ = (*encoder)->shared_compute_pool();
+    folder->weights.clear();  // the encoder has its own
+    timer.End("convert");
+    if (const std::string& reason = (*encoder)->fallback_reason(); !reason.empty()) {
+      log->Warning("cpu_fallback", {{"message", reason}});
+      metrics->CpuFallback(FallbackLabel(reason));
+    }
+    if (absl::Status status = VerifyGoldens(**encoder, folder->serving); !status.ok()) {
+      return status;
+    }
+    timer.End("goldens");
+    if (absl::Status status = (*encoder)->WarmUp(); !status.ok()) return status;
+    timer.End("warmup");
+    return std::unique_ptr<Encoder>(*std::move(encoder));
+  }
+
+ private:
+  bool first_ = true;
+  std::shared_ptr<ComputePool> pool_;  // null before the first, and on CUDA
+};
 
 }  // namespace
 }  // namespace longwave
 
 int main(int argc, char** argv) {
+  longwave::ModelLoader loader;
   return longwave::RunServerProgram(
       argc, argv,
       {.configure = longwave::Configure,
-       .load = longwave::Load,
+       .load = std::bind_front(&longwave::ModelLoader::Load, &loader),
        .build_info = {{"version", LONGWAVE_VERSION}, {"device", LONGWAVE_BUILD_DEVICE}}});
 }

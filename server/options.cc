@@ -15,6 +15,9 @@ constexpr double kLoopbackDelay = 0;
 constexpr double kBalancedDelay = 5;
 // A day: a longer wait is a mistake.
 constexpr double kLongestDrain = 24 * 3600;
+// More often is work for nothing.
+constexpr double kShortestPoll = 0.01;
+constexpr double kLongestPoll = 24 * 3600;
 
 // The raw values of flags that are not fields of the options.
 struct RawFlags {
@@ -26,8 +29,12 @@ struct RawFlags {
 };
 
 void AddModelFlags(ModelOptions& model, FlagTable& table) {
-  table.Add("model", &model.path,
-            "Folder of the model: config.json, model.safetensors, longwave.json.");
+  table.Add(
+      "model", &model.path,
+      "Folder of the model: config.json, model.safetensors, longwave.json. Or a folder of such "
+      "folders that are named by whole numbers, of which the highest is served.");
+  table.Add("model_poll", &model.poll_seconds,
+            "Seconds between two looks for another version of the model; 0 = at SIGHUP only.");
   table.Add(
       "device", &model.device,
       "Where to compute: auto (CUDA if there is one, else the CPU), cpu, cuda or cuda:INDEX.");
@@ -151,6 +158,10 @@ absl::Status ModelOptions::Validate() const {
   if (path.empty()) problems.push_back("--model: a model folder is needed");
   if (threads < 0 || threads > 4096) {
     problems.push_back(absl::StrCat("--threads = ", threads, ": accepted are 0 to 4096"));
+  }
+  if (!(poll_seconds == 0 || (poll_seconds >= kShortestPoll && poll_seconds <= kLongestPoll))) {
+    problems.push_back(absl::StrCat("--model_poll = ", poll_seconds, ": accepted are 0 and ",
+                                    kShortestPoll, " to ", kLongestPoll, " seconds"));
   }
   if (device != "auto" && device != "cpu" && device != "cuda" &&
       !absl::StartsWith(device, "cuda:")) {

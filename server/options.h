@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "server/model_options.h"
 #include "server/observability/log.h"
 #include "server/observability/service_metrics.h"
 #include "server/rpc/rpc_options.h"
@@ -13,17 +14,6 @@
 #include "server/security/security_options.h"
 
 namespace longwave {
-
-// The model and what it runs on.
-struct ModelOptions {
-  std::string path = "model/default";  // a model folder
-  std::string device = "auto";         // auto, cpu, cuda or cuda:<index>
-  int threads = 0;                     // compute threads; 0 = one per processor
-  std::string cpu_target = "auto";     // instruction sets: auto, avx2, avx512
-  std::string compute_dtype = "fp32";  // of the dense layers: fp32; on CUDA tf32, bf16 too
-
-  absl::Status Validate() const;
-};
 
 // How the server leaves (SIGTERM, SIGINT).
 struct DrainOptions {

@@ -13,6 +13,7 @@
 #include "model/base/clock.h"
 #include "model/base/mutex.h"
 #include "server/descriptor_limit.h"
+#include "server/model_keeper.h"
 #include "server/rpc/expected_wait.h"
 #include "server/rpc/library_log.h"
 #include "server/rpc/rpc_server.h"
@@ -65,9 +66,10 @@ class ServerProcess {
         longest_sequence_(longest_sequence),
         source_(source),
         log_(LogOptions{.level = options.log_level}),
-        signals_([this](int count) { OnSignal(count); }) {}
+        signals_([this](int count) { OnSignal(count); }, [this] { OnHangup(); }) {}
 
   ~ServerProcess() {
+    if (keeper_ != nullptr) keeper_->Stop();
     if (metrics_ != nullptr) metrics_->SetSampler(nullptr);
   }
 
@@ -125,6 +127,13 @@ class ServerProcess {
     }
   }
 
+  // On the signal thread.
+  void OnHangup() {
+    log_.Info("hangup");
+    MutexLock lock(&mutex_);
+    if (keeper_ != nullptr) keeper_->Look();
+  }
+
   absl::Status OpenPorts() {
     RaiseLimits();
     WarnOfOpenDoors();
@@ -170,20 +179,27 @@ class ServerProcess {
 
   absl::Status StartServing() {
     const Instant start = clock_.Now();
-    auto encoder = source_.load(options_.model, metrics_.get(), &log_);
-    if (!encoder.ok()) return encoder.status();
-    model_ = std::make_shared<ServedModel>(*std::move(encoder));
+    {
+      MutexLock lock(&mutex_);
+      keeper_ = std::make_unique<ModelKeeper>(options_.model, longest_sequence_, &source_, &clock_,
+                                              metrics_.get(), &log_);
+    }
+    if (absl::Status status = keeper_->LoadFirst(); !status.ok()) return status;
+    const std::shared_ptr<ServedModel> model = keeper_->current();
     observer_.emplace(metrics_.get(), options_.scheduler);
     auto scheduler = Scheduler::Create(options_.scheduler, &clock_, &*observer_);
     if (!scheduler.ok()) return scheduler.status();
-    PublishInfo();
+    PublishInfo(*model);
     {
       MutexLock lock(&mutex_);
       scheduler_ = *std::move(scheduler);
       serving_ = true;
-      rpc_->Serve({.model = model_, .scheduler = scheduler_.get()});
+      rpc_->Serve({.model = model, .scheduler = scheduler_.get()});
     }
-    const EncoderInfo& info = model_->encoder->Info();
+    keeper_->Watch(
+        [this](std::shared_ptr<ServedModel> next) { return SwitchTo(std::move(next)); },
+        [this](std::vector<UnservedVersion> versions) { rpc_->SetUnserved(std::move(versions)); });
+    const EncoderInfo& info = model->encoder->Info();
     log_.Info("serving", {{"model", info.model},
                           {"version", info.version},
                           {"device", info.device},
@@ -192,8 +208,16 @@ class ServerProcess {
     return absl::OkStatus();
   }
 
-  void PublishInfo() {
-    const EncoderInfo& info = model_->encoder->Info();
+  // On the keeper's thread.
+  bool SwitchTo(std::shared_ptr<ServedModel> model) {
+    MutexLock lock(&mutex_);
+    if (stop_ || !rpc_->Swap(model)) return false;
+    PublishInfo(*model);
+    return true;
+  }
+
+  void PublishInfo(const ServedModel& model) {
+    const EncoderInfo& info = model.encoder->Info();
     metrics_->SetInfo({{"model", info.model},
                        {"version", info.version},
                        {"weights_sha256", info.weights_digest.substr(0, 12)},
@@ -219,7 +243,7 @@ class ServerProcess {
     sample.paused_jobs = view.paused_jobs;
     sample.resident_bytes = view.resident_bytes;
     sample.expected_wait_seconds = ExpectedWaitSeconds(view);
-    const FftGuardCounts guard = model_->encoder->FftGuard();
+    const FftGuardCounts guard = keeper_->FftGuard();
     sample.fft_fp32_heads = guard.fp32_heads;
     sample.fft_fp64_heads = guard.fp64_heads;
     sample.fft_tiles_heads = guard.tiles_heads;
@@ -229,22 +253,25 @@ class ServerProcess {
 
   // Until a signal (OK), or until the device is lost.
   absl::Status AwaitEnd() {
-    MutexLock lock(&mutex_);
-    while (!stop_) {
-      if (absl::Status health = model_->encoder->Health(); !health.ok()) {
+    while (true) {
+      keeper_->FreeReleased();
+      const absl::Status health = keeper_->current()->encoder->Health();
+      MutexLock lock(&mutex_);
+      if (stop_) return absl::OkStatus();
+      if (!health.ok()) {
         log_.Error("device_lost", {{"message", health.message()}});
         stop_ = true;
         return health;
       }
       changed_.WaitUntil(&mutex_, clock_.Now() + kHealthInterval);
     }
-    return absl::OkStatus();
   }
 
   // Whether every accepted request was answered as it would have been without the signal. Without
   // a device there is nothing to wait for.
   bool Drain(bool device_answers) {
     rpc_->SetNotReady();
+    keeper_->Stop();
     const double delay = device_answers ? *options_.drain.delay_seconds : 0;
     const double grace = device_answers ? options_.drain.grace_seconds : 0;
     log_.Info("draining", {{"delay_seconds", delay}, {"grace_seconds", grace}});
@@ -261,6 +288,7 @@ class ServerProcess {
       log_.Error("executor_stuck");
       Leave(/*clean=*/false);
     }
+    if (!keeper_->Stop()) Leave(outcome.clean);  // loading cannot be interrupted
     MutexLock lock(&mutex_);
     drained_ = true;
     return outcome.clean;
@@ -279,7 +307,7 @@ class ServerProcess {
   bool drained_ ABSL_GUARDED_BY(mutex_) = false;  // a further signal has nothing to hurry
   ShutdownSignals signals_;
   std::unique_ptr<ServiceMetrics> metrics_;
-  std::shared_ptr<ServedModel> model_;
+  std::unique_ptr<ModelKeeper> keeper_;
   std::optional<MetricsObserver> observer_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Security> security_;
@@ -320,7 +348,7 @@ int RunServerProgram(int argc, char** argv, const EncoderSource& source) {
     case CommandLine::Action::kServe:
       break;
   }
-  const absl::StatusOr<int64_t> longest = source.configure(line->options.model);
+  const absl::StatusOr<int64_t> longest = ConfigureModel(line->options.model, source);
   // The same files are read again to serve; here a wrong one is a mistake of the configuration.
   const absl::Status security = Security::Create(line->options.security, nullptr).status();
   for (const absl::Status& status : {longest.status(), security}) {

@@ -9,11 +9,12 @@ namespace longwave {
 
 // Waits for SIGTERM and SIGINT on a thread of its own, so that what follows may lock and allocate.
 // Construct before any other thread: the signals are blocked in the caller and in all threads that
-// it starts. SIGHUP and SIGPIPE are ignored.
+// it starts. SIGHUP asks for another look at what can change; SIGPIPE is ignored.
 class ShutdownSignals {
  public:
-  // `on_signal(n)` runs on the waiting thread at the n-th signal, counted from 1.
-  explicit ShutdownSignals(std::function<void(int count)> on_signal);
+  // `on_signal(n)` runs on the waiting thread at the n-th signal, counted from 1, and `on_hangup`
+  // at SIGHUP.
+  ShutdownSignals(std::function<void(int count)> on_signal, std::function<void()> on_hangup);
   // Joins. The signals stay blocked.
   ~ShutdownSignals();
   ShutdownSignals(const ShutdownSignals&) = delete;
@@ -23,6 +24,7 @@ class ShutdownSignals {
   void Wait();
 
   const std::function<void(int count)> on_signal_;
+  const std::function<void()> on_hangup_;
   sigset_t signals_;
   std::thread thread_;
 };

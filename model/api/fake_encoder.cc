@@ -20,8 +20,9 @@ uint64_t Mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-uint64_t HashIds(absl::Span<const int32_t> ids) {
+uint64_t HashIds(absl::Span<const int32_t> ids, uint64_t row_seed) {
   uint64_t hash = ids.size();
+  if (row_seed != 0) hash ^= Mix(row_seed);
   for (const int32_t id : ids) hash = Mix(hash ^ static_cast<uint32_t>(id));
   return hash;
 }
@@ -72,8 +73,9 @@ std::vector<uint64_t> RowCodes(const OutputSpec& output, int64_t tokens) {
 // The vectors of one sequence, row by row.
 class RowMaker {
  public:
-  RowMaker(const EncoderInfo& info, absl::Span<const int32_t> ids, const OutputSpec& output)
-      : hash_(HashIds(ids)),
+  RowMaker(const EncoderInfo& info, absl::Span<const int32_t> ids, const OutputSpec& output,
+           uint64_t row_seed)
+      : hash_(HashIds(ids, row_seed)),
         codes_(RowCodes(output, static_cast<int64_t>(ids.size()))),
         layers_(output.layers),
         dim_(output.truncate_dim == 0 ? info.dim : output.truncate_dim),
@@ -132,8 +134,8 @@ EncoderInfo FakeEncoderInfo() {
 }
 
 std::vector<float> ExpectedFakeRows(const EncoderInfo& info, absl::Span<const int32_t> ids,
-                                    const OutputSpec& output) {
-  const RowMaker maker(info, ids, output);
+                                    const OutputSpec& output, uint64_t row_seed) {
+  const RowMaker maker(info, ids, output, row_seed);
   std::vector<float> rows;
   rows.reserve(maker.rows() * maker.row_dim());
   for (int64_t row = 0; row < maker.rows(); ++row) maker.Append(row, rows);
@@ -225,7 +227,8 @@ class FakeEncoder::Job final : public EncodeJob {
   bool EmitRows() {
     if (ended_[current_]) return true;
     if (maker_ == nullptr) {
-      maker_ = std::make_unique<RowMaker>(options_.info, Ids(), outputs_[current_]);
+      maker_ =
+          std::make_unique<RowMaker>(options_.info, Ids(), outputs_[current_], options_.row_seed);
     }
     const bool by_token = outputs_[current_].pooling == Pooling::kRows;
     const bool complete = passed_ == batch_.length(current_);

@@ -56,6 +56,7 @@ struct FakeEncoderOptions {
   int64_t tokens_per_slice = 1024;
   int64_t bytes_per_token = 64;
   int64_t rows_per_offer = 256;
+  uint64_t row_seed = 0;  // encoders that differ in it answer the same ids with other rows
   // A job of more tokens fails with OUT_OF_MEMORY at its first Step; 0 = never.
   int64_t out_of_memory_above_tokens = 0;
   // A sequence that holds this id ends with NON_FINITE; -1 = none does.
@@ -67,12 +68,12 @@ struct FakeEncoderOptions {
 // all ids and on its position alone, whichever selection it is part of, so every reply shows
 // whether it belongs to its request. kFirst and kLast are the rows of those tokens.
 std::vector<float> ExpectedFakeRows(const EncoderInfo& info, absl::Span<const int32_t> ids,
-                                    const OutputSpec& output);
+                                    const OutputSpec& output, uint64_t row_seed = 0);
 
 // An encoder without mathematics, for tests and simulations: scripted time and faults, and output
 // that checks itself. Token rows become available as the tokens are passed, other rows at the end
 // of their sequence. Sequences of a job are computed one after another. Thread-safe as Encoder is.
-class FakeEncoder final : public Encoder {
+class FakeEncoder : public Encoder {
  public:
   explicit FakeEncoder(FakeEncoderOptions options = {});
   ~FakeEncoder() override;
@@ -86,7 +87,7 @@ class FakeEncoder final : public Encoder {
                                                    RowSink* sink) override;
 
   std::vector<float> ExpectedRows(absl::Span<const int32_t> ids, const OutputSpec& output) const {
-    return ExpectedFakeRows(options_.info, ids, output);
+    return ExpectedFakeRows(options_.info, ids, output, options_.row_seed);
   }
 
   // Adds a fault to the script. A call number that has passed never comes.

@@ -27,10 +27,12 @@ ComputePool::~ComputePool() {
 void ComputePool::ParallelFor(int64_t pieces,
                               absl::FunctionRef<void(int64_t piece, int worker)> body) {
   if (pieces <= 0) return;
-  MutexLock one_call(&call_mutex_);
   std::exception_ptr error;
   {
     MutexLock lock(&mutex_);
+    // A lock would let a caller that comes again at once pass one that waits.
+    const uint64_t turn = next_turn_++;
+    while (turn != turn_) turn_changed_.Wait(&mutex_);
     body_ = &body;
     next_piece_ = 0;
     pieces_ = pieces;
@@ -40,6 +42,8 @@ void ComputePool::ParallelFor(int64_t pieces,
     while (unfinished_ > 0) work_done_.Wait(&mutex_);
     body_ = nullptr;
     error = std::exchange(error_, nullptr);
+    ++turn_;
+    turn_changed_.NotifyAll();
   }
   if (error != nullptr) std::rethrow_exception(error);
 }

@@ -27,18 +27,20 @@ class ComputePool {
 
   // Runs body(piece, worker) for every piece in [0, pieces), in any order, on the workers, and
   // returns when all are done; 0 <= worker < threads(). The first exception of a body is rethrown
-  // here after the others have ended. Concurrent calls are served one after another. Must not be
-  // called from a worker.
+  // here after the others have ended. Concurrent calls are served one after another, in the order
+  // of their arrival. Must not be called from a worker.
   void ParallelFor(int64_t pieces, absl::FunctionRef<void(int64_t piece, int worker)> body);
 
  private:
   void Work(int worker);
   void RunPieces(int worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  Mutex call_mutex_;  // held by the ParallelFor that owns the pool
   Mutex mutex_;
   CondVar work_ready_;
   CondVar work_done_;
+  CondVar turn_changed_;
+  uint64_t next_turn_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t turn_ ABSL_GUARDED_BY(mutex_) = 0;  // of the ParallelFor that owns the pool
   const absl::FunctionRef<void(int64_t, int)>* body_ ABSL_GUARDED_BY(mutex_) = nullptr;
   int64_t next_piece_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t pieces_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -264,7 +264,7 @@ void PrepareComputeThread() {
 
 struct TransformerEncoder::State {
   State(const ModelFolder& folder, SelectedDevice selected, ComputeType compute,
-        std::unique_ptr<const Transformer> model, std::unique_ptr<ComputePool> compute_pool)
+        std::unique_ptr<const Transformer> model, std::shared_ptr<ComputePool> compute_pool)
       : device(std::move(selected)),
         transformer(std::move(model)),
         pool(std::move(compute_pool)),
@@ -274,7 +274,7 @@ struct TransformerEncoder::State {
 
   SelectedDevice device;
   std::unique_ptr<const Transformer> transformer;
-  std::unique_ptr<ComputePool> pool;
+  std::shared_ptr<ComputePool> pool;
   CostModel cost;
   EncoderInfo info;
   ExceptionBarrier barrier;
@@ -302,9 +302,12 @@ absl::StatusOr<std::unique_ptr<TransformerEncoder>> TransformerEncoder::Create(
     auto transformer = Transformer::Create(folder, device->device, device->name, *compute);
     if (!transformer.ok()) return transformer.status();
     stream.Synchronize();  // jobs have streams of their own
-    std::unique_ptr<ComputePool> pool;
+    std::shared_ptr<ComputePool> pool;
     if (device->device.is_cpu()) {
-      pool = std::make_unique<ComputePool>(ThreadsFor(options), PrepareComputeThread);
+      pool = options.pool;
+      if (pool == nullptr) {
+        pool = std::make_shared<ComputePool>(ThreadsFor(options), PrepareComputeThread);
+      }
     }
     state = std::make_unique<State>(folder, *std::move(device), *compute, *std::move(transformer),
                                     std::move(pool));
@@ -385,5 +388,8 @@ const std::string& TransformerEncoder::fallback_reason() const {
 }
 
 ComputePool* TransformerEncoder::compute_pool() const { return state_->pool.get(); }
+const std::shared_ptr<ComputePool>& TransformerEncoder::shared_compute_pool() const {
+  return state_->pool;
+}
 
 }  // namespace longwave

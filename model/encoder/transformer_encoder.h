@@ -28,6 +28,10 @@ struct TransformerEncoderOptions {
   // What the dense layers' products are rounded to: "fp32", and on CUDA "tf32" or "bf16" too. Part
   // of the fingerprint.
   std::string compute_dtype = "fp32";
+  // The pool of an encoder that this process has already (shared_compute_pool): the processors are
+  // the same ones, so a second set of threads would only take turns with the first. Null: a new one
+  // of `threads`.
+  std::shared_ptr<ComputePool> pool;
 
   // Every problem at once, each naming the flag to change.
   absl::Status Validate() const;
@@ -67,6 +71,8 @@ class TransformerEncoder final : public Encoder {
   const std::string& fallback_reason() const;
   // null on CUDA.
   ComputePool* compute_pool() const;
+  // The same, for another encoder's options.
+  const std::shared_ptr<ComputePool>& shared_compute_pool() const;
 
  private:
   struct State;

@@ -171,6 +171,8 @@ void Instruments::CreateModel(Registry& registry) {
   cpu_fallback =
       AddEach(Counters(registry, catalogue::kCpuFallback), "reason", catalogue::kFallbackReasons);
   model_load = AddEach(Gauges(registry, catalogue::kModelLoad), "phase", catalogue::kLoadPhases);
+  model_loads =
+      AddEach(Counters(registry, catalogue::kModelLoads), "result", catalogue::kLoadResults);
   model_info = &Gauges(registry, catalogue::kModelInfo);
   build_info = &Gauges(registry, catalogue::kBuildInfo);
 }

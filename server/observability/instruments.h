@@ -82,6 +82,7 @@ struct Instruments {
   Counter* stream_bytes;
   Counter* stream_stalled;
   ByLabel<Gauge, catalogue::kLoadPhases.size()> model_load;
+  ByLabel<Counter, catalogue::kLoadResults.size()> model_loads;
   prometheus::Family<Gauge>* model_info;
   prometheus::Family<Gauge>* build_info;
 

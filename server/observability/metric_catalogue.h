@@ -72,6 +72,11 @@ inline constexpr Metric kStreamStalled{"longwave_stream_stalled_seconds_total",
                                        "Time that jobs stood still for slow readers."};
 inline constexpr Metric kModelLoad{"longwave_model_load_seconds",
                                    "Duration of each phase of loading the model."};
+inline constexpr Metric kModelLoads{
+    "longwave_model_loads_total",
+    "Model versions that were read. ok: put in service; unchanged: what is served already; "
+    "refused: "
+    "good, but not for this process; failed: not a model that can be served."};
 inline constexpr Metric kModelInfo{"longwave_model_info", "Always 1; describes the model."};
 inline constexpr Metric kBuildInfo{"longwave_build_info", "Always 1; describes the program."};
 
@@ -161,6 +166,7 @@ inline constexpr std::array kCertificates = {"server", "client_ca"};
 inline constexpr std::array kReloadResults = {"success", "failure"};
 inline constexpr std::array kAuthFailureReasons = {"missing", "malformed", "unknown_key",
                                                    "tenant_mismatch"};
+inline constexpr std::array kLoadResults = {"ok", "unchanged", "refused", "failed"};
 inline constexpr std::array kLoadPhases = {"open",    "read",   "convert", "certify",
                                            "goldens", "warmup", "other"};
 

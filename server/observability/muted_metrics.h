@@ -32,6 +32,7 @@ class MutedMetrics final : public ServiceMetrics {
   void CpuFallback(absl::string_view reason) override {}
   void NonFinite() override {}
   void ModelLoad(absl::string_view phase, double seconds) override {}
+  void ModelLoaded(absl::string_view result) override {}
   void SetInfo(std::vector<std::pair<std::string, std::string>> model,
                std::vector<std::pair<std::string, std::string>> build) override {}
 

@@ -165,6 +165,10 @@ class PrometheusMetrics final : public ServiceMetrics {
     instruments_.model_load.At(catalogue::kLoadPhases, phase).Set(std::max(seconds, 0.0));
   }
 
+  void ModelLoaded(absl::string_view result) override {
+    instruments_.model_loads.At(catalogue::kLoadResults, result).Increment();
+  }
+
   void SetInfo(std::vector<std::pair<std::string, std::string>> model,
                std::vector<std::pair<std::string, std::string>> build) override {
     MutexLock lock(&info_mutex_);

@@ -105,6 +105,8 @@ class ServiceMetrics {
   virtual void NonFinite() = 0;
   // "open", "read", "convert", "certify", "goldens", "warmup".
   virtual void ModelLoad(absl::string_view phase, double seconds) = 0;
+  // A version was read: "ok", "unchanged", "refused", "failed".
+  virtual void ModelLoaded(absl::string_view result) = 0;
   // Labels of longwave_model_info and longwave_build_info.
   virtual void SetInfo(std::vector<std::pair<std::string, std::string>> model,
                        std::vector<std::pair<std::string, std::string>> build) = 0;

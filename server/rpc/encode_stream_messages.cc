@@ -100,7 +100,7 @@ void EncodeStreamReactor::HandleOpen(uint64_t id, const v1::StreamOpen& open, De
   const Instant deadline =
       std::min(call_deadline_,
                core_->clock().Now() + FromSeconds(core_->options().max_stream_deadline_seconds));
-  const absl::Status status = backend.ok() ? tag->Open(open, backend_, deadline) : backend.status();
+  const absl::Status status = backend.ok() ? tag->Open(open, *backend, deadline) : backend.status();
   if (status.ok()) {
     Arm(deadline);
   } else {
@@ -179,11 +179,10 @@ void EncodeStreamReactor::AddFailed(uint64_t id, absl::Status error) {
 
 void EncodeStreamReactor::Submit(const TagPtr& tag, std::vector<SequenceTask> tasks) {
   for (size_t s = 0; s < tasks.size(); ++s) {
-    tasks[s].model = backend_.model;
+    tasks[s].model = tag->model();
     tasks[s].consumer = std::make_shared<Consumer>(shared_from_this(), tag, s);
   }
-  absl::StatusOr<Scheduler::Ticket> ticket =
-      backend_.scheduler->Submit(std::move(tasks), tag->Terms());
+  absl::StatusOr<Scheduler::Ticket> ticket = scheduler_->Submit(std::move(tasks), tag->Terms());
   Decided decided;
   {
     MutexLock lock(&mutex_);

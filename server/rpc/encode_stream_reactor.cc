@@ -49,7 +49,7 @@ void EncodeStreamReactor::Begin() {
   {
     MutexLock lock(&mutex_);
     if (backend.ok()) {
-      backend_ = *backend;
+      scheduler_ = backend->scheduler;
       Arm(idle_since_ + FromSeconds(core_->options().max_stream_deadline_seconds));
     } else {
       Break(backend.status(), decided);
@@ -252,7 +252,7 @@ bool EncodeStreamReactor::TakeNextMessage() {
   for (size_t tried = 0; tried < tags_.size(); ++tried, ++next) {
     if (next == tags_.end()) next = tags_.begin();
     const TagPtr tag = next->second;
-    std::optional<v1::EncodeStreamResponse> message = tag->NextMessage(backend_.encoder().Info());
+    std::optional<v1::EncodeStreamResponse> message = tag->NextMessage();
     if (!message.has_value()) continue;
     const grpc::Slice slice = SerializeMessage(*message);
     out_ = grpc::ByteBuffer(&slice, 1);
@@ -279,9 +279,9 @@ void EncodeStreamReactor::Forget(StreamTag& tag) {
 void EncodeStreamReactor::Do(Decided decided) {
   if (decided.write) StartWrite(&out_);
   for (auto& [ticket, reason] : decided.cancel) {
-    backend_.scheduler->Cancel(ticket, std::move(reason));
+    scheduler_->Cancel(ticket, std::move(reason));
   }
-  for (const Scheduler::Ticket ticket : decided.ready) backend_.scheduler->OnSinkReady(ticket);
+  for (const Scheduler::Ticket ticket : decided.ready) scheduler_->OnSinkReady(ticket);
   if (decided.finish.has_value()) Finish(*std::move(decided.finish));
 }
 

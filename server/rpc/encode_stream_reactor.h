@@ -94,10 +94,10 @@ class EncodeStreamReactor final
   const GuardedCall guarded_;
   grpc::CallbackServerContext* const context_;
   const std::string trace_id_;
-  const Instant call_deadline_;  // kNever: the caller gave none
-  Backend backend_;
-  grpc::ByteBuffer in_;   // owned by gRPC while a read is outstanding
-  grpc::ByteBuffer out_;  // owned by gRPC while writing_
+  const Instant call_deadline_;     // kNever: the caller gave none
+  Scheduler* scheduler_ = nullptr;  // set before the first read
+  grpc::ByteBuffer in_;             // owned by gRPC while a read is outstanding
+  grpc::ByteBuffer out_;            // owned by gRPC while writing_
 
   Mutex mutex_;
   std::map<uint64_t, TagPtr> tags_ ABSL_GUARDED_BY(mutex_);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -72,11 +73,11 @@ v1::Limits MakeLimits(const RequestLimits& limits, const EncoderInfo& info) {
   return proto;
 }
 
-v1::Model MakeModel(const EncoderInfo& info, const RequestLimits& limits) {
+v1::Model MakeModel(const EncoderInfo& info, v1::ModelState state, const RequestLimits& limits) {
   v1::Model model;
   model.set_name(info.model);
   model.set_version(info.version);
-  model.set_state(v1::MODEL_STATE_READY);
+  model.set_state(state);
   model.set_dim(static_cast<uint32_t>(info.dim));
   model.set_layers(static_cast<uint32_t>(info.layers));
   model.set_vocab_size(static_cast<uint32_t>(info.vocab_size));
@@ -140,11 +141,28 @@ absl::StatusOr<v1::EstimateEncodeResponse> Estimate(const v1::EstimateEncodeRequ
   return response;
 }
 
-absl::Status CheckModelName(const std::string& name, const std::string& version,
-                            const EncoderInfo& info) {
+// Every version that is known: the one in service, those whose last calls it has not taken over,
+// and those that are not (yet) served, of which the name is all that is known.
+std::vector<v1::Model> MakeModels(const Backend& backend, const ServiceCore& core) {
+  const RequestLimits& limits = core.options().limits;
+  const EncoderInfo& info = backend.encoder().Info();
+  std::vector<v1::Model> models = {MakeModel(info, v1::MODEL_STATE_READY, limits)};
+  for (const auto& draining : core.DrainingModels()) {
+    if (draining == backend.model) continue;  // retired since this call began
+    models.push_back(MakeModel(draining->encoder->Info(), v1::MODEL_STATE_DRAINING, limits));
+  }
+  for (const UnservedVersion& unserved : core.Unserved()) {
+    v1::Model& model = models.emplace_back();
+    model.set_name(info.model);
+    model.set_version(unserved.version);
+    model.set_state(unserved.failed ? v1::MODEL_STATE_FAILED : v1::MODEL_STATE_LOADING);
+  }
+  return models;
+}
+
+absl::Status UnknownModel(const std::string& name, const std::string& version,
+                          const EncoderInfo& info) {
   const bool known_name = name.empty() || name == info.model;
-  const bool known_version = version.empty() || version == info.version;
-  if (known_name && known_version) return absl::OkStatus();
   return MakeError({.reason = ErrorReason::kUnknownModel,
                     .field = known_name ? "model_version" : "model",
                     .value = SafeText(known_name ? version : name),
@@ -153,24 +171,26 @@ absl::Status CheckModelName(const std::string& name, const std::string& version,
 }
 
 absl::StatusOr<v1::GetModelResponse> GetModel(const v1::GetModelRequest& request,
-                                              const Backend& backend, const RequestLimits& limits) {
-  const EncoderInfo& info = backend.encoder().Info();
-  absl::Status known = CheckModelName(request.model(), request.model_version(), info);
-  if (!known.ok()) return known;
-  v1::GetModelResponse response;
-  *response.mutable_model() = MakeModel(info, limits);
-  return response;
+                                              const Backend& backend, const ServiceCore& core) {
+  for (v1::Model& model : MakeModels(backend, core)) {
+    if (!request.model().empty() && request.model() != model.name()) continue;
+    // The one in service is the first.
+    if (!request.model_version().empty() && request.model_version() != model.version()) continue;
+    v1::GetModelResponse response;
+    *response.mutable_model() = std::move(model);
+    return response;
+  }
+  return UnknownModel(request.model(), request.model_version(), backend.encoder().Info());
 }
 
 absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& request,
-                                                  const Backend& backend,
-                                                  const RequestLimits& limits) {
+                                                  const Backend& backend, const ServiceCore& core) {
   if (!request.page_token().empty()) {
     return MakeError({.reason = ErrorReason::kInvalidField, .field = "page_token"},
                      "there is one page, so no token was given out");
   }
   v1::ListModelsResponse response;
-  *response.add_models() = MakeModel(backend.encoder().Info(), limits);
+  for (v1::Model& model : MakeModels(backend, core)) *response.add_models() = std::move(model);
   return response;
 }
 
@@ -186,14 +206,20 @@ grpc::ServerUnaryReactor* AnswerEstimateEncode(ServiceCore* core,
 
 grpc::ServerUnaryReactor* AnswerGetModel(ServiceCore* core, grpc::CallbackServerContext* context,
                                          grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
-  return Answer<v1::GetModelRequest, v1::GetModelResponse>(RpcMethod::kGetModel, core, context,
-                                                           request, response, GetModel);
+  return Answer<v1::GetModelRequest, v1::GetModelResponse>(
+      RpcMethod::kGetModel, core, context, request, response,
+      [core](const v1::GetModelRequest& message, const Backend& backend, const RequestLimits&) {
+        return GetModel(message, backend, *core);
+      });
 }
 
 grpc::ServerUnaryReactor* AnswerListModels(ServiceCore* core, grpc::CallbackServerContext* context,
                                            grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   return Answer<v1::ListModelsRequest, v1::ListModelsResponse>(
-      RpcMethod::kListModels, core, context, request, response, ListModels);
+      RpcMethod::kListModels, core, context, request, response,
+      [core](const v1::ListModelsRequest& message, const Backend& backend, const RequestLimits&) {
+        return ListModels(message, backend, *core);
+      });
 }
 
 }  // namespace longwave

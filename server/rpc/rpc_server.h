@@ -11,6 +11,8 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "model/base/mutex.h"
@@ -46,6 +48,11 @@ class RpcServer {
   int64_t refused_connections() const { return listener_ == nullptr ? 0 : listener_->refused(); }
   // SERVING. The backend outlives the server.
   void Serve(Backend backend);
+  // As ServiceCore::Swap and SetUnserved; readiness stays as it is.
+  bool Swap(std::shared_ptr<ServedModel> model) { return core_.Swap(std::move(model)); }
+  void SetUnserved(std::vector<UnservedVersion> versions) {
+    core_.SetUnserved(std::move(versions));
+  }
   // Readiness only: NOT_SERVING, while calls are still taken (drain, first part).
   void SetNotReady();
 

@@ -25,6 +25,34 @@ void ServiceCore::Serve(Backend backend) {
   if (state_ == State::kLoading) state_ = State::kServing;
 }
 
+bool ServiceCore::Swap(std::shared_ptr<ServedModel> model) {
+  MutexLock lock(&mutex_);
+  if (state_ != State::kServing) return false;
+  std::erase_if(retired_, [](const auto& ended) { return ended.expired(); });
+  retired_.insert(retired_.begin(), backend_.model);
+  backend_.model.swap(model);  // the old one goes with the argument, without the lock
+  return true;
+}
+
+std::vector<std::shared_ptr<ServedModel>> ServiceCore::DrainingModels() const {
+  std::vector<std::shared_ptr<ServedModel>> draining;
+  MutexLock lock(&mutex_);
+  for (const auto& retired : retired_) {
+    if (auto model = retired.lock()) draining.push_back(std::move(model));
+  }
+  return draining;
+}
+
+void ServiceCore::SetUnserved(std::vector<UnservedVersion> versions) {
+  MutexLock lock(&mutex_);
+  unserved_ = std::move(versions);
+}
+
+std::vector<UnservedVersion> ServiceCore::Unserved() const {
+  MutexLock lock(&mutex_);
+  return unserved_;
+}
+
 void ServiceCore::BeginDrain() {
   {
     MutexLock lock(&mutex_);

@@ -10,6 +10,7 @@
 #include "model/api/encoder.h"
 #include "model/base/clock.h"
 #include "model/base/mutex.h"
+#include "server/admission/unserved_version.h"
 #include "server/observability/log.h"
 #include "server/observability/service_metrics.h"
 #include "server/rpc/connection_guard.h"
@@ -49,6 +50,9 @@ class ServiceCore {
 
   // From loading to serving. The scheduler outlives the core's last call.
   void Serve(Backend backend);
+  // Another version for the requests that come from now on; those that have begun keep theirs.
+  // False, and nothing is changed, unless serving.
+  bool Swap(std::shared_ptr<ServedModel> model);
   // To draining: no request is let in any more; listeners are told.
   void BeginDrain();
   // Tells the listeners to end now.
@@ -57,6 +61,12 @@ class ServiceCore {
   State state() const;
   // Lets a request in: the backend, or LOADING, DRAINING, or why the device answers no more.
   absl::StatusOr<Backend> Enter();
+
+  // Versions that were in service before and have calls that have not ended, the newest first.
+  std::vector<std::shared_ptr<ServedModel>> DrainingModels() const;
+  void SetUnserved(std::vector<UnservedVersion> versions);
+  std::vector<UnservedVersion> Unserved() const;
+
   // When Enter last answered DRAINING; Instant::min(): never.
   Instant last_refused() const;
 
@@ -91,6 +101,8 @@ class ServiceCore {
   mutable Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kLoading;
   Backend backend_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::weak_ptr<ServedModel>> retired_ ABSL_GUARDED_BY(mutex_);  // the newest first
+  std::vector<UnservedVersion> unserved_ ABSL_GUARDED_BY(mutex_);
   Instant last_refused_ ABSL_GUARDED_BY(mutex_) = Instant::min();
   std::vector<std::weak_ptr<DrainListener>> listeners_ ABSL_GUARDED_BY(mutex_);
   std::atomic<int64_t> open_requests_{0};

@@ -55,6 +55,7 @@ StreamTag::StreamTag(uint64_t id, ServiceCore* core, std::string trace_id)
 
 absl::Status StreamTag::Open(const v1::StreamOpen& open, const Backend& backend, Instant deadline) {
   deadline_ = deadline;
+  backend_ = backend;
   if (deadline_ <= recorder_.Now()) {
     return MakeError(ErrorReason::kDeadlineExpired, "the deadline had passed");
   }
@@ -68,7 +69,7 @@ absl::Status StreamTag::Open(const v1::StreamOpen& open, const Backend& backend,
   Forecast forecast = backend.scheduler->Foresee(*backend.model, Work(), Terms());
   // Before the client has sent megabytes of ids for nothing.
   if (!forecast.verdict.ok()) return std::move(forecast.verdict);
-  accepted_ = MakeAccepted(backend, forecast.seconds);
+  accepted_ = MakeAccepted(forecast.seconds);
   return absl::OkStatus();
 }
 
@@ -138,11 +139,11 @@ std::vector<SequenceWork> StreamTag::Work() const {
   return work;
 }
 
-v1::StreamAccepted StreamTag::MakeAccepted(const Backend& backend, double seconds) const {
+v1::StreamAccepted StreamTag::MakeAccepted(double seconds) const {
   v1::StreamAccepted accepted;
   accepted.set_predicted_seconds(seconds);
   accepted.set_chunk_bytes(static_cast<uint32_t>(chunk_bytes_));
-  accepted.set_fingerprint(backend.encoder().Info().fingerprint);
+  accepted.set_fingerprint(backend_.encoder().Info().fingerprint);
   accepted.set_total_rows(static_cast<uint64_t>(request_.total_rows));
   accepted.set_dim(static_cast<uint32_t>(request_.row_dim));
   return accepted;
@@ -248,7 +249,7 @@ void StreamTag::NotSubmitted(absl::Status error) {
   phase_ = Phase::kEnded;
 }
 
-std::optional<v1::EncodeStreamResponse> StreamTag::NextMessage(const EncoderInfo& info) {
+std::optional<v1::EncodeStreamResponse> StreamTag::NextMessage() {
   v1::EncodeStreamResponse message;
   message.set_tag(id_);
   if (accepted_.has_value()) {
@@ -261,7 +262,7 @@ std::optional<v1::EncodeStreamResponse> StreamTag::NextMessage(const EncoderInfo
   } else if (phase_ != Phase::kEnded) {
     return std::nullopt;
   } else if (error_.ok()) {
-    *message.mutable_done() = MakeDone(info);
+    *message.mutable_done() = MakeDone();
   } else {
     // Where several sequences send rows, no single row says where to go on.
     const bool resumable = output_.has_value() && summaries_.size() == 1;
@@ -291,7 +292,8 @@ v1::StreamChunk StreamTag::TakeChunk() {
   return chunk;
 }
 
-v1::StreamDone StreamTag::MakeDone(const EncoderInfo& info) {
+v1::StreamDone StreamTag::MakeDone() {
+  const EncoderInfo& info = backend_.encoder().Info();
   v1::StreamDone done;
   for (const SequenceSummary& summary : summaries_) {
     *done.add_sequences() = ToSequenceInfo(summary);

@@ -29,7 +29,8 @@ class StreamTag {
   // A tag whose Open was refused says so and is gone.
   StreamTag(uint64_t id, ServiceCore* core, std::string trace_id);
 
-  // Checks the Open. After an error call Fail with it.
+  // Checks the Open; `backend` is the tag's to its end, whatever is in service then. After an error
+  // call Fail with it.
   absl::Status Open(const v1::StreamOpen& open, const Backend& backend, Instant deadline);
   // As IdReceiver; counts the bytes against the server's budget (MEMORY_FULL).
   absl::Status AddIds(const v1::StreamData& data);
@@ -47,7 +48,7 @@ class StreamTag {
 
   // The next message, if there is one. kEnded and the last message taken: the tag is over and has
   // been reported.
-  std::optional<v1::EncodeStreamResponse> NextMessage(const EncoderInfo& info);
+  std::optional<v1::EncodeStreamResponse> NextMessage();
   // Reports a tag that nobody listens to any more.
   void Abandon();
   // The message taken last is on its way.
@@ -66,6 +67,8 @@ class StreamTag {
 
   uint64_t id() const { return id_; }
   Phase phase() const { return phase_; }
+  // Precondition: opened.
+  const std::shared_ptr<ServedModel>& model() const { return backend_.model; }
   Instant deadline() const { return deadline_; }
   // Once Open has succeeded.
   RequestTerms Terms() const;
@@ -82,15 +85,16 @@ class StreamTag {
   absl::Status CheckStreamFields(const v1::StreamOpen& open);
   void PrepareSequences(const v1::EncodeRequest& request, const EncoderInfo& info);
   std::vector<SequenceWork> Work() const;
-  v1::StreamAccepted MakeAccepted(const Backend& backend, double seconds) const;
+  v1::StreamAccepted MakeAccepted(double seconds) const;
   v1::StreamChunk TakeChunk();
-  v1::StreamDone MakeDone(const EncoderInfo& info);
+  v1::StreamDone MakeDone();
 
   const uint64_t id_;
   ServiceCore* const core_;
   Phase phase_ = Phase::kReceiving;
   RequestRecorder recorder_;
   std::shared_ptr<const Tenant> tenant_;
+  Backend backend_;
   Instant deadline_{};
   ValidatedRequest request_;
   int64_t first_row_ = 0;  // resume_from_row

@@ -55,9 +55,9 @@ void Executor::ReadMail() {
 }
 
 void Executor::CheckHealth() {
-  std::set<const ServedModel*> models = book_.WaitingModels();
-  for (const auto& job : jobs_) models.insert(&job->model());
-  for (const ServedModel* model : models) CheckHealth(*model);
+  std::set<std::shared_ptr<ServedModel>> models = book_.WaitingModels();
+  for (const auto& job : jobs_) models.insert(job->shared_model());
+  for (const auto& model : models) CheckHealth(*model);
 }
 
 void Executor::CheckHealth(const ServedModel& model) {

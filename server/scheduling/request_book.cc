@@ -139,7 +139,7 @@ void RequestBook::EndModel(const ServedModel& model, const absl::Status& reason)
   EndAll(std::move(waiting), reason);
 }
 
-std::set<const ServedModel*> RequestBook::WaitingModels() const {
+std::set<std::shared_ptr<ServedModel>> RequestBook::WaitingModels() const {
   MutexLock lock(&mutex_);
   return queue_.Models();
 }

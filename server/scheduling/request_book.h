@@ -97,7 +97,7 @@ class RequestBook {
   void EndQueue(const absl::Status& reason);
   void EndModel(const ServedModel& model, const absl::Status& reason);
   // Those that sequences of the queue wait for.
-  std::set<const ServedModel*> WaitingModels() const;
+  std::set<std::shared_ptr<ServedModel>> WaitingModels() const;
   // The sequences that a new job could begin with: of each flow the first and the one that is due
   // first, if it is due; and the oldest of all.
   std::vector<Head> StartableHeads(const StartRoom& room, Instant now) const;

@@ -46,6 +46,7 @@ class RunningJob final : private RowSink {
   // Tells the model's cost model what the job took. Precondition: whole.
   void ObserveCost() const;
   const ServedModel& model() const { return *model_; }
+  const std::shared_ptr<ServedModel>& shared_model() const { return model_; }
   int sequences() const { return static_cast<int>(members_.size()); }
   int64_t tokens() const { return tokens_; }
   int64_t peak_bytes() const { return peak_bytes_; }

@@ -7,7 +7,7 @@ void SequenceQueue::Push(std::unique_ptr<Sequence> sequence) {
   predicted_ += sequence->predicted;
   const OrderKey key = sequence->key;
   by_number_[key.number] = sequence.get();
-  ++by_model_[sequence->model.get()];
+  ++by_model_[sequence->model];
   by_deadline_[{key.deadline, key.number}] = sequence.get();
   Line& line = lines_[sequence->flow];
   line.predicted += sequence->predicted;
@@ -23,7 +23,7 @@ std::unique_ptr<Sequence> SequenceQueue::Take(uint64_t number) {
   by_deadline_.erase({found.key.deadline, number});
   tokens_ -= found.tokens;
   predicted_ -= found.predicted;
-  const auto model = by_model_.find(found.model.get());
+  const auto model = by_model_.find(found.model);
   if (--model->second == 0) by_model_.erase(model);
   const auto line = lines_.find(found.flow);
   line->second.predicted -= found.predicted;
@@ -68,8 +68,8 @@ Sequences SequenceQueue::TakeModel(const ServedModel& model) {
   return taken;
 }
 
-std::set<const ServedModel*> SequenceQueue::Models() const {
-  std::set<const ServedModel*> models;
+std::set<std::shared_ptr<ServedModel>> SequenceQueue::Models() const {
+  std::set<std::shared_ptr<ServedModel>> models;
   for (const auto& [model, sequences] : by_model_) models.insert(model);
   return models;
 }

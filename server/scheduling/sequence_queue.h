@@ -31,7 +31,8 @@ class SequenceQueue {
   Sequences TakeAll();
   // Those that wait for this model.
   Sequences TakeModel(const ServedModel& model);
-  std::set<const ServedModel*> Models() const;
+  // Shared: the last sequence of a version that is served no more may leave at any time.
+  std::set<std::shared_ptr<ServedModel>> Models() const;
 
   const std::map<Flow, Line>& lines() const { return lines_; }
   // Null if nothing of the flow waits.
@@ -50,7 +51,7 @@ class SequenceQueue {
   std::map<Flow, Line> lines_;  // none empty
   std::map<uint64_t, Sequence*> by_number_;
   std::map<std::pair<Instant, uint64_t>, Sequence*> by_deadline_;
-  std::map<const ServedModel*, int64_t> by_model_;  // sequences
+  std::map<std::shared_ptr<ServedModel>, int64_t> by_model_;  // sequences
   int64_t tokens_ = 0;
   Nanoseconds predicted_{0};
 };

@@ -1,8 +1,11 @@
 """The real server with the default model: what the wire carries is what the model computes."""
 
 import concurrent.futures
+import hashlib
+import json
 import random
 import shutil
+import signal
 import subprocess
 
 import grpc
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 from harness import (
     PATIENCE,
+    Canary,
     Server,
     StreamCall,
     encode_pb2,
@@ -342,3 +346,61 @@ def test_a_missing_model_is_a_configuration_error(real_program, tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 2
     assert "config.json" in result.stderr
+
+
+def put_version(models, number: int, model_folder: str, note: str, spoil: bool = False) -> None:
+    """A copy of the model in another weights file, consistent in itself; `spoil`: other weights."""
+    folder = models.parent / "staging"
+    shutil.copytree(model_folder, folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    size = int.from_bytes(weights[:8], "little")
+    header = json.loads(weights[8 : 8 + size])
+    header["__metadata__"] = {**header.get("__metadata__", {}), "note": note}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    data = bytearray(weights[8 + size :])
+    if spoil:
+        data[: 1 << 20] = bytes(1 << 20)
+    changed = len(text).to_bytes(8, "little") + text + bytes(data)
+    (folder / "model.safetensors").write_bytes(changed)
+    serving = json.loads((folder / "longwave.json").read_text())
+    assert "weights_sha256" in serving
+    serving["weights_sha256"] = hashlib.sha256(changed).hexdigest()
+    (folder / "longwave.json").write_text(json.dumps(serving))
+    folder.rename(models / str(number))
+
+
+def test_a_new_version_takes_over_while_the_old_one_computes(real_program, model_folder, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "1").symlink_to(model_folder)
+    server = Server(real_program, f"--model={models}").ready()
+    stub = server.stub()
+    first = stub.Encode(request(text(300)), timeout=LONG)
+    threads = server.metric("process_threads")
+    put_version(models, 2, model_folder, "the same numbers in another file")
+    answers = []
+    with Canary(server) as canary:
+        server.signal(signal.SIGHUP)
+        while not server.has_event("model_switched"):
+            answers.append(stub.Encode(request(text(300)), timeout=LONG))
+        second = stub.Encode(request(text(300)), timeout=LONG)
+        put_version(models, 3, model_folder, "not what its goldens say", spoil=True)
+        server.signal(signal.SIGHUP)
+        server.await_metric("longwave_model_loads_total", lambda value: value == 1, result="failed")
+        assert server.metric("longwave_ready") == 1
+    assert max(canary.seconds) < 5, "loading holds up calls"
+    assert first.model_version == "1" and second.model_version == "2"
+    assert first.model_digest != second.model_digest
+    assert first.execution.fingerprint != second.execution.fingerprint
+    for answer in [*answers, second]:
+        assert answer.embeddings.data == first.embeddings.data
+        expected = first if answer.model_version == "1" else second
+        assert answer.model_digest == expected.model_digest
+        assert answer.execution.fingerprint == expected.execution.fingerprint
+    assert "golden" in server.await_event("model_failed")["message"]
+    server.await_event("model_released")
+    # Both versions compute on the same threads: the keeper's is all that has come. gRPC has some of
+    # its own that come and go.
+    assert server.metric("process_threads") < threads + 4
+    assert server.stop() == 0

@@ -11,7 +11,7 @@
 namespace longwave {
 
 // Keeps what it is told, so that tests can compare it with what clients saw. Thread-safe.
-class RecordingMetrics final : public ServiceMetrics {
+class RecordingMetrics : public ServiceMetrics {
  public:
   struct Ended {
     RequestRecord record;
@@ -80,6 +80,7 @@ class RecordingMetrics final : public ServiceMetrics {
   void CpuFallback(absl::string_view reason) override {}
   void NonFinite() override {}
   void ModelLoad(absl::string_view phase, double seconds) override {}
+  void ModelLoaded(absl::string_view result) override {}
   void SetInfo(std::vector<std::pair<std::string, std::string>> model,
                std::vector<std::pair<std::string, std::string>> build) override {}
 
