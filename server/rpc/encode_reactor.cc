@@ -274,7 +274,8 @@ void EncodeReactor::Refuse(const absl::Status& status) {
     MutexLock lock(&mutex_);
     recorder_.End(status);
   }
-  WireError error = ToWireError(status, NextJitter());
+  WireError error =
+      ToWireError(status, NextJitter(), tenant_ == nullptr ? "" : absl::string_view(tenant_->name));
   // Nothing was sent before: the reply is trailers only, so clients may still retry.
   if (error.pushback_ms.has_value()) {
     context_->AddTrailingMetadata(kPushbackKey, absl::StrCat(*error.pushback_ms));

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "model/base/error.h"
@@ -48,6 +49,14 @@ google::rpc::BadRequest MakeBadRequest(const ErrorDetails& details, const std::s
   return bad_request;
 }
 
+google::rpc::QuotaFailure MakeQuotaFailure(absl::string_view tenant, const std::string& message) {
+  google::rpc::QuotaFailure failure;
+  auto* violation = failure.add_violations();
+  violation->set_subject(absl::StrCat("tenant:", tenant));
+  violation->set_description(message);
+  return failure;
+}
+
 std::optional<Nanoseconds> Delay(const ErrorDetails& details, double jitter) {
   if (!details.retry_after.has_value()) return std::nullopt;
   return JitteredDelay(*details.retry_after, jitter);
@@ -63,7 +72,7 @@ Nanoseconds JitteredDelay(Nanoseconds wanted, double jitter) {
   return std::clamp(spread, kShortestDelay, kLongestDelay);
 }
 
-WireError ToWireError(const absl::Status& status, double jitter) {
+WireError ToWireError(const absl::Status& status, double jitter, absl::string_view tenant) {
   const ErrorDetails details = GetErrorDetails(status);
   const std::string message =
       SafeText({status.message().data(), status.message().size()}, kMaxMessageBytes);
@@ -75,6 +84,9 @@ WireError ToWireError(const absl::Status& status, double jitter) {
   wire.add_details()->PackFrom(MakeErrorInfo(details));
   if (status.code() == absl::StatusCode::kInvalidArgument && !details.field.empty()) {
     wire.add_details()->PackFrom(MakeBadRequest(details, message));
+  }
+  if (details.reason == ErrorReason::kQuotaExceeded) {
+    wire.add_details()->PackFrom(MakeQuotaFailure(tenant, message));
   }
   WireError error;
   if (delay.has_value()) {

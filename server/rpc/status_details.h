@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "longwave/v1/encode.pb.h"
 #include "model/base/clock.h"
 
@@ -28,8 +29,8 @@ struct WireError {
 // Clients obey exactly, so without the jitter all refused ones would come back in one wave.
 Nanoseconds JitteredDelay(Nanoseconds wanted, double jitter);
 
-// Precondition: `status` is not OK.
-WireError ToWireError(const absl::Status& status, double jitter);
+// Precondition: `status` is not OK. `tenant`: whose quota is meant, if it is about one.
+WireError ToWireError(const absl::Status& status, double jitter, absl::string_view tenant = "");
 
 // The same for one tag of a stream. Precondition: `status` is not OK.
 v1::StreamFailed ToStreamFailed(const absl::Status& status, uint64_t next_row, double jitter);

@@ -66,6 +66,24 @@ TEST(StatusDetailsTest, QueueFullSaysWhenToComeBackAndSaysTheSameTwice) {
   EXPECT_EQ(retry->retry_delay().nanos(), 800'000'000);
 }
 
+TEST(StatusDetailsTest, AQuotaNamesItsTenantAndWhenItRefills) {
+  const absl::Status status = MakeError(
+      {.reason = ErrorReason::kQuotaExceeded, .retry_after = milliseconds(2000)}, "used up");
+  const WireError error = ToWireError(status, 0.5, "search");
+  EXPECT_EQ(error.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(error.pushback_ms, std::optional<int32_t>(2000));
+  const auto failure = Find<google::rpc::QuotaFailure>(Details(error));
+  ASSERT_TRUE(failure.has_value());
+  ASSERT_EQ(failure->violations_size(), 1);
+  EXPECT_EQ(failure->violations(0).subject(), "tenant:search");
+  EXPECT_EQ(failure->violations(0).description(), "used up");
+  const auto retry = Find<google::rpc::RetryInfo>(Details(error));
+  ASSERT_TRUE(retry.has_value());
+  EXPECT_EQ(retry->retry_delay().seconds(), 2);
+  const absl::Status full = MakeError(ErrorReason::kQueueFull, "full");
+  EXPECT_FALSE(Find<google::rpc::QuotaFailure>(Details(ToWireError(full, 0.5))).has_value());
+}
+
 TEST(StatusDetailsTest, WhatFailsAgainForSureForbidsRetries) {
   for (const ErrorReason reason :
        {ErrorReason::kDeadlineUnmeetable, ErrorReason::kOutOfMemory, ErrorReason::kSlowReader}) {
