@@ -25,14 +25,16 @@
 namespace longwave {
 namespace {
 
+using TenantPtr = std::shared_ptr<const Tenant>;  // null: nobody says who calls
+
 // Parses, answers and reports a call that needs no waiting.
 template <typename Request, typename Response>
-grpc::ServerUnaryReactor* Answer(RpcMethod method, ServiceCore* core,
-                                 grpc::CallbackServerContext* context,
-                                 grpc::ByteBuffer* request_bytes, grpc::ByteBuffer* response_bytes,
-                                 absl::FunctionRef<absl::StatusOr<Response>(
-                                     const Request&, const Backend&, const RequestLimits&)>
-                                     handler) {
+grpc::ServerUnaryReactor* Answer(
+    RpcMethod method, ServiceCore* core, grpc::CallbackServerContext* context,
+    grpc::ByteBuffer* request_bytes, grpc::ByteBuffer* response_bytes,
+    absl::FunctionRef<absl::StatusOr<Response>(const Request&, const Backend&, const RequestLimits&,
+                                               const TenantPtr&)>
+        handler) {
   RequestRecorder recorder(method, core, TraceIdOf(*context));
   auto* reactor = new GuardedUnaryReactor(&core->guard(), context);
   const auto answer = [&]() -> absl::StatusOr<Response> {
@@ -44,7 +46,7 @@ grpc::ServerUnaryReactor* Answer(RpcMethod method, ServiceCore* core,
     Request request;
     if (absl::Status status = ParseMessage(request_bytes, &request); !status.ok()) return status;
     recorder.trace().decoded = recorder.Now();
-    return handler(request, *backend, core->options().limits);
+    return handler(request, *backend, core->options().limits, *tenant);
   };
   const absl::StatusOr<Response> response = answer();
   recorder.End(response.status());
@@ -120,12 +122,13 @@ absl::Status UnaryVerdict(const ValidatedRequest& request, const RequestLimits& 
 
 absl::StatusOr<v1::EstimateEncodeResponse> Estimate(const v1::EstimateEncodeRequest& request,
                                                     const Backend& backend,
-                                                    const RequestLimits& limits) {
+                                                    const RequestLimits& limits,
+                                                    const TenantPtr& tenant) {
   absl::StatusOr<ValidatedRequest> valid =
       ValidateStreamOpen(ToRequestData(request), backend.encoder(), limits);
   if (!valid.ok()) return valid.status();
-  const Forecast forecast =
-      backend.scheduler->Foresee(*backend.model, WorkOf(*valid), {.priority = valid->priority});
+  const Forecast forecast = backend.scheduler->Foresee(
+      *backend.model, WorkOf(*valid), {.priority = valid->priority, .tenant = tenant});
   v1::EstimateEncodeResponse response;
   response.set_tokens(static_cast<uint64_t>(valid->total_tokens));
   response.set_predicted_seconds(forecast.seconds);
@@ -208,18 +211,16 @@ grpc::ServerUnaryReactor* AnswerGetModel(ServiceCore* core, grpc::CallbackServer
                                          grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   return Answer<v1::GetModelRequest, v1::GetModelResponse>(
       RpcMethod::kGetModel, core, context, request, response,
-      [core](const v1::GetModelRequest& message, const Backend& backend, const RequestLimits&) {
-        return GetModel(message, backend, *core);
-      });
+      [core](const v1::GetModelRequest& message, const Backend& backend, const RequestLimits&,
+             const TenantPtr&) { return GetModel(message, backend, *core); });
 }
 
 grpc::ServerUnaryReactor* AnswerListModels(ServiceCore* core, grpc::CallbackServerContext* context,
                                            grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   return Answer<v1::ListModelsRequest, v1::ListModelsResponse>(
       RpcMethod::kListModels, core, context, request, response,
-      [core](const v1::ListModelsRequest& message, const Backend& backend, const RequestLimits&) {
-        return ListModels(message, backend, *core);
-      });
+      [core](const v1::ListModelsRequest& message, const Backend& backend, const RequestLimits&,
+             const TenantPtr&) { return ListModels(message, backend, *core); });
 }
 
 }  // namespace longwave
