@@ -1,7 +1,8 @@
 // longwave-fake-server: the whole server around FakeEncoder, for tests of what surrounds the model.
 // Environment variables script it, so that its flags stay those of the real one:
 //
-//   LONGWAVE_FAKE_BASE_SECONDS, _SECONDS_PER_TOKEN, _TOKENS_PER_SLICE, _POISON_ID
+//   LONGWAVE_FAKE_BASE_SECONDS, _SECONDS_PER_TOKEN, _TOKENS_PER_SLICE, _POISON_ID,
+//   _OUT_OF_MEMORY_ABOVE_TOKENS
 //                               as the fields of FakeEncoderOptions
 //   LONGWAVE_FAKE_LOAD_SECONDS  how long loading takes
 //   LONGWAVE_FAKE_FINGERPRINT   of EncoderInfo, and of the weights' digest the end
@@ -143,6 +144,8 @@ FakeEncoderOptions ScriptedOptions() {
   options.tokens_per_slice =
       static_cast<int64_t>(FromEnvironment("LONGWAVE_FAKE_TOKENS_PER_SLICE", 1024));
   options.poison_id = static_cast<int32_t>(FromEnvironment("LONGWAVE_FAKE_POISON_ID", -1));
+  options.out_of_memory_above_tokens =
+      static_cast<int64_t>(FromEnvironment("LONGWAVE_FAKE_OUT_OF_MEMORY_ABOVE_TOKENS", 0));
   SetFingerprint(options.info);
   return options;
 }

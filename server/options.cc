@@ -131,6 +131,9 @@ void AddLifeFlags(ServerOptions& options, RawFlags& raw, FlagTable& table) {
             "Seconds that calls in flight may take after that.");
   table.Add("refuse_beyond_grace", &options.drain.refuse_beyond_grace,
             "Refuse sequences that are predicted to take longer than --grace (EXCEEDS_GRACE).");
+  table.Add("hang_limit", &options.hang_seconds,
+            "Seconds that one slice of computation may take before its device counts as lost and "
+            "the process ends; 0 = for ever.");
   table.Add("log_level", &raw.log_level, "debug, info, warning or error; one JSON line an event.");
   table.Add("check_config", &raw.check_config, "Check flags and the model's configuration, exit.");
   table.Add("help", &raw.help, "Print this text, exit.");
@@ -149,6 +152,10 @@ void CheckAll(const ServerOptions& options, std::vector<std::string>& problems) 
   Collect(options.scheduler.Validate(), problems);
   Collect(options.metrics.Validate(), problems);
   Collect(options.drain.Validate(), problems);
+  if (!(options.hang_seconds >= 0 && options.hang_seconds <= kLongestDrain)) {
+    problems.push_back(absl::StrCat("--hang_limit = ", options.hang_seconds, ": accepted are 0 to ",
+                                    kLongestDrain, " seconds"));
+  }
 }
 
 }  // namespace

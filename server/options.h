@@ -38,6 +38,8 @@ struct ServerOptions {
   SchedulerOptions scheduler;
   MetricsOptions metrics;
   DrainOptions drain;
+  // One slice of computation that takes longer means that the device hangs; 0: never.
+  double hang_seconds = 120;
   LogLevel log_level = LogLevel::kInfo;
   // A file that gets the port's number once it is open; empty: none.
   std::string port_file;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "model/base/clock.h"
+#include "model/base/error.h"
 #include "model/base/mutex.h"
 #include "server/descriptor_limit.h"
 #include "server/model_keeper.h"
@@ -20,6 +22,7 @@
 #include "server/scheduling/scheduler.h"
 #include "server/security/security.h"
 #include "server/shutdown_signals.h"
+#include "server/slice_watch.h"
 
 namespace longwave {
 namespace {
@@ -30,6 +33,12 @@ constexpr std::chrono::milliseconds kHealthInterval{250};
 // How long the slice that is computed for nobody may take before the process leaves without it.
 constexpr std::chrono::seconds kLastSlice{3};
 
+// How often one looks in so many seconds; a limit of 0 stays 0.
+int64_t Looks(double seconds) {
+  const double looks = std::ceil(seconds / ToSeconds(kHealthInterval));
+  return static_cast<int64_t>(looks);
+}
+
 void PrintError(absl::string_view message) {
   const std::string line = absl::StrCat("longwave-server: ", message, "\n");
   std::fputs(line.c_str(), stderr);
@@ -38,8 +47,8 @@ void PrintError(absl::string_view message) {
 // What the scheduler tells, as metrics.
 class MetricsObserver final : public SchedulerObserver {
  public:
-  MetricsObserver(ServiceMetrics* metrics, const SchedulerOptions& options)
-      : metrics_(metrics), max_batch_tokens_(options.max_batch_tokens) {}
+  MetricsObserver(ServiceMetrics* metrics, SliceWatch* watch, const SchedulerOptions& options)
+      : metrics_(metrics), watch_(watch), max_batch_tokens_(options.max_batch_tokens) {}
 
   void OnBatch(int sequences, int64_t tokens) override {
     // A sequence longer than a batch rides alone and fills it.
@@ -48,13 +57,18 @@ class MetricsObserver final : public SchedulerObserver {
     // Ragged: what the encoder pads within its own tiles it does not tell.
     metrics_->Padding(tokens, 0);
   }
-  void OnSlice(double seconds) override { metrics_->Slice(seconds); }
+  void OnSliceStart() override { watch_->Begin(); }
+  void OnSlice(double seconds) override {
+    watch_->End();
+    metrics_->Slice(seconds);
+  }
   void OnJobEnd(int64_t tokens, double predicted_seconds, double actual_seconds) override {
     metrics_->CostPrediction(predicted_seconds, actual_seconds);
   }
 
  private:
   ServiceMetrics* const metrics_;
+  SliceWatch* const watch_;
   const int64_t max_batch_tokens_;
 };
 
@@ -186,7 +200,7 @@ class ServerProcess {
     }
     if (absl::Status status = keeper_->LoadFirst(); !status.ok()) return status;
     const std::shared_ptr<ServedModel> model = keeper_->current();
-    observer_.emplace(metrics_.get(), options_.scheduler);
+    observer_.emplace(metrics_.get(), &slice_watch_, options_.scheduler);
     auto scheduler = Scheduler::Create(options_.scheduler, &clock_, &*observer_);
     if (!scheduler.ok()) return scheduler.status();
     PublishInfo(*model);
@@ -263,6 +277,11 @@ class ServerProcess {
         stop_ = true;
         return health;
       }
+      if (slice_watch_.Look()) {
+        log_.Error("device_hangs", {{"limit_seconds", options_.hang_seconds}});
+        stop_ = true;
+        return MakeError(ErrorReason::kDeviceLost, "a slice does not end");
+      }
       changed_.WaitUntil(&mutex_, clock_.Now() + kHealthInterval);
     }
   }
@@ -308,6 +327,7 @@ class ServerProcess {
   ShutdownSignals signals_;
   std::unique_ptr<ServiceMetrics> metrics_;
   std::unique_ptr<ModelKeeper> keeper_;
+  SliceWatch slice_watch_{Looks(options_.hang_seconds)};
   std::optional<MetricsObserver> observer_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Security> security_;

@@ -153,6 +153,7 @@ RunningJob* Executor::StartJob(uint64_t number, const StartRoom& room) {
 void Executor::RunSlice(RunningJob& job, JobSelector::Turn turn) {
   Publish(/*stepping=*/true);
   const double before = job.spent_seconds();
+  if (observer_ != nullptr) observer_->OnSliceStart();
   absl::StatusOr<EncodeJob::State> state = job.Step();
   job.last_slice = ++slices_;
   if (observer_ != nullptr) observer_->OnSlice(job.spent_seconds() - before);

@@ -101,6 +101,7 @@ class SchedulerObserver {
  public:
   virtual ~SchedulerObserver() = default;
   virtual void OnBatch(int sequences, int64_t tokens) {}
+  virtual void OnSliceStart() {}  // every one is followed by OnSlice
   virtual void OnSlice(double seconds) {}
   virtual void OnJobEnd(int64_t tokens, double predicted_seconds, double actual_seconds) {}
 };

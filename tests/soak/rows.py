@@ -31,6 +31,7 @@ _PROGRAMS = {
     "LONGWAVE_SERVER": "server/longwave-server",
     "LONGWAVE_MODEL": "models/default",
     "LONGWAVE_CLI": "client/cli/longwave",
+    "LONGWAVE_REPLICA_CLIENT": "tests/integration/replica_client",
     "LONGWAVE_METRICS_BENCH": "tests/soak/longwave-metrics-bench",
     "LONGWAVE_BARE_ENCODER": "tests/soak/longwave-bare-encoder",
 }
