@@ -23,6 +23,8 @@ constexpr char kModelChanged[] = "MODEL_CHANGED";
 
 bool MayRetry(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kUnavailable) return true;
+  // Not by us, so by a server that was shut down in that very moment.
+  if (status.code() == absl::StatusCode::kCancelled) return true;
   // Another replica may still have what the first rows came from.
   if (GetErrorInfo(status).reason == kModelChanged) return true;
   return status.code() == absl::StatusCode::kResourceExhausted &&

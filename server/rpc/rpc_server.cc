@@ -23,9 +23,9 @@ constexpr milliseconds kLastWords{2000};
 // The same where a second signal says that nobody wants to wait.
 constexpr milliseconds kHurriedLastWords{500};
 
-// gRPC cuts off calls that arrive in the moment of its shutdown with CANCELLED, which no client
-// repeats. So calls are refused with UNAVAILABLE first, until none has come for this long, or for
-// long enough.
+// gRPC cuts off calls that arrive in the moment of its shutdown with CANCELLED, which other clients
+// than ours do not repeat. So calls are refused with UNAVAILABLE first, until none has come for
+// this long, or for long enough.
 constexpr milliseconds kQuiet{100};
 constexpr milliseconds kLongestUnrest{1000};
 

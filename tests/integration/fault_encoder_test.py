@@ -132,7 +132,7 @@ def test_a_hang_does_not_hold_up_the_end_of_the_grace(start_fake):
 def test_at_the_end_of_the_grace_a_stream_says_where_to_go_on(start_fake, fake_program):
     # 200 rows a slice of 0.2 s: some are there when the grace ends.
     slow = {"seconds_per_token": "1e-3", "tokens_per_slice": "200"}
-    server = start_fake("--grace=0.5", **slow)
+    server = start_fake("--grace=0.5", "--no-refuse_beyond_grace", **slow)
     ids, total = bytes(n % 251 for n in range(20_000)), 20_000
     rows = {"output": {"pooling": encode_pb2.POOLING_NONE}}
     stream = StreamCall(server.stub())

@@ -163,6 +163,14 @@ TEST_F(ClientTest, TriesLargeRequestsAgainToo) {
   EXPECT_EQ(server_.requests().size(), 2);
 }
 
+TEST_F(ClientTest, TriesAgainWhatAServerThatShutsDownCutOff) {
+  server_.on_encode = [](int number, grpc::ServerContext*, const v1::EncodeRequest&) {
+    return number == 0 ? grpc::Status::CANCELLED : grpc::Status::OK;
+  };
+  EXPECT_TRUE(client_->Encode(Views(MakeSequences(1, 10, 256))).ok());
+  EXPECT_EQ(server_.requests().size(), 2);
+}
+
 TEST_F(ClientTest, GivesUpAfterFourAttempts) {
   server_.on_encode = [](int, grpc::ServerContext* context, const v1::EncodeRequest&) {
     context->AddTrailingMetadata("grpc-retry-pushback-ms", "1");

@@ -111,6 +111,14 @@ TEST_F(RowReaderTest, TakesABrokenStreamUpAtTheNextRow) {
   EXPECT_EQ(reader_->resumes(), 2);
 }
 
+TEST_F(RowReaderTest, ACallThatAServerCutOffIsTakenUpToo) {
+  server_.on_stream = [&](int number, StreamScript& script) {
+    if (number > 0) return script.ServeAll(kFingerprint);
+    return grpc::Status::CANCELLED;
+  };
+  EXPECT_TRUE(OpenAndReadAll().ok());
+}
+
 TEST_F(RowReaderTest, DoesNotMixRowsOfDifferentFingerprints) {
   server_.on_stream = [&](int number, StreamScript& script) {
     if (number > 0) return script.ServeAll("weights-b cpu");

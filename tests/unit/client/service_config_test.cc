@@ -29,6 +29,16 @@ TEST(ServiceConfigTest, GrpcAcceptsIt) {
   EXPECT_EQ(grpc::experimental::ValidateServiceConfigJSON(std::string(DefaultServiceConfig())), "");
 }
 
+TEST(ServiceConfigTest, AHealthCheckIsAddedOnce) {
+  const std::string with = WithHealthCheck(DefaultServiceConfig());
+  EXPECT_EQ(json::parse(with)["healthCheckConfig"]["serviceName"], "longwave.v1.EncoderService");
+  EXPECT_EQ(json::parse(with)["methodConfig"], Config()["methodConfig"]);
+  EXPECT_EQ(grpc::experimental::ValidateServiceConfigJSON(with), "");
+  EXPECT_EQ(WithHealthCheck(with), with);
+  EXPECT_TRUE(json::parse(WithHealthCheck(" { } ")).contains("healthCheckConfig"));
+  EXPECT_EQ(WithHealthCheck("nonsense"), "nonsense");
+}
+
 TEST(ServiceConfigTest, UnaryCallsAreTriedFourTimes) {
   for (const char* method : {"Encode", "EstimateEncode", "GetModel", "ListModels"}) {
     const json policy = MethodConfig(method)["retryPolicy"];
@@ -36,7 +46,8 @@ TEST(ServiceConfigTest, UnaryCallsAreTriedFourTimes) {
     EXPECT_EQ(policy["initialBackoff"], "0.05s") << method;
     EXPECT_EQ(policy["maxBackoff"], "2s") << method;
     EXPECT_EQ(policy["backoffMultiplier"], 2) << method;
-    EXPECT_EQ(policy["retryableStatusCodes"], json({"UNAVAILABLE", "RESOURCE_EXHAUSTED"}))
+    EXPECT_EQ(policy["retryableStatusCodes"],
+              json({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"}))
         << method;
   }
 }
