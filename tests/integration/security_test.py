@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -566,6 +567,47 @@ def test_a_bad_traceparent_begins_a_trace_and_is_served(start):
     for name, trace in traces.items():
         assert len(trace) == 32 and trace != TRACE and int(trace, 16), name
     assert len(set(traces.values())) == len(traces)
+
+
+# --- The program `longwave` ---------------------------------------------------------------------
+
+
+def test_the_program_speaks_mutual_tls_and_shows_its_key(start_tls, tmp_path, authority, stranger):
+    program = os.environ.get("LONGWAVE_CLI")
+    if program is None:
+        pytest.skip("LONGWAVE_CLI does not say where the program is")
+    for name, content in {
+        "ca.pem": authority.root,
+        "other.pem": stranger.root,
+        "tenants.json": tenants(cli=KEY).encode(),
+        "key": f"{KEY}\n".encode(),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    pair = authority.issue()
+    pair.write(tmp_path)
+    server = start_tls(
+        f"--tls_client_ca={tmp_path}/ca.pem", f"--tenants={tmp_path}/tenants.json", pair=pair
+    )
+
+    def info(*flags: str, **environment: str) -> subprocess.CompletedProcess:
+        command = [program, "info", "--server", f"127.0.0.1:{server.port}", *flags]
+        clean = {k: v for k, v in os.environ.items() if k != "LONGWAVE_API_KEY"}
+        return subprocess.run(
+            command, capture_output=True, text=True, env={**clean, **environment}, timeout=PATIENCE
+        )
+
+    ca = ["--tls-ca", f"{tmp_path}/ca.pem"]
+    mine = ["--tls-certificate", f"{tmp_path}/tls.crt", "--tls-key", f"{tmp_path}/tls.key"]
+    good = info(*ca, *mine, "--api-key-file", f"{tmp_path}/key")
+    assert good.returncode == 0 and "fake" in good.stdout, good.stderr
+    assert info(*ca, *mine, LONGWAVE_API_KEY=KEY).returncode == 0
+    assert info(*ca, "--tls-server-name", "localhost", *mine, LONGWAVE_API_KEY=KEY).returncode == 0
+    refused = info(*ca, *mine)
+    assert refused.returncode == 4 and "UNAUTHENTICATED" in refused.stderr
+    assert info("--tls-ca", f"{tmp_path}/other.pem", *mine, LONGWAVE_API_KEY=KEY).returncode == 3
+    assert info(*ca, "--tls-server-name", "elsewhere", *mine, LONGWAVE_API_KEY=KEY).returncode == 3
+    assert info(*ca, LONGWAVE_API_KEY=KEY).returncode == 3  # no certificate
+    assert info(LONGWAVE_API_KEY=KEY).returncode == 3  # plaintext
 
 
 # --- Start --------------------------------------------------------------------------------------
