@@ -7,9 +7,10 @@
 
 namespace longwave {
 
-// Waits for SIGTERM and SIGINT on a thread of its own, so that what follows may lock and allocate.
-// Construct before any other thread: the signals are blocked in the caller and in all threads that
-// it starts. SIGHUP asks for another look at what can change; SIGPIPE is ignored.
+// Waits for SIGTERM, SIGINT and SIGQUIT on a thread of its own, so that what follows may lock and
+// allocate. Construct before any other thread: the signals are blocked in the caller and in all
+// threads that it starts. SIGHUP asks for another look at what can change; SIGPIPE and SIGXFSZ are
+// ignored.
 class ShutdownSignals {
  public:
   // `on_signal(n)` runs on the waiting thread at the n-th signal, counted from 1, and `on_hangup`

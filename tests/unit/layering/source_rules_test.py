@@ -59,6 +59,15 @@ class SourceRules(unittest.TestCase):
             found = wall.search(text)
             self.assertIsNone(found, f"{path}: {found and found.group()}")
 
+    def test_no_process_is_started(self):
+        # After gRPC or CUDA have threads, a child of fork() is not safe, and a shell never is.
+        starts = re.compile(r"[^\w.>:](v?fork|system|popen|exec[lv]p?e?|posix_spawnp?)\s*\(")
+        for path, text in files({".h", ".cc", ".cu"}):
+            if path.relative_to(ROOT).parts[0] in ("client", "model", "server"):
+                code = re.sub(r"//[^\n]*", "", text)
+                found = starts.search(code)
+                self.assertIsNone(found, f"{path}: {found and found.group()}")
+
     def test_no_using_namespace_outside_tests(self):
         for path, text in files({".h", ".cc"}):
             if "tests" not in path.relative_to(ROOT).parts:
