@@ -13,6 +13,8 @@ namespace {
 // For the way back: packing, writing, the wire.
 constexpr double kReplySeconds = 1e-3;
 constexpr double kShortestRetry = 1e-3;
+// Of the time left that waiting for mates may take: the batch former sees to it.
+constexpr double kBatchShare = 0.25;
 
 std::string SecondsText(double seconds) { return absl::StrFormat("%.3f s", seconds); }
 
@@ -62,7 +64,10 @@ absl::Status CheckHostBytes(const AdmissionRequest& request, const AdmissionStat
 absl::Status CheckDeadline(const AdmissionRequest& request, const AdmissionState& state) {
   if (request.deadline == kNever) return absl::OkStatus();
   const double left = ToSeconds(request.deadline - state.now);
-  const double end = End(request.high_seconds, state) + kReplySeconds;
+  // Sequences that come later may ride along, and all of a batch end together; not in the next one,
+  // if there is nothing to wait for.
+  const double mates = std::min({state.batch_seconds, state.total_seconds, kBatchShare * left});
+  const double end = End(request.high_seconds, state) + std::max(mates, 0.0) + kReplySeconds;
   if (end <= left) return absl::OkStatus();
   return MakeError({.reason = ErrorReason::kDeadlineUnmeetable,
                     .value = SecondsText(end),

@@ -47,6 +47,8 @@ struct AdmissionState {
   double ahead_seconds = 0;
   // The share of the engine that this tenant has in this class, while all who have work want it.
   double rate = 1;
+  // The longest batch that the request may ride in, and end with; 0: it rides alone.
+  double batch_seconds = 0;
   // Until the tenant's quota lets in another request; 0: now.
   double quota_wait_seconds = 0;
 };

@@ -75,14 +75,16 @@ BatchFormer::Verdict BatchFormer::ConsiderFirst(const WaitingShape& shape) {
 
 bool BatchFormer::Fits(const WaitingShape& shape) const {
   const int64_t max_bytes = std::min(room_.batch_bytes, BatchShareBytes(options_));
+  const Nanoseconds most = std::min(max_predicted_, std::min(left_, shape.left) / 5 * 4);
   return tokens_ + shape.tokens <= options_.max_batch_tokens &&
-         predicted_ + shape.predicted <= max_predicted_ && bytes_ + shape.peak_bytes <= max_bytes;
+         predicted_ + shape.predicted <= most && bytes_ + shape.peak_bytes <= max_bytes;
 }
 
 void BatchFormer::Add(const WaitingShape& shape) {
   ++sequences_;
   tokens_ += shape.tokens;
   predicted_ += shape.predicted;
+  left_ = std::min(left_, shape.left);
   bytes_ += shape.peak_bytes;
 }
 

@@ -14,6 +14,8 @@ struct WaitingShape {
   Nanoseconds predicted{0};
   int64_t peak_bytes = 0;
   bool alone = false;
+  // To its deadline, in seconds of usual weather.
+  Nanoseconds left = Nanoseconds::max();
 };
 
 // Memory that a new job may take, in bytes; negative: none may start. Jobs of one long sequence
@@ -42,7 +44,8 @@ bool RidesAlone(const CostPrediction& cost, int64_t tokens, bool streamed,
 StartRoom RoomFor(const HeldJobs& held, const SchedulerOptions& options);
 
 // Chooses the members of one batch, from sequences shown to it in the order in which they are to be
-// served. A pure policy without a clock: what is there and fits is taken at once.
+// served. A pure policy without a clock: what is there and fits is taken at once. What fits ends
+// well before the first deadline of the batch, since all of a batch end together.
 class BatchFormer {
  public:
   enum class Verdict {
@@ -66,6 +69,7 @@ class BatchFormer {
   int sequences_ = 0;
   int64_t tokens_ = 0;
   Nanoseconds predicted_{0};
+  Nanoseconds left_ = Nanoseconds::max();  // the least of the members'
   int64_t bytes_ = 0;
   int passes_ = 0;           // since the first was taken
   bool long_waits_ = false;  // a long sequence was passed over for memory

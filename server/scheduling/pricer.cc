@@ -37,6 +37,7 @@ Pricer::Item Pricer::Add(const SequenceWork& shape) {
   item.shared = FromSeconds(shared);
 
   ++price_.sequences;
+  price_.alone = price_.alone && item.alone;
   price_.tokens += shape.tokens;
   price_.shared_seconds += shared;
   price_.longest_seconds = std::max(price_.longest_seconds, alone);

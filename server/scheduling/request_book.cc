@@ -1,6 +1,7 @@
 #include "server/scheduling/request_book.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -12,11 +13,16 @@ namespace {
 
 constexpr Nanoseconds kLongestWait = std::chrono::hours(1);  // the sum with "now" stays in range
 
-WaitingShape ShapeOf(const Sequence& sequence) {
+// `pace`: usual seconds of work in one of the clock's.
+WaitingShape ShapeOf(const Sequence& sequence, Instant now = {}, double pace = 1) {
+  const Instant deadline = sequence.key.deadline;
+  const Nanoseconds left =
+      deadline == kNever ? Nanoseconds::max() : FromSeconds(pace * ToSeconds(deadline - now));
   return {.tokens = sequence.tokens,
           .predicted = sequence.predicted,
           .peak_bytes = sequence.peak_bytes,
-          .alone = sequence.alone};
+          .alone = sequence.alone,
+          .left = left};
 }
 
 absl::Status DrainingError() {
@@ -156,7 +162,7 @@ RequestBook::Head RequestBook::MakeHead(const Sequence& sequence) const {
                         .slice_seconds =
                             ToSeconds(sequence.predicted) / static_cast<double>(sequence.slices),
                         .started = false,
-                        .waited = executor_.slices - sequence.arrival_slice},
+                        .waited = sequence.alone ? executor_.slices - sequence.arrival_slice : 0},
           .number = sequence.key.number};
 }
 
@@ -181,7 +187,7 @@ std::vector<RequestBook::Head> RequestBook::StartableHeads(const StartRoom& room
   std::vector<Head> heads;
   MutexLock lock(&mutex_);
   for (const auto& [flow, line] : queue_.lines()) AddHeads(line, room, now, heads);
-  const Sequence* const oldest = queue_.Oldest();
+  const Sequence* const oldest = queue_.OldestLong();
   if (oldest == nullptr) return heads;
   if (BatchFormer(options_, room).Consider(ShapeOf(*oldest)) == BatchFormer::Verdict::kTake) {
     heads.push_back(MakeHead(*oldest));
@@ -189,36 +195,34 @@ std::vector<RequestBook::Head> RequestBook::StartableHeads(const StartRoom& room
   return heads;
 }
 
-std::vector<uint64_t> RequestBook::ChooseMates(const Sequence& first, BatchFormer& former) const {
-  // The lines of the class; whoever has had least of the batch for its share goes on.
-  struct Cursor {
-    SequenceQueue::InOrder::const_iterator next;
-    SequenceQueue::InOrder::const_iterator end;
-    double share = 1;
-    double taken = 0;
-  };
-  std::vector<Cursor> cursors;
-  for (const auto& [flow, line] : queue_.lines()) {
-    if (flow.priority != first.flow.priority) continue;
-    cursors.push_back({line.in_order.begin(), line.in_order.end(), flow.share});
-    if (flow == first.flow) cursors.back().taken = ToSeconds(first.predicted) / flow.share;
-  }
-  std::vector<uint64_t> numbers = {first.key.number};
-  while (!cursors.empty()) {
-    const auto cursor =
-        std::min_element(cursors.begin(), cursors.end(),
-                         [](const Cursor& a, const Cursor& b) { return a.taken < b.taken; });
-    if (cursor->next == cursor->end) {
-      cursors.erase(cursor);
-      continue;
-    }
-    const Sequence& sequence = *cursor->next++->second;
-    if (sequence.key.number == first.key.number || sequence.model != first.model) continue;
-    const BatchFormer::Verdict verdict = former.Consider(ShapeOf(sequence));
+double RequestBook::TakeMates(const SequenceQueue::Line& line, const Mates& wanted, double most,
+                              BatchFormer& former, std::vector<uint64_t>& numbers) {
+  double taken = 0;
+  for (const auto& [key, sequence] : line.in_order) {
+    if (key.number == wanted.first.key.number || sequence->model != wanted.first.model) continue;
+    const double seconds = ToSeconds(sequence->predicted) / sequence->flow.share;
+    if (taken + seconds > most) break;
+    const BatchFormer::Verdict verdict =
+        former.Consider(ShapeOf(*sequence, wanted.now, wanted.pace));
     if (verdict == BatchFormer::Verdict::kFull) break;
     if (verdict == BatchFormer::Verdict::kPass) continue;
-    numbers.push_back(sequence.key.number);
-    cursor->taken += ToSeconds(sequence.predicted) / cursor->share;
+    numbers.push_back(key.number);
+    taken += seconds;
+  }
+  return taken;
+}
+
+std::vector<uint64_t> RequestBook::ChooseMates(const Mates& wanted, BatchFormer& former) const {
+  const Sequence& first = wanted.first;
+  std::vector<uint64_t> numbers = {first.key.number};
+  const double own = ToSeconds(first.predicted) / first.flow.share +
+                     TakeMates(*queue_.Find(first.flow), wanted,
+                               std::numeric_limits<double>::infinity(), former, numbers);
+  // Who has the turn waits for its mates: other tenants may come along, each with as much as it has
+  // itself, and no more.
+  for (const auto& [flow, line] : queue_.lines()) {
+    if (flow.priority != first.flow.priority || flow == first.flow) continue;
+    TakeMates(line, wanted, own, former, numbers);
   }
   return numbers;
 }
@@ -228,8 +232,9 @@ Sequences RequestBook::TakeBatch(uint64_t number, const StartRoom& room, Instant
   const Sequence* const first = queue_.Find(number);
   if (first == nullptr) return {};
   BatchFormer former(options_, room);
-  if (former.Consider(ShapeOf(*first)) != BatchFormer::Verdict::kTake) return {};
-  const std::vector<uint64_t> numbers = ChooseMates(*first, former);
+  const double pace = 1 / first->model->cost.Weather();
+  if (former.Consider(ShapeOf(*first, now, pace)) != BatchFormer::Verdict::kTake) return {};
+  const std::vector<uint64_t> numbers = ChooseMates({*first, now, pace}, former);
   Sequences batch;
   for (const uint64_t member : numbers) {
     batch.push_back(queue_.Take(member));

@@ -35,6 +35,7 @@ struct RequestPrice {
   double encoder_seconds = 0;  // by the encoder: the order goes by it
   double weather = 1;
   double high_ratio = 1;  // CostModel::HighRatio
+  bool alone = true;      // none of its sequences takes mates
 };
 
 // Everything that the callers of the scheduler and its executor share: the queue, which requests
@@ -99,7 +100,7 @@ class RequestBook {
   // Those that sequences of the queue wait for.
   std::set<std::shared_ptr<ServedModel>> WaitingModels() const;
   // The sequences that a new job could begin with: of each flow the first and the one that is due
-  // first, if it is due; and the oldest of all.
+  // first, if it is due; and the oldest of those that ride alone.
   std::vector<Head> StartableHeads(const StartRoom& room, Instant now) const;
   // The members of the job that begins with `number`; empty if it has left the queue.
   Sequences TakeBatch(uint64_t number, const StartRoom& room, Instant now);
@@ -151,9 +152,19 @@ class RequestBook {
   TenantEntry& Enter(const Tenant& tenant, Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Leave(const OpenRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Head MakeHead(const Sequence& sequence) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What mates are to go with, when, and how many usual seconds of work the engine does in one.
+  struct Mates {
+    const Sequence& first;
+    Instant now{};
+    double pace = 1;
+  };
   // The members of a batch that begins with `first`, itself first, which `former` has taken.
-  std::vector<uint64_t> ChooseMates(const Sequence& first, BatchFormer& former) const
+  std::vector<uint64_t> ChooseMates(const Mates& wanted, BatchFormer& former) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Adds what `former` takes of a line to `numbers`, up to `most` seconds for a share of 1, and
+  // returns these seconds.
+  static double TakeMates(const SequenceQueue::Line& line, const Mates& wanted, double most,
+                          BatchFormer& former, std::vector<uint64_t>& numbers);
   void AddHeads(const SequenceQueue::Line& line, const StartRoom& room, Instant now,
                 std::vector<Head>& heads) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WithdrawLocked(Ticket ticket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

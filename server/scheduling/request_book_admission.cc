@@ -82,6 +82,7 @@ AdmissionDecision RequestBook::Decide(const RequestPrice& price, const RequestTe
                        .rate = GuaranteedRate(flow)};
   state.total_seconds = price.weather * (ToSeconds(queue_.predicted()) + executor_.running_seconds);
   state.ahead_seconds = price.weather * SecondsAhead(flow, virtual_now + price.encoder_seconds);
+  if (!price.alone) state.batch_seconds = price.weather * options_.max_batch_seconds;
   if (tenant != tenants_.end()) state.quota_wait_seconds = tenant->second.quota.WaitSeconds(now);
   return DecideAdmission(request, state, options_.admission);
 }

@@ -7,6 +7,7 @@ void SequenceQueue::Push(std::unique_ptr<Sequence> sequence) {
   predicted_ += sequence->predicted;
   const OrderKey key = sequence->key;
   by_number_[key.number] = sequence.get();
+  if (sequence->alone) long_.insert(key.number);
   ++by_model_[sequence->model];
   by_deadline_[{key.deadline, key.number}] = sequence.get();
   Line& line = lines_[sequence->flow];
@@ -20,6 +21,7 @@ std::unique_ptr<Sequence> SequenceQueue::Take(uint64_t number) {
   if (entry == by_number_.end()) return nullptr;
   const Sequence& found = *entry->second;
   by_number_.erase(entry);
+  long_.erase(number);
   by_deadline_.erase({found.key.deadline, number});
   tokens_ -= found.tokens;
   predicted_ -= found.predicted;
@@ -79,8 +81,8 @@ const SequenceQueue::Line* SequenceQueue::Find(const Flow& flow) const {
   return line == lines_.end() ? nullptr : &line->second;
 }
 
-const Sequence* SequenceQueue::Oldest() const {
-  return by_number_.empty() ? nullptr : by_number_.begin()->second;
+const Sequence* SequenceQueue::OldestLong() const {
+  return long_.empty() ? nullptr : Find(*long_.begin());
 }
 
 const Sequence* SequenceQueue::Find(uint64_t number) const {

@@ -37,8 +37,8 @@ class SequenceQueue {
   const std::map<Flow, Line>& lines() const { return lines_; }
   // Null if nothing of the flow waits.
   const Line* Find(const Flow& flow) const;
-  // The one that arrived first; null if there is none.
-  const Sequence* Oldest() const;
+  // Of those that ride alone the one that arrived first; null if there is none.
+  const Sequence* OldestLong() const;
   const Sequence* Find(uint64_t number) const;
   // kNever if none has one.
   Instant NextDeadline() const;
@@ -50,6 +50,7 @@ class SequenceQueue {
  private:
   std::map<Flow, Line> lines_;  // none empty
   std::map<uint64_t, Sequence*> by_number_;
+  std::set<uint64_t> long_;  // numbers of those that ride alone
   std::map<std::pair<Instant, uint64_t>, Sequence*> by_deadline_;
   std::map<std::shared_ptr<ServedModel>, int64_t> by_model_;  // sequences
   int64_t tokens_ = 0;

@@ -60,6 +60,23 @@ TEST(AdmissionPolicyTest, ADeadlineThatWouldBeMissedIsRefusedAtTheDoor) {
   EXPECT_EQ(details.limit, "1.125 s");
 }
 
+TEST(AdmissionPolicyTest, MatesThatMayRideAlongAreCountedBeforeADeadline) {
+  AdmissionState state = Idle();
+  state.total_seconds = state.ahead_seconds = 1;
+  AdmissionRequest request = Request();
+  request.deadline = In(1.3);
+  EXPECT_TRUE(DecideAdmission(request, state, {}).status.ok());
+  state.batch_seconds = 0.25;
+  EXPECT_EQ(Reason(DecideAdmission(request, state, {})), ErrorReason::kDeadlineUnmeetable);
+  request.deadline = In(1.38);
+  EXPECT_TRUE(DecideAdmission(request, state, {}).status.ok());
+  // Who finds nobody there rides with nobody.
+  state = Idle();
+  state.batch_seconds = 0.25;
+  request.deadline = In(0.13);
+  EXPECT_TRUE(DecideAdmission(request, state, {}).status.ok());
+}
+
 TEST(AdmissionPolicyTest, ALongWaitIsRefusedUnlessTheWorkIsLongToo) {
   AdmissionState state = Idle();
   state.total_seconds = state.ahead_seconds = 2.05;

@@ -16,6 +16,11 @@ using ::testing::ElementsAreArray;
 WaitingShape Short(double seconds, int64_t tokens = 10, int64_t bytes = 10) {
   return {.tokens = tokens, .predicted = FromSeconds(seconds), .peak_bytes = bytes};
 }
+WaitingShape Due(double seconds, double left) {
+  WaitingShape shape = Short(seconds);
+  shape.left = FromSeconds(left);
+  return shape;
+}
 WaitingShape Long(int64_t bytes) {
   return {.tokens = 10, .predicted = FromSeconds(9), .peak_bytes = bytes, .alone = true};
 }
@@ -64,6 +69,12 @@ INSTANTIATE_TEST_SUITE_P(
         FormCase{"OneThatIsThereGoesAtOnce", {Short(0.01)}, {0}},
         FormCase{"TimeUpToTheLimit", {Short(0.125), Short(0.125), Short(0.001)}, {0, 1}},
         FormCase{"TimeJustAboveTheLimit", {Short(0.125), Short(0.126), Short(0.125)}, {0, 2}},
+        // A deadline in 0.1 s leaves room for 0.08 s of work together.
+        FormCase{
+            "NoMatesThatWouldMakeTheFirstLate", {Due(0.03, 0.1), Short(0.05), Short(0.01)}, {0, 1}},
+        FormCase{
+            "NoMateThatWouldBeLateItself", {Short(0.05), Due(0.04, 0.1), Due(0.02, 0.1)}, {0, 2}},
+        FormCase{"OneThatIsLateGoesAlone", {Due(0.2, 0.1), Short(0.001)}, {0}},
         FormCase{"TokensUpToTheLimit", {Short(0, 60), Short(0, 40), Short(0, 1)}, {0, 1}},
         FormCase{"TokensJustAboveTheLimit", {Short(0, 60), Short(0, 41), Short(0, 40)}, {0, 2}},
         FormCase{"SequencesUpToTheLimit",

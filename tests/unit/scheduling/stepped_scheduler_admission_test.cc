@@ -123,14 +123,17 @@ TEST_F(SchedulerAdmission, AFloodIsRefusedAndTheOthersAreNot) {
   EXPECT_TRUE(Try(100, {.tenant = other}).ok());
 }
 
-TEST_F(SchedulerAdmission, ABatchIsSharedBetweenTenants) {
-  options_.max_batch_sequences = 8;
+TEST_F(SchedulerAdmission, MatesOfOtherTenantsTakeNoMoreThanTheFirstOnes) {
   const auto flood = TenantOf("flood");
-  for (int i = 0; i < 20; ++i) Must(10, {.tenant = flood});
+  const auto other = TenantOf("other");
+  for (int i = 0; i < 10; ++i) Must(10, {.tenant = flood});
+  RunSlices(1);  // ten of the flood, alone
+  for (int i = 0; i < 10; ++i) Must(10, {.tenant = flood});
   std::vector<Consumer> others;
-  for (int i = 0; i < 4; ++i) others.push_back(Must(10, {.tenant = TenantOf("other")}));
-  RunSlices(8);
-  for (const Consumer& other : others) EXPECT_TRUE(other->ok());
+  for (int i = 0; i < 2; ++i) others.push_back(Must(10, {.tenant = other}));
+  while (!others.back()->end.has_value()) RunSlices(1);
+  EXPECT_THAT(observer_.batches,
+              ::testing::ElementsAre(::testing::Pair(10, 100), ::testing::Pair(4, 40)));
 }
 
 TEST_F(SchedulerAdmission, AQuotaLetsInItsShareAndSaysWhenThereIsMore) {
