@@ -16,9 +16,7 @@ import rows
 LATENCY_BAR = 2
 GROWTH_BYTES = 8 * 2**20
 GROWTH_SHARE = 0.01
-CATALOGUE = (
-    rows.ROOT / "tests/integration/hostile",
-)
+CATALOGUE = rows.ROOT / "tests/integration/hostile"
 
 
 def run_catalogue(log: pathlib.Path) -> subprocess.CompletedProcess:
@@ -28,9 +26,8 @@ def run_catalogue(log: pathlib.Path) -> subprocess.CompletedProcess:
         "LONGWAVE_FAKE_SERVER": rows.program("LONGWAVE_FAKE_SERVER"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    tests = [str(path) for path in CATALOGUE if path.exists()]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CATALOGUE)],
         env=environment, stdout=sys.stderr, check=False,
     )
 
@@ -63,10 +60,11 @@ def measure(part: rows.Part) -> None:
         "hostile catalogue: canaries' p99 / before", p99 / alone, LATENCY_BAR, "",
         before_ms=alone * 1e3, beside_ms=p99 * 1e3, canaries=len(beside),
     )
-    worst, test = max(growths)
+    growths.sort(reverse=True)
+    worst, test = growths[0]
     part.at_most(
         "hostile catalogue: RSS growth / max(1 %, 8 MiB)", worst, 1, "", test=test,
-        tests=len(growths),
+        tests=len(growths), above=[f"{growth:.2f} {name}" for growth, name in growths if growth > 1],
     )
 
 

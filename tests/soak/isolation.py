@@ -18,6 +18,8 @@ SHARE = 0.25
 SLICES_BAR = 3
 LONG_BAR = 1.1
 SWITCH_BAR = 0.02
+# How far the two runs alone may lie apart.
+STEADY = 0.05
 
 
 def long_job(server, tokens: int, started: threading.Event | None = None) -> float:
@@ -100,6 +102,7 @@ def measure(part: rows.Part) -> None:
         _, poisson = beside(server, tokens, rate, expected, "poisson")
     alone_seconds = sum(alone) / len(alone)
     interactive = total["good"] * compute
+    unsteady = max(alone) / min(alone) - 1
     detail = {
         "tokens": tokens, "short_calls": total["good"], "rate_per_second": rate,
         "share": rate * compute, "max_slice_ms": slice_seconds * 1e3,
@@ -113,15 +116,26 @@ def measure(part: rows.Part) -> None:
         "512 tokens beside a long job: p99 wait in slices",
         total["server_queue"]["p99_ms"] / 1e3 / slice_seconds, SLICES_BAR, "slices", **detail,
     )
+    row = "the long job / (alone + the interactive compute)"
+    switch_row = "100 switches cost of the long job"
+    extra = (together - alone_seconds - interactive) / alone_seconds
+    # Two runs that differ by more than the bar, or work that took less than its parts: no figure.
+    if unsteady > STEADY or extra < -STEADY:
+        problem = (
+            f"the machine is not steady: alone {alone[0]:.2f} and {alone[1]:.2f} s, "
+            f"beside {together:.2f} s with {interactive:.2f} s of others"
+        )
+        part.not_measured(row, problem)
+        part.not_measured(switch_row, problem)
+        return
     seconds = {"beside_seconds": together, "alone_seconds": alone,
                "interactive_seconds": interactive}
     part.at_most(
-        "the long job / (alone + the interactive compute)",
+        row,
         together / (alone_seconds + interactive), LONG_BAR, "", tokens=tokens, **seconds,
     )
-    extra = (together - alone_seconds - interactive) / alone_seconds
     part.at_most(
-        "100 switches cost of the long job", max(0.0, extra) * 100 / total["good"], SWITCH_BAR, "",
+        switch_row, max(0.0, extra) * 100 / total["good"], SWITCH_BAR, "",
         switches=total["good"], extra_share=extra, **seconds,
     )
 
