@@ -9,6 +9,18 @@ set(LONGWAVE_WARNINGS_CLANG -Wthread-safety)
 set(LONGWAVE_ABI_CLANG
     $<$<VERSION_GREATER_EQUAL:$<CXX_COMPILER_VERSION>,18>:-fclang-abi-compat=17>)
 
+# Programs at random addresses, too; without this CMake compiles them so and links them otherwise.
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES CXX)
+# Beside those of the compiler's own: stacks that cannot jump over their guard page, and branches that
+# land only where branches may. tests/unit/hardening reads the programs for all of it.
+set(LONGWAVE_HARDENING -fstack-protector-strong -fstack-clash-protection)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(APPEND LONGWAVE_HARDENING -fcf-protection=full)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  list(APPEND LONGWAVE_HARDENING -mbranch-protection=standard)
+endif()
+
 add_library(longwave_flags INTERFACE)
 target_include_directories(longwave_flags INTERFACE "${CMAKE_SOURCE_DIR}")
 target_compile_options(longwave_flags INTERFACE
@@ -26,8 +38,8 @@ if(LONGWAVE_SANITIZE)
   target_link_options(longwave_flags INTERFACE -fsanitize=${LONGWAVE_SANITIZE})
 else()
   target_compile_options(longwave_flags INTERFACE
-    -fstack-protector-strong $<$<CONFIG:Release>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2>)
-  target_link_options(longwave_flags INTERFACE -Wl,-z,relro,-z,now)
+    ${LONGWAVE_HARDENING} $<$<CONFIG:Release>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2>)
+  target_link_options(longwave_flags INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack)
 endif()
 
 # longwave_library(<name> SOURCES ... [PUBLIC ...] [PRIVATE ...]): static library longwave_<name>
