@@ -41,19 +41,21 @@ def fake(part: rows.Part) -> None:
     service_ms = driver.TOKENS * driver.SECONDS_PER_TOKEN * 1e3
     with driver.fake_server() as server:
         total = quiet_load(server, QUIET_SHARE * 1e3 / service_ms, seconds)
+        # What the engine took: it sleeps a little longer than it is told to.
+        engine_ms = total["server_compute"]["p50_ms"]
         part.at_most(
-            "server overhead, fake engine: p50 over its service",
-            total["latency"]["p50_ms"] - service_ms, OVERHEAD_BAR_MS, "ms",
-            calls=total["good"], service_ms=service_ms,
-            by_the_reply_ms=total["overhead"]["p50_ms"],
+            "server overhead, fake engine: p50 of Encode(512) less its compute",
+            total["overhead"]["p50_ms"], OVERHEAD_BAR_MS, "ms", calls=total["good"],
+            engine_ms=engine_ms, encode_p50_ms=total["latency"]["p50_ms"],
+            server_p50_ms=total["server_total"]["p50_ms"],
         )
         capacity = driver.capacity(
             server, f"--tokens={driver.TOKENS}", f"--deadline={driver.DEADLINE}",
             step=max(1.5, seconds / 6),
         )
     part.at_least(
-        "goodput / engine alone, fake engine", capacity * service_ms / 1e3, GOODPUT_BAR, "",
-        capacity_per_second=capacity,
+        "goodput / engine alone, fake engine", capacity * engine_ms / 1e3, GOODPUT_BAR, "",
+        capacity_per_second=capacity, engine_ms=engine_ms,
     )
 
 
