@@ -1,4 +1,4 @@
-"""Rows 52 to 58 for the process: a folder that is not a sound model ends the start with one clear
+"""Rows 52 to 57 for the process: a folder that is not a sound model ends the start with one clear
 text and a code, before anything is served. A few of each row: every start loads the libraries of the
 real server. The rows in full are in tests/unit/weights."""
 
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-from harness import PATIENCE, Canary, Server
+from harness import PATIENCE
 
 WEIGHTS = "model.safetensors"
 
@@ -72,13 +72,3 @@ def test_57_config_that_is_absent(real_program, copy):
     code, text = start(real_program, copy)
     assert code == 2
     assert "config.json" in text
-
-
-def test_58_files_that_change_under_the_server(real_program, copy):
-    server = Server(real_program, f"--model={copy}", "--threads=2").ready()
-    with Canary(server):
-        with open(copy / WEIGHTS, "r+b") as file:
-            file.truncate(0)
-        (copy / "config.json").unlink()
-        server.scrape()
-    assert server.stop() == 0
