@@ -1,8 +1,11 @@
 #include "server/serve.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -37,6 +40,17 @@ constexpr std::chrono::seconds kLastSlice{3};
 int64_t Looks(double seconds) {
   const double looks = std::ceil(seconds / ToSeconds(kHealthInterval));
   return static_cast<int64_t>(looks);
+}
+
+// Everything is answered and told; what is left is to take the process apart. gRPC 1.51 waits for
+// ever for threads that the system once refused it, so that has an end too.
+constexpr unsigned kTakingApartSeconds = 10;
+volatile std::sig_atomic_t exit_code_at_the_end = kExitFailed;
+
+void BoundTheEnd(int exit_code) {
+  exit_code_at_the_end = exit_code;
+  std::signal(SIGALRM, [](int) { _exit(exit_code_at_the_end); });
+  alarm(kTakingApartSeconds);
 }
 
 void PrintError(absl::string_view message) {
@@ -93,6 +107,7 @@ class ServerProcess {
     const absl::Status health = AwaitEnd();
     const bool clean = Drain(health.ok()) && health.ok();
     LogStopped(clean);
+    BoundTheEnd(clean ? kExitOk : kExitFailed);
     return clean ? kExitOk : kExitFailed;
   }
 

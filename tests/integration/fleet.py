@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pathlib
 import signal
 import socket
 import subprocess
@@ -111,10 +109,3 @@ def await_progress(fleet: Fleet, calls: int) -> None:
     while fleet.total(name, code="OK") < start + calls:
         assert time.monotonic() < deadline, "no progress"
         threading.Event().wait(0.02)
-
-
-def program(variable: str, otherwise: str) -> str:
-    root = pathlib.Path(__file__).resolve().parents[2]
-    path = os.environ.get(variable, str(root / "build" / "release" / otherwise))
-    assert pathlib.Path(path).exists(), f"{variable}: {path} is not there"
-    return path

@@ -384,3 +384,15 @@ class Canary:
             self.check()
             if self._log:
                 self._write_log()
+
+
+class PromptCanary(Canary):
+    """A canary that must also be answered in time, by a server that stays ready."""
+
+    SECONDS = 5.0
+
+    def __exit__(self, *exc) -> None:
+        super().__exit__(*exc)
+        if exc[0] is None:
+            assert self.seconds and max(self.seconds) < self.SECONDS, max(self.seconds)
+            assert self._server.metric("longwave_ready") == 1
