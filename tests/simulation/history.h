@@ -2,6 +2,7 @@
 #define LONGWAVE_TESTS_SIMULATION_HISTORY_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "model/base/clock.h"
@@ -17,11 +18,15 @@ struct SequenceHistory {
   Priority priority = Priority::kInteractive;
   int64_t tokens = 0;
   bool streamed = false;
+  std::string tenant;
+  bool has_quota = false;     // the tenant
+  int64_t request_bytes = 0;  // of the host, the whole request
   Instant submitted{};
   Instant deadline = kNever;
   bool accepted = false;
-  Instant cancelled = kNever;  // when Cancel was called
-  Instant popped{};            // as its consumer was told; Instant{}: never
+  ErrorReason refusal = ErrorReason::kInternal;  // unless accepted
+  Instant cancelled = kNever;                    // when Cancel was called
+  Instant popped{};                              // as its consumer was told; Instant{}: never
 
   int ends = 0;
   Instant ended = kNever;
@@ -61,6 +66,8 @@ struct RoundHistory {
 struct History {
   SchedulerOptions options;
   bool device_may_fail = false;  // faults were scripted
+  // The encoder took the time that it predicts: what is alike is predicted alike at any time.
+  bool predictions_hold = true;
   std::vector<SequenceHistory> sequences;
   std::vector<JobHistory> jobs;
   std::vector<StepHistory> steps;

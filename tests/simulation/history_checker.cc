@@ -56,10 +56,36 @@ class Checker {
 
   void CheckCause(size_t index) {
     const SequenceHistory& sequence = history_.sequences[index];
+    if (!sequence.accepted && !MayRefuse(sequence)) {
+      Broken("I9: sequence ", index, " was refused with ", ErrorReasonName(sequence.refusal),
+             " without that cause");
+    }
     if (sequence.ends == 0 || sequence.ok) return;
     if (!HasCause(sequence)) {
       Broken("I9: sequence ", index, " ended with ", ErrorReasonName(sequence.reason),
              " without that cause");
+    }
+  }
+
+  bool MayRefuse(const SequenceHistory& sequence) const {
+    switch (sequence.refusal) {
+      case ErrorReason::kDeadlineExpired:
+        return sequence.deadline <= sequence.submitted;
+      case ErrorReason::kDeadlineUnmeetable:
+        return sequence.deadline != kNever && sequence.deadline > sequence.submitted;
+      case ErrorReason::kQuotaExceeded:
+        return sequence.has_quota;
+      case ErrorReason::kExceedsGrace:
+        return history_.options.admission.max_job_seconds > 0;
+      case ErrorReason::kDraining:
+        return sequence.submitted >= history_.drain_began;
+      case ErrorReason::kDeviceLost:
+        return history_.device_may_fail;
+      case ErrorReason::kQueueFull:
+      case ErrorReason::kMemoryFull:
+        return true;
+      default:
+        return false;
     }
   }
 
@@ -116,6 +142,7 @@ class Checker {
         Broken("I4: the queue is over its bound in round ", r);
       }
     }
+    CheckHostBytes();
     for (size_t j = 0; j < history_.jobs.size(); ++j) {
       const JobHistory& job = history_.jobs[j];
       const int64_t share = options.max_resident_bytes / 8;
@@ -131,6 +158,25 @@ class Checker {
           (tokens > options.max_batch_tokens ||
            static_cast<int>(job.members.size()) > options.max_batch_sequences)) {
         Broken("I4: job ", j, " is larger than a batch may be");
+      }
+    }
+  }
+
+  // Whenever a request is let in, the memory of all that are surely open is within its bound.
+  void CheckHostBytes() {
+    std::map<int64_t, const SequenceHistory*> last;  // of each accepted request to end
+    for (const SequenceHistory& sequence : history_.sequences) {
+      if (!sequence.accepted) continue;
+      const SequenceHistory*& known = last[sequence.request];
+      if (known == nullptr || known->ended < sequence.ended) known = &sequence;
+    }
+    for (const auto& [request, entered] : last) {
+      int64_t bytes = entered->request_bytes;
+      for (const auto& [other, open] : last) {
+        if (other < request && open->ended > entered->submitted) bytes += open->request_bytes;
+      }
+      if (bytes > history_.options.admission.max_host_bytes) {
+        Broken("I4: request ", request, " was let in with ", bytes, " bytes of the host taken");
       }
     }
   }
@@ -156,14 +202,16 @@ class Checker {
 
   void CheckOrder() {
     // Of sequences that are alike in all that decides the order, the later one does not begin
-    // first.
-    using Kind = std::tuple<Priority, int64_t, bool, Instant>;
+    // first. (Where predictions are corrected on the way, the later one may be believed shorter.)
+    if (!history_.predictions_hold) return;
+    using Kind = std::tuple<Priority, std::string, int64_t, bool, Instant>;
     std::map<Kind, Instant> last_popped;
     for (size_t i = 0; i < history_.sequences.size(); ++i) {
       const SequenceHistory& sequence = history_.sequences[i];
       if (!sequence.accepted || sequence.popped == Instant{}) continue;
       if (RequestSize(sequence.request) != 1) continue;
-      const Kind kind = {sequence.priority, sequence.tokens, sequence.streamed, sequence.deadline};
+      const Kind kind = {sequence.priority, sequence.tenant, sequence.tokens, sequence.streamed,
+                         sequence.deadline};
       Instant& last = last_popped[kind];
       if (sequence.popped < last) Broken("I7: sequence ", i, " overtook one that is like it");
       last = std::max(last, sequence.popped);

@@ -18,7 +18,7 @@ namespace longwave {
 // I6 all counts return to zero
 // I7 equal sequences of a class begin in the order of arrival; nothing that can run waits for long
 // I8 what the observer was told agrees with what the encoder saw
-// I9 an end has the cause that it names, and what is doomed ends at once
+// I9 an end or a refusal has the cause that it names, and what is doomed ends at once
 std::vector<std::string> CheckHistory(const History& history);
 
 }  // namespace longwave

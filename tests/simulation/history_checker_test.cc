@@ -79,6 +79,11 @@ TEST(CheckHistoryTest, FindsEachPlantedBreach) {
          h.jobs[1].live_jobs = 2;
          h.jobs[1].held_bytes = h.options.max_resident_bytes / 8 * 9 + 1;
        }},
+      {"I4", "too much of the host",
+       [](History& h) {
+         h.options.admission.max_host_bytes = 99;
+         for (SequenceHistory& sequence : h.sequences) sequence.request_bytes = 50;
+       }},
       {"I4", "too many jobs", [](History& h) { h.jobs[1].live_jobs = 18; }},
       {"I4", "too large a batch",
        [](History& h) {
@@ -107,6 +112,18 @@ TEST(CheckHistoryTest, FindsEachPlantedBreach) {
        [](History& h) { Doom(h.sequences[1], ErrorReason::kOutOfMemory); }},
       {"I9", "a reader that was not slow",
        [](History& h) { Doom(h.sequences[1], ErrorReason::kSlowReader); }},
+      {"I9", "a quota that nobody has",
+       [](History& h) {
+         h.sequences[1].accepted = false;
+         h.sequences[1].ends = 0;
+         h.sequences[1].refusal = ErrorReason::kQuotaExceeded;
+       }},
+      {"I9", "unmeetable without a deadline",
+       [](History& h) {
+         h.sequences[1].accepted = false;
+         h.sequences[1].ends = 0;
+         h.sequences[1].refusal = ErrorReason::kDeadlineUnmeetable;
+       }},
       {"I9", "accepted too late", [](History& h) { h.sequences[1].deadline = At(2); }},
       {"I9", "a late end", [](History& h) {
          h.sequences[1].cancelled = At(3);

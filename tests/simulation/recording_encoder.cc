@@ -38,6 +38,9 @@ class RecordingEncoder::Job final : public EncodeJob, private RowSink {
       if (!left_[s]) step.members.push_back(members_[s]);
     }
     absl::StatusOr<State> state = inner_->Step();
+    if (encoder_.slow_clock_ != nullptr) {
+      encoder_.slow_clock_->AdvanceSeconds(encoder_.slow_seconds_);
+    }
     step.ended = encoder_.clock_.Now();
     step.blocked = state.ok() && *state == State::kBlocked;
     encoder_.history_.steps.push_back(std::move(step));

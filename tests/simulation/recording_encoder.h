@@ -29,6 +29,12 @@ class RecordingEncoder final : public Encoder {
                                                    std::vector<OutputSpec> outputs,
                                                    RowSink* sink) override;
 
+  // Every slice takes this much longer from now on. `clock` is the one that Step advances.
+  void SlowDown(FakeClock* clock, double seconds) {
+    slow_clock_ = clock;
+    slow_seconds_ = seconds;
+  }
+
   int live_jobs() const { return live_jobs_; }
 
  private:
@@ -37,6 +43,8 @@ class RecordingEncoder final : public Encoder {
   Encoder& inner_;
   const Clock& clock_;
   History& history_;
+  FakeClock* slow_clock_ = nullptr;
+  double slow_seconds_ = 0;
   int live_jobs_ = 0;
   int64_t held_bytes_ = 0;
 };

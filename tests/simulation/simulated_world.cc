@@ -85,6 +85,7 @@ class SimulatedWorld::Counter final : public SchedulerObserver {
 
 SimulatedWorld::SimulatedWorld(uint32_t seed) : random_(seed) {
   MakeOptions();
+  MakeTenants();
   MakeEncoder();
   counter_ = std::make_unique<Counter>(&history_);
   scheduler_ = std::make_unique<SteppedScheduler>(history_.options, &clock_, counter_.get());
@@ -105,6 +106,19 @@ void SimulatedWorld::MakeOptions() {
   options.max_stall_seconds = 0.5 + 0.1 * Below(20);
 }
 
+void SimulatedWorld::MakeTenants() {
+  AdmissionLimits& limits = history_.options.admission;
+  limits.max_wait_seconds = Chance(2) ? 100 : 0.1 * (1 + Below(20));
+  limits.max_batch_class_wait_seconds = Chance(2) ? 100 : 0.1 * (1 + Below(60));
+  limits.max_host_bytes = Chance(2) ? 1 << 20 : 400 + Below(8000);
+  limits.max_job_seconds = Chance(4) ? 0.2 + 0.1 * Below(10) : 0;
+  tenants_ = {nullptr};
+  if (Chance(2)) return;
+  tenants_.push_back(std::make_shared<Tenant>(Tenant{.name = "large", .share = 3}));
+  tenants_.push_back(std::make_shared<Tenant>(
+      Tenant{.name = "limited", .max_compute_share = 0.2, .burst_seconds = 0.1}));
+}
+
 void SimulatedWorld::MakeEncoder() {
   FakeEncoderOptions options;
   options.info.vocab_size = 1 << 24;
@@ -113,7 +127,8 @@ void SimulatedWorld::MakeEncoder() {
   options.clock = &clock_;
   options.base_seconds = 0;
   options.seconds_per_token = kSecondsPerToken;
-  options.time_factor = Chance(2) ? 1 : 0.5 + 0.25 * Below(8);
+  history_.predictions_hold = Chance(2);
+  options.time_factor = history_.predictions_hold ? 1 : 0.3 + 0.3 * Below(10);
   options.tokens_per_slice = kTokensPerSlice;
   options.bytes_per_token = 1;
   options.rows_per_offer = 1 + Below(10);
@@ -157,6 +172,8 @@ void SimulatedWorld::Act() {
       break;
     case 3:
       if (Chance(4)) Advance();
+      if (!history_.predictions_hold && Chance(20))
+        encoder_->SlowDown(&clock_, 0.02 * Below(5));  // up to five times slower
       break;
     default:
       if (!Round() && Chance(2)) Advance();
@@ -177,6 +194,10 @@ void SimulatedWorld::Submit() {
   const Priority priority = Chance(3) ? Priority::kBatch : Priority::kInteractive;
   const Instant deadline =
       Chance(3) ? clock_.Now() + FromSeconds(0.001 * Below(3000) - 0.05) : kNever;
+  const std::shared_ptr<const Tenant>& tenant = tenants_[Below(tenants_.size())];
+  RequestTerms terms{.priority = priority, .deadline = deadline, .tenant = tenant};
+  terms.reply_bytes = 4 * Below(100);
+  int64_t request_bytes = terms.reply_bytes;
   OpenRequest open;
   std::vector<SequenceTask> tasks;
   const size_t first = history_.sequences.size();
@@ -187,6 +208,8 @@ void SimulatedWorld::Submit() {
                                   .priority = priority,
                                   .tokens = tokens,
                                   .streamed = streamed,
+                                  .tenant = tenant == nullptr ? "" : tenant->name,
+                                  .has_quota = tenant != nullptr && tenant->name == "limited",
                                   .submitted = clock_.Now(),
                                   .deadline = deadline});
     const OutputSpec output{.pooling = streamed || Chance(3) ? Pooling::kRows : Pooling::kMean};
@@ -197,10 +220,15 @@ void SimulatedWorld::Submit() {
                      .streamed = streamed,
                      .consumer = open.clients.back()});
   }
-  const auto ticket =
-      scheduler_->Submit(std::move(tasks), {.priority = priority, .deadline = deadline});
+  const auto ticket = scheduler_->Submit(std::move(tasks), terms);
   for (size_t s = first; s < history_.sequences.size(); ++s) {
-    history_.sequences[s].accepted = ticket.ok();
+    request_bytes += 4 * history_.sequences[s].tokens;
+  }
+  for (size_t s = first; s < history_.sequences.size(); ++s) {
+    SequenceHistory& record = history_.sequences[s];
+    record.request_bytes = request_bytes;
+    record.accepted = ticket.ok();
+    if (!ticket.ok()) record.refusal = GetErrorDetails(ticket.status()).reason;
   }
   open.ticket = ticket.value_or(0);
   requests_.push_back(std::move(open));

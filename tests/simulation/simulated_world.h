@@ -36,6 +36,7 @@ class SimulatedWorld {
   bool Chance(uint32_t one_in) { return Below(one_in) == 0; }
   int64_t RandomLength();
   void MakeOptions();
+  void MakeTenants();
   void MakeEncoder();
 
   void Act();
@@ -55,6 +56,7 @@ class SimulatedWorld {
   std::shared_ptr<ServedModel> model_;
   std::unique_ptr<Counter> counter_;
   std::unique_ptr<SteppedScheduler> scheduler_;
+  std::vector<std::shared_ptr<const Tenant>> tenants_;
   std::vector<OpenRequest> requests_;
   int64_t submissions_left_ = 0;
   bool readers_rest_ = false;
