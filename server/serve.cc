@@ -272,6 +272,9 @@ class ServerProcess {
     sample.paused_jobs = view.paused_jobs;
     sample.resident_bytes = view.resident_bytes;
     sample.expected_wait_seconds = ExpectedWaitSeconds(view);
+    const CostModel& cost = keeper_->current()->cost;
+    sample.cost_weather_ratio = cost.Weather();
+    sample.cost_high_ratio = cost.HighRatio();
     const FftGuardCounts guard = keeper_->FftGuard();
     sample.fft_fp32_heads = guard.fp32_heads;
     sample.fft_fp64_heads = guard.fp64_heads;

@@ -91,6 +91,13 @@ inline constexpr Metric kResidentBytes{"longwave_resident_bytes", "Memory that s
 inline constexpr Metric kExpectedWait{
     "longwave_expected_wait_seconds",
     "Predicted seconds until a request that arrives now is begun: the autoscaling signal."};
+inline constexpr Metric kCostWeather{
+    "longwave_cost_weather_ratio",
+    "How many times longer than the cost model's fit jobs take just now: throttling, neighbours."};
+inline constexpr Metric kCostHigh{
+    "longwave_cost_high_ratio",
+    "95th percentile of measured over predicted seconds of the last jobs; deadlines are judged "
+    "with it."};
 inline constexpr Metric kReady{"longwave_ready", "1 if the model is loaded and checked."};
 inline constexpr Metric kDraining{"longwave_draining", "1 once shutdown has begun."};
 inline constexpr Metric kFftGuard{

@@ -25,6 +25,8 @@ class SampledGauges final : public prometheus::Collectable {
         GaugeFamily(catalogue::kPausedJobs, sample.paused_jobs),
         GaugeFamily(catalogue::kResidentBytes, sample.resident_bytes),
         GaugeFamily(catalogue::kExpectedWait, sample.expected_wait_seconds),
+        GaugeFamily(catalogue::kCostWeather, sample.cost_weather_ratio),
+        GaugeFamily(catalogue::kCostHigh, sample.cost_high_ratio),
         GaugeFamily(catalogue::kReady, sample.ready ? 1 : 0),
         GaugeFamily(catalogue::kDraining, sample.draining ? 1 : 0),
         CounterFamily(catalogue::kLogDropped, sample.log_dropped),

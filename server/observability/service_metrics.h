@@ -52,6 +52,8 @@ struct GaugeSample {
   int64_t paused_jobs = 0;
   int64_t resident_bytes = 0;
   double expected_wait_seconds = 0;
+  double cost_weather_ratio = 0;  // CostModel::Weather, ::HighRatio
+  double cost_high_ratio = 0;
   bool ready = false;
   bool draining = false;
   int64_t log_dropped = 0;          // Logger::dropped()

@@ -321,6 +321,8 @@ TEST(ServiceMetricsTest, GaugesAreReadAtEachScrapeAndNotAfterTheSamplerIsTaken) 
                      .paused_jobs = 4,
                      .resident_bytes = 5,
                      .expected_wait_seconds = 6.5,
+                     .cost_weather_ratio = 1.5,
+                     .cost_high_ratio = 1.25,
                      .ready = true,
                      .draining = true,
                      .log_dropped = 7,
@@ -342,6 +344,8 @@ TEST(ServiceMetricsTest, GaugesAreReadAtEachScrapeAndNotAfterTheSamplerIsTaken) 
   EXPECT_EQ(scrape.Value("longwave_paused_jobs"), 4);
   EXPECT_EQ(scrape.Value("longwave_resident_bytes"), 5);
   EXPECT_EQ(scrape.Value("longwave_expected_wait_seconds"), 6.5);
+  EXPECT_EQ(scrape.Value("longwave_cost_weather_ratio"), 1.5);
+  EXPECT_EQ(scrape.Value("longwave_cost_high_ratio"), 1.25);
   EXPECT_EQ(scrape.Value("longwave_ready"), 1);
   EXPECT_EQ(scrape.Value("longwave_draining"), 1);
   EXPECT_EQ(scrape.Value("longwave_log_dropped_total"), 7);
