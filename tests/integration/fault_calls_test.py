@@ -1,6 +1,7 @@
 """Deadlines, cancellation and floods (rows 28 to 36 and 71 of the catalogue), beside callers who
 notice nothing."""
 
+import os
 import random
 import threading
 import time
@@ -9,6 +10,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harness import PATIENCE, PromptCanary, StreamCall, encode_pb2, error_info, request, trailer
+
+
+# A sanitizer keeps what was freed: memory is then not the server's.
+SANITIZED = bool(os.environ.get("LONGWAVE_SANITIZE"))
 
 
 def await_quiet(server) -> None:
@@ -87,7 +92,7 @@ def test_a_storm_of_ten_thousand_cancellations(start_fake):
                 assert call.code() in (grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED)
             done += len(calls)
     await_quiet(server)
-    assert server.resident_bytes() - base < 64 << 20
+    assert SANITIZED or server.resident_bytes() - base < 64 << 20
 
 
 def test_a_storm_of_retries(start_fake):
@@ -171,7 +176,7 @@ def test_slow_readers_hold_a_bounded_buffer_and_not_the_device(start_fake):
         stream.data(99, b"1")
         # Per tag: ids as they arrive and as they are computed (4 MB each), the buffer (4 MB), and what
         # the allocator keeps of both; half of the rows, 512 MB altogether, at most.
-        assert server.resident_bytes() - base < 256 << 20
+        assert SANITIZED or server.resident_bytes() - base < 256 << 20
         stub = server.stub()
         for number in range(20):
             stub.Encode(request([number + 1] * 100), timeout=PromptCanary.SECONDS)

@@ -264,6 +264,9 @@ def test_throttled_to_a_tenth(start_fake):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start it as another user")
+@pytest.mark.skipif(
+    bool(os.environ.get("LONGWAVE_SANITIZE")), reason="looking for leaks at the end needs a thread"
+)
 def test_threads_are_refused(fake_program, tmp_path):
     # Root is not bound by the limit, so the server runs as somebody else.
     program = shutil.copy(fake_program, tmp_path / "server")
