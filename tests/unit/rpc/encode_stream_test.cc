@@ -509,6 +509,15 @@ TEST_F(EncodeStreamTest, ARefusedSubmissionFailsItsTagWithTheTimeToWait) {
   EXPECT_FALSE(metrics_.AwaitEnded(1)[0].record.admitted);
 }
 
+TEST_F(EncodeStreamTest, ARefusalThatIsForeseenComesBeforeTheIds) {
+  Connect();
+  scheduler_.ForeseeNow(MakeError(ErrorReason::kDeadlineUnmeetable, "too late"));
+  Write(MakeOpen(1, {1000}));  // and not one id
+  EXPECT_EQ(ReadFailed(1).reason(), "DEADLINE_UNMEETABLE");
+  EXPECT_EQ(scheduler_.submitted(), 0u);
+  EXPECT_FALSE(metrics_.AwaitEnded(1)[0].record.admitted);
+}
+
 TEST_F(EncodeStreamTest, OpenTagsAreBounded) {
   Connect({.max_stream_tags = 2});
   Write(MakeOpen(1, {1}));

@@ -160,6 +160,19 @@ TEST_F(EncodeTest, AFullQueueSaysWhenToComeBack) {
   EXPECT_FALSE(OnlyRecord().record.admitted);
 }
 
+TEST_F(EncodeTest, WhatIsForeseenToBeRefusedIsNotSubmittedAndItsIdsAreNotRead) {
+  Start();
+  scheduler_.ForeseeNow(
+      MakeError({.reason = ErrorReason::kMemoryFull, .retry_after = milliseconds(1000)}, "full"));
+  // The id is outside the vocabulary, which nobody looks at any more.
+  const Result result = CallEncode(MakeRequest({{4'000'000}})).get();
+  EXPECT_EQ(Info(result.status).reason(), "MEMORY_FULL");
+  EXPECT_FALSE(result.pushback.empty());
+  EXPECT_EQ(scheduler_.submitted(), 0u);
+  EXPECT_FALSE(OnlyRecord().record.admitted);
+  EXPECT_EQ(OnlyRecord().record.tokens, 1);
+}
+
 // A client with the retry policy of a service config; it only repeats calls of which the server has
 // sent nothing but trailers.
 class RetryTest : public EncodeTest {

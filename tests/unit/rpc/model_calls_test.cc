@@ -1,6 +1,7 @@
 // GetModel, ListModels and EstimateEncode through the port.
 #include <gtest/gtest.h>
 
+#include "model/base/error.h"
 #include "tests/unit/rpc/rpc_fixture.h"
 
 namespace longwave {
@@ -90,6 +91,18 @@ TEST_F(ModelCallsTest, EstimateSaysWhatWouldHappen) {
   EXPECT_DOUBLE_EQ(response.expected_wait_seconds(), 3);
   EXPECT_TRUE(response.admissible());
   EXPECT_EQ(scheduler_.submitted(), 0u);
+}
+
+TEST_F(ModelCallsTest, EstimateSaysWhyEncodeWouldBeRefusedNow) {
+  Start();
+  scheduler_.ForeseeNow(
+      MakeError({.reason = ErrorReason::kQueueFull, .retry_after = Nanoseconds(1)}, "full"));
+  v1::EstimateEncodeRequest request;
+  request.add_lengths(10);
+  v1::EstimateEncodeResponse response;
+  ASSERT_TRUE(Estimate(request, &response).ok());
+  EXPECT_FALSE(response.admissible());
+  EXPECT_EQ(response.reason(), "QUEUE_FULL");
 }
 
 TEST_F(ModelCallsTest, EstimateTellsWhatOnlyAStreamCarries) {

@@ -81,6 +81,18 @@ TEST_F(SchedulerFairness, ARequestOfManySequencesIsOneRequest) {
   EXPECT_TRUE(many.back()->ok());
 }
 
+// Two batches that take turns both end late: with every deadline as near as the queue is long, that
+// lost a quarter of what was let in.
+TEST_F(SchedulerFairness, ABatchOfShortSequencesIsNotBegunBeforeTheFirstHasEnded) {
+  options_.max_batch_seconds = 0.4;
+  const std::vector<Consumer> first = SubmitMany(std::vector<int64_t>(20, 20));
+  RunSlices(1);
+  const std::vector<Consumer> second = SubmitMany(std::vector<int64_t>(20, 20));
+  while (!first.back()->end.has_value()) RunSlices(1);
+  EXPECT_EQ(second.front()->times.popped, Instant{});
+  EXPECT_EQ(observer_.batches.size(), 1u);
+}
+
 TEST_F(SchedulerFairness, WhoLeavesGivesItsShareBack) {
   const Consumer first = Submit(2000);
   for (int i = 0; i < 20; ++i) {
