@@ -49,7 +49,7 @@ for name in "${names[@]}"; do
   mkdir -p "$kept"
   say "$name: $seconds s"
   "build/fuzz/tests/fuzz/${name}_fuzzer" -max_total_time="$seconds" -max_len=4096 \
-    -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 -verbosity=0 \
+    -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 -verbosity=0 -print_funcs=0 \
     -artifact_prefix="$crashes/$name-" "$kept" "tests/fuzz/corpus/$name" || failed+=("$name")
 done
 if [ "${#failed[@]}" -gt 0 ]; then
