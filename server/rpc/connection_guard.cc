@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -59,6 +60,22 @@ void ConnectionGuard::CallBegan(const std::string& peer) {
     Connection& connection = connections_[peer];
     if (++connection.open <= max_open_ || connection.cut) return;
     connection.cut = true;
+  }
+  cut_(peer);
+}
+
+void ConnectionGuard::CallWasEmpty(const std::string& peer) {
+  {
+    MutexLock lock(&mutex_);
+    const Instant now = clock_->Now();
+    if (second_ == Instant::min() || now - second_ >= std::chrono::seconds(1)) {
+      empty_.clear();
+      second_ = now;
+    }
+    if (++empty_[peer] != kMaxEmptyPerSecond + 1) return;  // once a second
+    if (const auto found = connections_.find(peer); found != connections_.end()) {
+      found->second.cut = true;
+    }
   }
   cut_(peer);
 }

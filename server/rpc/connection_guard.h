@@ -2,6 +2,7 @@
 #define LONGWAVE_SERVER_RPC_CONNECTION_GUARD_H_
 
 #include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "model/base/clock.h"
 #include "model/base/mutex.h"
 
 namespace longwave {
@@ -17,17 +19,27 @@ namespace longwave {
 // Cuts connections that open calls and reset them without end ("rapid reset", and resets that a
 // peer provokes). gRPC 1.51 forgets a reset stream at once, so that its limit on streams does not
 // count it, but keeps its call until a thread has come to it, some 7 KiB each: one connection could
-// hold a gigabyte after three seconds. Here calls count until they are over. Thread-safe.
+// hold a gigabyte after three seconds, and everybody else's calls waited behind them. Here calls
+// count until they are over, and so do those that were reset before their message came.
+// Thread-safe.
 class ConnectionGuard {
  public:
   // Ends the connection of a peer.
   using Cutter = std::function<void(const std::string& peer)>;
 
-  // A connection is cut when more of its calls than `max_open` are not over.
-  ConnectionGuard(int64_t max_open, Cutter cut) : max_open_(max_open), cut_(std::move(cut)) {}
+  // Calls without a message that one connection may make in a second: a client that is stopped in
+  // the middle of its work leaves some, once.
+  static constexpr int64_t kMaxEmptyPerSecond = 1000;
+
+  // A connection is cut when more of its calls than `max_open` are not over, or when it makes more
+  // than kMaxEmptyPerSecond without a message. `clock` outlives the guard.
+  ConnectionGuard(int64_t max_open, const Clock* clock, Cutter cut)
+      : max_open_(max_open), clock_(clock), cut_(std::move(cut)) {}
 
   void CallBegan(const std::string& peer);
   void CallEnded(const std::string& peer);
+  // The call turned out to have no message: it was reset before.
+  void CallWasEmpty(const std::string& peer);
 
  private:
   struct Connection {
@@ -36,10 +48,14 @@ class ConnectionGuard {
   };
 
   const int64_t max_open_;
+  const Clock* const clock_;
   const Cutter cut_;
   Mutex mutex_;
   // Those that have calls. Peers are unique while they do.
   std::unordered_map<std::string, Connection> connections_ ABSL_GUARDED_BY(mutex_);
+  // Of this second.
+  std::unordered_map<std::string, int64_t> empty_ ABSL_GUARDED_BY(mutex_);
+  Instant second_ ABSL_GUARDED_BY(mutex_) = Instant::min();
 };
 
 // One call, for the guard: a member of its reactor.
@@ -54,6 +70,8 @@ class GuardedCall {
   GuardedCall& operator=(const GuardedCall&) = delete;
   ~GuardedCall() { guard_->CallEnded(peer_); }
 
+  void WasEmpty() const { guard_->CallWasEmpty(peer_); }
+
  private:
   ConnectionGuard* const guard_;
   const std::string peer_;
@@ -62,8 +80,11 @@ class GuardedCall {
 // A reactor that does nothing but answer, for calls that are answered at once. Owns itself.
 class GuardedUnaryReactor final : public grpc::ServerUnaryReactor {
  public:
-  GuardedUnaryReactor(ConnectionGuard* guard, grpc::CallbackServerContext* context)
-      : call_(guard, context) {}
+  GuardedUnaryReactor(ConnectionGuard* guard, grpc::CallbackServerContext* context,
+                      const grpc::ByteBuffer& request)
+      : call_(guard, context) {
+    if (!request.Valid()) call_.WasEmpty();
+  }
 
   void OnDone() override { delete this; }
 

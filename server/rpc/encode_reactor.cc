@@ -70,6 +70,7 @@ grpc::ServerUnaryReactor* EncodeReactor::Start(ServiceCore* core,
                                                grpc::ByteBuffer* request,
                                                grpc::ByteBuffer* response) {
   auto reactor = std::make_shared<EncodeReactor>(core, context, response);
+  if (!request->Valid()) reactor->guarded_.WasEmpty();
   reactor->self_ = reactor;
   if (absl::Status status = reactor->Admit(request); !status.ok()) reactor->Refuse(status);
   return reactor.get();

@@ -40,6 +40,7 @@ class HealthService::WatchReactor final : public grpc::ServerWriteReactor<grpc::
       : service_(service), name_(std::move(name)), guarded_(service->guard_, context) {}
 
   const std::string& name() const { return name_; }
+  void WasEmpty() const { guarded_.WasEmpty(); }
 
   void Update(Status status) {
     MutexLock lock(&mutex_);
@@ -118,7 +119,7 @@ void HealthService::EndWatches() {
 grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context,
                                                const grpc::ByteBuffer* request,
                                                grpc::ByteBuffer* response) {
-  auto* reactor = new GuardedUnaryReactor(guard_, context);
+  auto* reactor = new GuardedUnaryReactor(guard_, context, *request);
   const std::optional<std::string> name = ServiceOf(*request);
   if (!name.has_value()) {
     reactor->Finish(Malformed());
@@ -140,6 +141,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
   const std::optional<std::string> name = ServiceOf(*request);
   auto watch = std::make_shared<WatchReactor>(this, context, name.value_or(""));
   MutexLock lock(&mutex_);
+  if (!request->Valid()) watch->WasEmpty();
   if (!name.has_value()) {
     watch->End(Malformed());
   } else {

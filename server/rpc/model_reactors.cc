@@ -36,7 +36,7 @@ grpc::ServerUnaryReactor* Answer(
                                                const TenantPtr&)>
         handler) {
   RequestRecorder recorder(method, core, TraceIdOf(*context));
-  auto* reactor = new GuardedUnaryReactor(&core->guard(), context);
+  auto* reactor = new GuardedUnaryReactor(&core->guard(), context, *request_bytes);
   const auto answer = [&]() -> absl::StatusOr<Response> {
     const auto tenant = IdentifyCaller(core->authenticator(), *context);
     if (!tenant.ok()) return tenant.status();

@@ -13,7 +13,7 @@ ServiceCore::ServiceCore(CallOptions options, const Clock* clock, ServiceMetrics
       metrics_(metrics),
       log_(log),
       authenticator_(authenticator),
-      guard_(options_.max_open_calls, [log](const std::string& peer) {
+      guard_(options_.max_open_calls, clock, [log](const std::string& peer) {
         const bool found = ShutDownConnection(peer);
         if (log == nullptr) return;
         log->Warning("connection_cut", {{"peer", peer}, {"reason", "resets"}, {"found", found}});

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "model/base/clock.h"
 
 namespace longwave {
 namespace {
@@ -24,7 +25,8 @@ class GuardTest : public ::testing::Test {
   }
 
   std::vector<std::string> cut_;
-  ConnectionGuard guard_{10, [this](const std::string& peer) { cut_.push_back(peer); }};
+  FakeClock clock_;
+  ConnectionGuard guard_{10, &clock_, [this](const std::string& peer) { cut_.push_back(peer); }};
 };
 
 TEST_F(GuardTest, CallsThatEndAreNotCounted) {
@@ -52,6 +54,20 @@ TEST_F(GuardTest, EndsOfUnknownCallsAreIgnored) {
   guard_.CallEnded("a");
   Begin("a", 10);
   EXPECT_TRUE(cut_.empty());
+}
+
+TEST_F(GuardTest, CallsWithoutAMessageAreCountedBySeconds) {
+  const auto empty = [this](const std::string& peer, int64_t calls) {
+    for (int64_t i = 0; i < calls; ++i) guard_.CallWasEmpty(peer);
+  };
+  for (int second = 0; second < 5; ++second) {
+    empty("a", ConnectionGuard::kMaxEmptyPerSecond);
+    empty("b", 1);
+    EXPECT_TRUE(cut_.empty());
+    clock_.AdvanceSeconds(1);
+  }
+  empty("a", ConnectionGuard::kMaxEmptyPerSecond + 100);
+  EXPECT_EQ(cut_, std::vector<std::string>{"a"});
 }
 
 // A connection over loopback: the server's end knows the client's as its peer.
