@@ -302,9 +302,10 @@ class Canary:
         return {"baseline": seconds, "resident_before": self._server.resident_bytes()}
 
     def _write_log(self) -> None:
-        # What the test held goes with its connections, which end in their own time.
+        # What the test held goes with its connections, which end in their own time; what the
+        # allocator kept of it, within seconds (server/memory_trimmer.h).
         pause = threading.Event()
-        for _ in range(50):
+        for _ in range(250):
             if self._server.resident_bytes() <= self._before["resident_before"] + (8 << 20):
                 break
             pause.wait(0.1)
