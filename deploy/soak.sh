@@ -44,7 +44,7 @@ build_release() {
   cd "$root"
   cmake --preset release && cmake --build --preset release --parallel "$(default_jobs)" --target \
     longwave-server longwave-fake-server longwave-cli default_model longwave-bare-encoder \
-    longwave-metrics-bench
+    longwave-metrics-bench replica_client
 }
 
 if [ "$build" = 1 ]; then
