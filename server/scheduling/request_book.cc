@@ -195,8 +195,8 @@ std::vector<RequestBook::Head> RequestBook::StartableHeads(const StartRoom& room
   return heads;
 }
 
-double RequestBook::TakeMates(const SequenceQueue::Line& line, const Mates& wanted, double most,
-                              BatchFormer& former, std::vector<uint64_t>& numbers) {
+void RequestBook::TakeMates(const SequenceQueue::Line& line, const Mates& wanted, double most,
+                            BatchFormer& former, std::vector<uint64_t>& numbers) {
   double taken = 0;
   for (const auto& [key, sequence] : line.in_order) {
     if (key.number == wanted.first.key.number || sequence->model != wanted.first.model) continue;
@@ -209,20 +209,18 @@ double RequestBook::TakeMates(const SequenceQueue::Line& line, const Mates& want
     numbers.push_back(key.number);
     taken += seconds;
   }
-  return taken;
 }
 
 std::vector<uint64_t> RequestBook::ChooseMates(const Mates& wanted, BatchFormer& former) const {
   const Sequence& first = wanted.first;
   std::vector<uint64_t> numbers = {first.key.number};
-  const double own = ToSeconds(first.predicted) / first.flow.share +
-                     TakeMates(*queue_.Find(first.flow), wanted,
-                               std::numeric_limits<double>::infinity(), former, numbers);
-  // Who has the turn waits for its mates: other tenants may come along, each with as much as it has
-  // itself, and no more.
+  TakeMates(*queue_.Find(first.flow), wanted, std::numeric_limits<double>::infinity(), former,
+            numbers);
+  // Who has the turn waits for its mates: other tenants may come along within one slice of its own.
+  const double slice = ToSeconds(first.predicted) / static_cast<double>(first.slices);
   for (const auto& [flow, line] : queue_.lines()) {
     if (flow.priority != first.flow.priority || flow == first.flow) continue;
-    TakeMates(line, wanted, own, former, numbers);
+    TakeMates(line, wanted, slice / first.flow.share, former, numbers);
   }
   return numbers;
 }

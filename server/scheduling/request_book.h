@@ -161,10 +161,9 @@ class RequestBook {
   // The members of a batch that begins with `first`, itself first, which `former` has taken.
   std::vector<uint64_t> ChooseMates(const Mates& wanted, BatchFormer& former) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Adds what `former` takes of a line to `numbers`, up to `most` seconds for a share of 1, and
-  // returns these seconds.
-  static double TakeMates(const SequenceQueue::Line& line, const Mates& wanted, double most,
-                          BatchFormer& former, std::vector<uint64_t>& numbers);
+  // Adds what `former` takes of a line to `numbers`, up to `most` seconds for a share of 1.
+  static void TakeMates(const SequenceQueue::Line& line, const Mates& wanted, double most,
+                        BatchFormer& former, std::vector<uint64_t>& numbers);
   void AddHeads(const SequenceQueue::Line& line, const StartRoom& room, Instant now,
                 std::vector<Head>& heads) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WithdrawLocked(Ticket ticket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -11,7 +11,6 @@ namespace {
 
 constexpr double kCapacity = 1e5;  // tokens a second: 1 / seconds_per_token
 constexpr int64_t kTokens = 512;
-constexpr uint32_t kSeeds[] = {1, 2, 3};
 
 std::function<double(double)> Always(double rate) {
   return [rate](double) { return rate; };
@@ -35,7 +34,7 @@ int64_t CountOf(const std::vector<Outcome>& outcomes, ErrorReason reason, bool a
 }
 
 TEST(OverloadSimulation, GoodputAtTenTimesTheCapacityIsThatOfThePeak) {
-  for (const uint32_t seed : kSeeds) {
+  for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
     double peak = 0;
     for (const double load : {0.5, 0.8, 1.0, 1.5, 2.0, 5.0, 10.0}) {
       const auto outcomes = RunOpenLoop({.seed = seed, .seconds = 30}, {Steady(load)});
@@ -57,7 +56,7 @@ TEST(OverloadSimulation, GoodputAtTenTimesTheCapacityIsThatOfThePeak) {
 }
 
 TEST(OverloadSimulation, AfterAMinuteOfTenfoldLoadTheOfferedLoadIsServedAtOnce) {
-  for (const uint32_t seed : kSeeds) {
+  for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
     Source source = Steady(10);
     const double peak = source.peak_rate;
     source.rate = [peak](double now) { return now < 60 ? peak : 0.07 * peak; };
@@ -78,7 +77,7 @@ TEST(OverloadSimulation, WithoutDeadlinesTheWaitIsBounded) {
 }
 
 TEST(OverloadSimulation, ATenantAtTenTimesItsShareTakesNothingOfAnother) {
-  for (const uint32_t seed : kSeeds) {
+  for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
     Source calm = Steady(0.15);  // three tenths of half the engine
     calm.tenant = std::make_shared<Tenant>(Tenant{.name = "calm"});
     const auto alone = RunOpenLoop({.seed = seed}, {calm});
@@ -112,7 +111,7 @@ TEST(OverloadSimulation, SharesHoldBetweenTwoThatWantEverything) {
 
 TEST(OverloadSimulation, AnEncoderThatPredictsThreeTimesTooMuchOrTooLittleIsCorrected) {
   for (const double factor : {0.3, 3.0}) {
-    for (const uint32_t seed : kSeeds) {
+    for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
       OpenLoopOptions options{.seed = seed, .seconds = 40};
       options.slowness = [factor](double) { return factor; };
       const double load = 3 / factor;
@@ -128,7 +127,7 @@ TEST(OverloadSimulation, AnEncoderThatPredictsThreeTimesTooMuchOrTooLittleIsCorr
 }
 
 TEST(OverloadSimulation, ADeviceThatIsFiveTimesSlowerForAWhileCostsGoodputOnlyMeanwhile) {
-  for (const uint32_t seed : kSeeds) {
+  for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
     OpenLoopOptions options{.seed = seed, .seconds = 90};
     options.slowness = [](double now) { return now > 30 && now < 60 ? 5.0 : 1.0; };
     const auto outcomes = RunOpenLoop(options, {Steady(2)});
@@ -139,7 +138,7 @@ TEST(OverloadSimulation, ADeviceThatIsFiveTimesSlowerForAWhileCostsGoodputOnlyMe
 }
 
 TEST(OverloadSimulation, OneStallOfAMinutePoisonsNothing) {
-  for (const uint32_t seed : kSeeds) {
+  for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
     OpenLoopOptions options{.seed = seed, .seconds = 150};
     options.slowness = [stalled = false](double now) mutable {
       if (now < 30 || stalled) return 1.0;
@@ -152,7 +151,7 @@ TEST(OverloadSimulation, OneStallOfAMinutePoisonsNothing) {
 }
 
 TEST(OverloadSimulation, LongAndShortRequestsBothGetThrough) {
-  for (const uint32_t seed : kSeeds) {
+  for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
     // One in twenty has 20 000 tokens: 0.2 s of compute each, and half of all work.
     Source source = Steady(1);
     source.tokens = [](uint32_t random) { return random % 20 == 0 ? int64_t{20'000} : kTokens; };
