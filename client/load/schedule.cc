@@ -1,6 +1,7 @@
 #include "client/load/schedule.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 
@@ -65,8 +66,9 @@ absl::StatusOr<std::vector<PlannedCall>> MakeSchedule(absl::Span<const Traffic> 
   for (size_t group = 0; group < groups.size(); ++group) {
     PlanGroup(groups[group], static_cast<uint16_t>(group), seed, max_calls, &calls);
   }
-  std::stable_sort(calls.begin(), calls.end(), [](const PlannedCall& a, const PlannedCall& b) {
-    return a.due_seconds < b.due_seconds;
+  // Two groups may have evenly spaced calls at the same moment.
+  std::sort(calls.begin(), calls.end(), [](const PlannedCall& a, const PlannedCall& b) {
+    return std::tie(a.due_seconds, a.group) < std::tie(b.due_seconds, b.group);
   });
   if (static_cast<int64_t>(calls.size()) > max_calls) calls.resize(max_calls);
   return calls;
