@@ -148,7 +148,7 @@ void AppendFigures(const GroupResult& group, double seconds, std::string* text) 
   }
   AppendLatency("server: queue", group.queue, text);
   AppendLatency("server: compute", group.compute, text);
-  AppendLatency("good minus compute", group.overhead, text);
+  AppendLatency("since sent, minus compute", group.overhead, text);
 }
 
 void AppendDistribution(const Histogram& histogram, std::string* text) {

@@ -36,7 +36,8 @@ struct GroupResult {
   Histogram shed_latency;  // of shed calls
   // By code and reason: "OK", "RESOURCE_EXHAUSTED QUEUE_FULL".
   std::map<std::string, EndedAlike> endings;
-  // Of OK replies, by the server's own account; overhead is latency minus compute.
+  // Of OK replies, by the server's own account; overhead is what a call took from its sending, less
+  // compute: what server, network and client add, but not a generator that is late.
   Histogram queue;
   Histogram compute;
   Histogram server;

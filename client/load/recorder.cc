@@ -27,6 +27,7 @@ Recorder::Recorder(RecorderOptions options, absl::Span<const PlannedCall> calls,
   result_.groups.resize(groups);
   result_.intervals.assign(groups, std::vector<IntervalResult>(intervals));
   group_in_flight_.resize(groups);
+  lateness_.resize(calls_.size());
 }
 
 IntervalResult& Recorder::Interval(const PlannedCall& call) {
@@ -37,15 +38,16 @@ IntervalResult& Recorder::Interval(const PlannedCall& call) {
 
 void Recorder::OnSent(int64_t number) {
   const PlannedCall& call = calls_[number];
-  const double now = clock_->Now();
+  const double lateness = clock_->Now() - call.due_seconds;
   std::lock_guard<std::mutex> lock(mutex_);
+  lateness_[number] = lateness;
   ++in_flight_;
   if (call.cancel_after_seconds < 0) ++Interval(call).offered;
   if (!Counts(call)) return;
   ++group_in_flight_[call.group];
   ++result_.groups[call.group].offered;
   result_.groups[call.group].offered_tokens += call.tokens;
-  result_.lateness.Record(now - call.due_seconds);
+  result_.lateness.Record(lateness);
 }
 
 void Recorder::OnNotSent(int64_t number) {
@@ -57,14 +59,15 @@ void Recorder::OnDone(int64_t number, CallResult result) {
   const PlannedCall& call = calls_[number];
   const double latency = clock_->Now() - call.due_seconds;
   std::lock_guard<std::mutex> lock(mutex_);
-  Note(call, result, latency);
+  Note(number, result, latency);
   --in_flight_;
   if (Counts(call)) --group_in_flight_[call.group];
   // Under the lock: whoever waits may destroy this object as soon as it has the lock.
   if (in_flight_ == 0) idle_.notify_all();
 }
 
-void Recorder::Note(const PlannedCall& call, const CallResult& result, double latency) {
+void Recorder::Note(int64_t number, const CallResult& result, double latency) {
+  const PlannedCall& call = calls_[number];
   GroupResult& group = result_.groups[call.group];
   if (closed_) {
     if (Counts(call)) ++group.left;
@@ -85,14 +88,14 @@ void Recorder::Note(const PlannedCall& call, const CallResult& result, double la
     ending.latency.Record(latency);
   }
   if (ok) {
-    NoteOk(call, result, latency, same);
+    NoteOk(number, result, latency, same);
   } else {
     NoteError(call, result, latency);
   }
 }
 
-void Recorder::NoteOk(const PlannedCall& call, const CallResult& result, double latency,
-                      bool same) {
+void Recorder::NoteOk(int64_t number, const CallResult& result, double latency, bool same) {
+  const PlannedCall& call = calls_[number];
   GroupResult& group = result_.groups[call.group];
   const bool in_time = latency <= options_.deadline_seconds[call.group];
   // Wrong bytes count wherever they come.
@@ -107,7 +110,7 @@ void Recorder::NoteOk(const PlannedCall& call, const CallResult& result, double 
   group.queue.Record(result.queue_seconds);
   group.compute.Record(result.compute_seconds);
   group.server.Record(result.server_seconds);
-  group.overhead.Record(latency - result.compute_seconds);
+  group.overhead.Record(latency - lateness_[number] - result.compute_seconds);
   if (!in_time) ++group.late;
   if (!same || !in_time) return;
   ++group.good;

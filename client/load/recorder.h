@@ -48,8 +48,8 @@ class Recorder final : public CallObserver {
   bool Counts(const PlannedCall& call) const { return call.due_seconds >= options_.warmup_seconds; }
   IntervalResult& Interval(const PlannedCall& call);
   // With mutex_ held.
-  void Note(const PlannedCall& call, const CallResult& result, double latency);
-  void NoteOk(const PlannedCall& call, const CallResult& result, double latency, bool same);
+  void Note(int64_t number, const CallResult& result, double latency);
+  void NoteOk(int64_t number, const CallResult& result, double latency, bool same);
   void NoteError(const PlannedCall& call, const CallResult& result, double latency);
 
   const RecorderOptions options_;
@@ -60,6 +60,7 @@ class Recorder final : public CallObserver {
   std::condition_variable idle_;
   ReplyCheck check_;
   LoadResult result_;
+  std::vector<double> lateness_;  // seconds, of each call: sent after it was due
   int64_t in_flight_ = 0;
   std::vector<int64_t> group_in_flight_;  // of calls that count
   bool closed_ = false;

@@ -101,6 +101,17 @@ TEST_F(RecorderTest, OverheadIsWhatTheServerDidNotCompute) {
   EXPECT_NEAR(group.compute.max_seconds(), 0.15, 1e-6);
 }
 
+TEST_F(RecorderTest, ALateGeneratorIsNoOverhead) {
+  Recorder recorder = Make(5.0);
+  clock_.SleepUntil(1.5);
+  recorder.OnSent(0);  // due at 1 s
+  clock_.SleepUntil(1.9);
+  recorder.OnDone(0, {.compute_seconds = 0.1});
+  const GroupResult group = recorder.Take().groups[0];
+  EXPECT_NEAR(group.latency.max_seconds(), 0.9, 1e-3);
+  EXPECT_NEAR(group.overhead.max_seconds(), 0.3, 1e-6);
+}
+
 TEST_F(RecorderTest, WhatEndsBehindTheEndIsLeftOver) {
   Recorder recorder = Make(5.0);
   recorder.OnSent(0);
