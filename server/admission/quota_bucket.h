@@ -15,7 +15,16 @@ namespace longwave {
 class QuotaBucket {
  public:
   QuotaBucket(const Tenant& tenant, Instant now)
-      : rate_(tenant.max_compute_share), burst_(tenant.burst_seconds), left_(burst_), then_(now) {}
+      : rate_(tenant.max_compute_share), burst_(BurstOf(tenant)), left_(burst_), then_(now) {}
+
+  // The tenant's quota may have changed: what was used and saved up to now stays, within the burst.
+  void Follow(const Tenant& tenant, Instant now) {
+    if (tenant.max_compute_share == rate_ && BurstOf(tenant) == burst_) return;
+    const bool had_quota = !std::isinf(rate_);
+    const double left = had_quota ? LeftAt(now) : BurstOf(tenant);
+    *this = QuotaBucket(tenant, now);
+    left_ = std::min(left, burst_);
+  }
 
   // Seconds until another request is let in; 0: now. Infinite if the tenant may use nothing.
   double WaitSeconds(Instant now) const {
@@ -29,6 +38,11 @@ class QuotaBucket {
 
  private:
   static constexpr double kLeastSeconds = 1e-3;
+
+  // Less than what lets a request in would let none in, ever.
+  static double BurstOf(const Tenant& tenant) {
+    return std::max(tenant.burst_seconds, kLeastSeconds);
+  }
 
   double LeftAt(Instant now) const {
     if (std::isinf(rate_)) return burst_ + kLeastSeconds;

@@ -8,6 +8,11 @@
 
 namespace longwave {
 
+// What the classes weigh against each other while both have work.
+constexpr double ClassWeight(Priority priority) {
+  return priority == Priority::kInteractive ? 9 : 1;
+}
+
 // One tenant's work of one class: what the engine is shared between.
 struct Flow {
   Priority priority = Priority::kInteractive;

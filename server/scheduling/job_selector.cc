@@ -9,8 +9,6 @@ namespace {
 
 constexpr int64_t kSlicesOfOthers = 9;
 
-constexpr double Weight(Priority priority) { return priority == Priority::kInteractive ? 9 : 1; }
-
 // The one that has waited longest, of those that have waited for nine slices.
 std::optional<size_t> LongestWaiting(absl::Span<const SliceCandidate> candidates, bool started) {
   const auto rank = [](const SliceCandidate& candidate) {
@@ -52,7 +50,7 @@ JobSelector::Choice JobSelector::Choose(absl::Span<const SliceCandidate> candida
   if (!interactive.has_value()) return *batch;
   if (!batch.has_value()) return *interactive;
   const auto rank = [&](Priority priority, const Choice& choice) {
-    return Rank(of(priority).sharer.start, Weight(priority), candidates[choice.index]);
+    return Rank(of(priority).sharer.start, ClassWeight(priority), candidates[choice.index]);
   };
   return rank(Priority::kBatch, *batch) < rank(Priority::kInteractive, *interactive) ? *batch
                                                                                      : *interactive;
@@ -101,11 +99,11 @@ void JobSelector::Ran(absl::Span<const FlowPart> parts, Turn turn) {
   // A slice out of turn does not move virtual time: whoever comes next would begin too late.
   if (turn == Turn::kFair || turn == Turn::kDue) {
     virtual_now_ = state.sharer.start;
-    state.virtual_now = tenant.start;
+    state.virtual_now = std::max(state.virtual_now, tenant.start);
     tenant.was_due = turn == Turn::kDue;
   }
   for (const FlowPart& part : parts) {
-    state.sharer.start += part.seconds / Weight(first.priority);
+    state.sharer.start += part.seconds / ClassWeight(first.priority);
     state.tenants[part.flow.tenant].start += part.seconds / part.flow.share;
   }
   since_aged_job_ = turn == Turn::kAgedJob ? 0 : since_aged_job_ + 1;
@@ -113,9 +111,9 @@ void JobSelector::Ran(absl::Span<const FlowPart> parts, Turn turn) {
 }
 
 void JobSelector::NotePresence(const FlowBests& bests) {
-  // Whoever had nothing to run begins now; nobody has saved anything up.
+  // Whoever had nothing to run begins now, but for what it has saved. A class saves nothing.
   const auto note = [](Sharer& sharer, bool present, double now) {
-    if (present && !sharer.present) sharer.start = std::max(sharer.start, now);
+    if (present && !sharer.present) sharer.start = std::max(sharer.start, now - sharer.saved);
     sharer.present = present;
   };
   for (const Priority priority : {Priority::kInteractive, Priority::kBatch}) {
@@ -124,15 +122,16 @@ void JobSelector::NotePresence(const FlowBests& bests) {
     for (const auto& [flow, best] : bests) {
       if (flow.priority != priority) continue;
       any = true;
-      note(state.tenants[flow.tenant], true, state.virtual_now);
+      Sharer& tenant = state.tenants[flow.tenant];
+      tenant.saved = kSavedSeconds / flow.share;
+      note(tenant, true, state.virtual_now);
     }
-    for (auto tenant = state.tenants.begin(); tenant != state.tenants.end();) {
-      if (!bests.contains({.priority = priority, .tenant = tenant->first})) {
-        tenant->second.present = false;
-      }
-      // One that owes nothing need not be remembered.
-      const bool forgotten = !tenant->second.present && tenant->second.start <= state.virtual_now;
-      tenant = forgotten ? state.tenants.erase(tenant) : std::next(tenant);
+    for (auto entry = state.tenants.begin(); entry != state.tenants.end();) {
+      Sharer& tenant = entry->second;
+      if (!bests.contains({.priority = priority, .tenant = entry->first})) tenant.present = false;
+      // One that has saved all it may is like one never seen.
+      const bool forgotten = !tenant.present && tenant.start <= state.virtual_now - tenant.saved;
+      entry = forgotten ? state.tenants.erase(entry) : std::next(entry);
     }
     note(state.sharer, any, virtual_now_);
   }

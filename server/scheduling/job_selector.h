@@ -27,13 +27,19 @@ struct SliceCandidate {
 //
 // Between the classes, and within a class between the tenants: start-time fair queueing on
 // predicted seconds, with weights interactive 9 : batch 1 and the tenants' shares; whose next slice
-// would end first in virtual time is served. Within a flow: the least key; but of every two slices
+// would end first in virtual time is served. A tenant that has used less than its share keeps up to
+// kSavedSeconds of that: as long as they last it goes before tenants who take all they can get, so
+// whoever stays within its share waits for little but the slice in progress; and nobody ever gets
+// more than that much ahead. Within a flow: the least key; but of every two slices
 // of a flow one may go to work that would else miss its deadline, the earliest due first. Over all:
 // of every ten slices one goes to the started job that has waited longest, if it has waited for
 // nine (so a paused job goes on at least once per nine slices of others), or else to the waiting
 // sequence that has, so that nothing starves. No clock, no lock.
 class JobSelector {
  public:
+  // Of its own work, in seconds by the cost model.
+  static constexpr double kSavedSeconds = 0.1;
+
   // Why a candidate was chosen: it is first in the fair order, it is due, or it has waited.
   enum class Turn { kFair, kDue, kAgedJob, kAgedStart };
   struct Choice {
@@ -51,12 +57,13 @@ class JobSelector {
   // One of those between whom the engine is shared.
   struct Sharer {
     double start = 0;      // start tag of its next slice
+    double saved = 0;      // how far that may be behind virtual time when it returns
     bool present = false;  // had a candidate at the last choice
     bool was_due = false;  // its last slice was one of kDue
   };
   struct ClassState {
     Sharer sharer;
-    double virtual_now = 0;              // of its tenants
+    double virtual_now = 0;              // of its tenants: the greatest start tag of those served
     std::map<uint64_t, Sharer> tenants;  // by number
   };
   // The candidates of one flow.
@@ -74,7 +81,7 @@ class JobSelector {
                                       absl::Span<const SliceCandidate> candidates);
   ClassState& of(Priority priority) { return classes_[static_cast<size_t>(priority)]; }
 
-  double virtual_now_ = 0;  // of the classes: start tag of the slice run last
+  double virtual_now_ = 0;  // of the classes: start tag of the one served last
   std::array<ClassState, 2> classes_;
   int64_t since_aged_job_ = 0;  // slices since the last one of this turn
   int64_t since_aged_start_ = 0;

@@ -121,20 +121,22 @@ class RequestBook {
   bool stopped() const;
 
  private:
+  // A tenant that has sent a request: their names come from the operator's file, so there are only
+  // so many. The number is for good, or a tenant would be a new one, who has saved up something, at
+  // every request.
+  struct TenantEntry {
+    uint64_t number = 0;
+    int64_t open = 0;           // requests
+    mutable QuotaBucket quota;  // follows the file's, when it is looked at
+  };
   // A request of which sequences have not ended.
   struct OpenRequest {
     Flow flow;
+    TenantEntry* tenant = nullptr;
     double tag = 0;  // of the flow's virtual clock
     size_t sequences = 0;
     int64_t host_bytes = 0;
     bool withdrawn = false;
-  };
-  // A tenant that has open requests, or a quota.
-  struct TenantEntry {
-    uint64_t number = 0;
-    int64_t open = 0;  // requests
-    QuotaBucket quota;
-    bool limited = false;
   };
   struct Taken {
     std::shared_ptr<ConsumerGate> gate;

@@ -1,6 +1,5 @@
 // RequestBook: what lets requests in, and what is kept of their tenants.
 #include <algorithm>
-#include <cmath>
 
 #include "model/base/error.h"
 #include "server/scheduling/request_book.h"
@@ -11,8 +10,6 @@ namespace {
 constexpr int64_t kIdBytes = sizeof(int32_t);
 // One slice in ten goes out of turn to what has waited long.
 constexpr double kFairShare = 0.9;
-
-constexpr double Weight(Priority priority) { return priority == Priority::kInteractive ? 9 : 1; }
 
 const Tenant& TenantOf(const RequestTerms& terms) {
   static const Tenant& nameless = *new Tenant();
@@ -34,9 +31,11 @@ absl::StatusOr<RequestBook::Ticket> RequestBook::Admit(Sequences sequences,
   if (!decision.status.ok()) return std::move(decision.status);
   TenantEntry& tenant = Enter(TenantOf(terms), now);
   tenant.quota.Take(price.shared_seconds * price.weather, now);
+  ++tenant.open;
   const Ticket ticket = next_number_;
   OpenRequest& request = open_[ticket];
   request.flow = FlowOf(terms);
+  request.tenant = &tenant;
   request.tag = virtual_clocks_[request.flow].Arrive(price.encoder_seconds);
   request.sequences = sequences.size();
   request.host_bytes = HostBytes(price, terms);
@@ -83,7 +82,10 @@ AdmissionDecision RequestBook::Decide(const RequestPrice& price, const RequestTe
   state.total_seconds = price.weather * (ToSeconds(queue_.predicted()) + executor_.running_seconds);
   state.ahead_seconds = price.weather * SecondsAhead(flow, virtual_now + price.encoder_seconds);
   if (!price.alone) state.batch_seconds = price.weather * options_.max_batch_seconds;
-  if (tenant != tenants_.end()) state.quota_wait_seconds = tenant->second.quota.WaitSeconds(now);
+  if (tenant != tenants_.end()) {
+    tenant->second.quota.Follow(TenantOf(terms), now);
+    state.quota_wait_seconds = tenant->second.quota.WaitSeconds(now);
+  }
   return DecideAdmission(request, state, options_.admission);
 }
 
@@ -103,7 +105,7 @@ double RequestBook::SecondsAhead(const Flow& flow, double tag) const {
 }
 
 double RequestBook::GuaranteedRate(const Flow& flow) const {
-  double classes = Weight(flow.priority);
+  double classes = ClassWeight(flow.priority);
   double shares = flow.share;
   bool shared = false;
   bool other_class = false;
@@ -114,10 +116,10 @@ double RequestBook::GuaranteedRate(const Flow& flow) const {
       shares += other.share;
     } else if (!other_class) {
       other_class = true;
-      classes += Weight(other.priority);
+      classes += ClassWeight(other.priority);
     }
   }
-  const double rate = Weight(flow.priority) / classes * (flow.share / shares);
+  const double rate = ClassWeight(flow.priority) / classes * (flow.share / shares);
   return shared ? kFairShare * rate : 1;
 }
 
@@ -130,15 +132,9 @@ Flow RequestBook::FlowOf(const RequestTerms& terms) const {
 }
 
 RequestBook::TenantEntry& RequestBook::Enter(const Tenant& tenant, Instant now) {
-  auto entry = tenants_.find(tenant.name);
-  if (entry == tenants_.end()) {
-    entry = tenants_
-                .emplace(tenant.name, TenantEntry{.number = next_tenant_++,
-                                                  .quota = QuotaBucket(tenant, now),
-                                                  .limited = !std::isinf(tenant.max_compute_share)})
-                .first;
-  }
-  ++entry->second.open;
+  const auto [entry, fresh] =
+      tenants_.try_emplace(tenant.name, TenantEntry{.quota = QuotaBucket(tenant, now)});
+  if (fresh) entry->second.number = next_tenant_++;
   return entry->second;
 }
 
@@ -146,15 +142,10 @@ void RequestBook::Leave(const OpenRequest& request) {
   host_bytes_ -= request.host_bytes;
   const auto flow = open_by_flow_.find(request.flow);
   if (--flow->second == 0) open_by_flow_.erase(flow);
-  const auto tenant = std::find_if(tenants_.begin(), tenants_.end(), [&](const auto& entry) {
-    return entry.second.number == request.flow.tenant;
-  });
-  if (--tenant->second.open > 0) return;
-  // Of a tenant without quota there is nothing to remember; so names that callers make up take no
-  // room. The tags of its clocks mean nothing once it has no requests.
-  virtual_clocks_.erase({.priority = Priority::kInteractive, .tenant = tenant->second.number});
-  virtual_clocks_.erase({.priority = Priority::kBatch, .tenant = tenant->second.number});
-  if (!tenant->second.limited) tenants_.erase(tenant);
+  if (--request.tenant->open > 0) return;
+  // The tags of its clocks mean nothing once it has no requests.
+  virtual_clocks_.erase({.priority = Priority::kInteractive, .tenant = request.tenant->number});
+  virtual_clocks_.erase({.priority = Priority::kBatch, .tenant = request.tenant->number});
 }
 
 }  // namespace longwave

@@ -173,18 +173,74 @@ TEST(JobSelectorTest, TenantsOfAClassShareByTheirShares) {
   EXPECT_NEAR(second, 200, 1);
 }
 
-TEST(JobSelectorTest, ATenantThatWasIdleHasNoCredit) {
-  JobSelector selector;
-  ShareTenants(selector, 1, 1, 50);
-  SliceCandidate busy = Of(kInteractive, 0, 1);
-  busy.flow.tenant = 1;
-  for (int i = 0; i < 1000; ++i) {
-    selector.Choose({busy}, kStart);
-    selector.Ran({{.flow = busy.flow, .seconds = 0.02}}, Turn::kFair);
+SliceCandidate OfTenant(uint64_t tenant, double share) {
+  SliceCandidate candidate = Of(kInteractive, 0, tenant);
+  candidate.flow.tenant = tenant;
+  candidate.flow.share = share;
+  return candidate;
+}
+
+// Runs `slices` slices of this tenant, which nobody competes with.
+void RunAlone(JobSelector& selector, const SliceCandidate& candidate, int slices) {
+  for (int i = 0; i < slices; ++i) {
+    selector.Choose({candidate}, kStart);
+    selector.Ran({{.flow = candidate.flow, .seconds = 0.02}}, Turn::kFair);
   }
-  const auto [first, second] = ShareTenants(selector, 1, 1, 100);
-  EXPECT_NEAR(first, 50, 1);
-  EXPECT_NEAR(second, 50, 1);
+}
+
+constexpr int kSavedSlices = 5;  // JobSelector::kSavedSeconds / 0.02
+
+TEST(JobSelectorTest, ATenantThatWasIdleHasSavedLittle) {
+  for (const double share : {0.25, 1.0, 4.0}) {
+    JobSelector selector;
+    ShareTenants(selector, 1, share, 50);
+    RunAlone(selector, OfTenant(1, 1), 1000);
+    const auto [busy, idle] = ShareTenants(selector, 1, share, 100);
+    const double rest = 100 - kSavedSlices;
+    EXPECT_NEAR(idle, kSavedSlices + rest * share / (1 + share), 1) << "share " << share;
+    EXPECT_NEAR(busy, rest / (1 + share), 1) << "share " << share;
+  }
+}
+
+TEST(JobSelectorTest, ATenantNeverSeenBeginsLikeOneThatWasIdle) {
+  JobSelector selector;
+  RunAlone(selector, OfTenant(1, 1), 1000);
+  const auto [busy, fresh] = ShareTenants(selector, 1, 1, 100);
+  EXPECT_NEAR(fresh - busy, kSavedSlices, 1);
+}
+
+TEST(JobSelectorTest, ATenantWithinItsShareGoesFirst) {
+  JobSelector selector;
+  const SliceCandidate greedy = OfTenant(1, 1);
+  const SliceCandidate modest = OfTenant(2, 1);
+  RunAlone(selector, greedy, 100);
+  // One slice in four, in bursts of two: less than the half that is its own.
+  for (int round = 0; round < 100; ++round) {
+    for (int slice = 0; slice < 2; ++slice) {
+      const std::vector<SliceCandidate> both = {greedy, modest};
+      ASSERT_EQ(selector.Choose(both, kStart).index, 1) << "round " << round;
+      selector.Ran({{.flow = modest.flow, .seconds = 0.02}}, Turn::kFair);
+    }
+    RunAlone(selector, greedy, 6);
+  }
+}
+
+TEST(JobSelectorTest, LeavingAndComingBackGainsNothing) {
+  JobSelector selector;
+  const SliceCandidate greedy = OfTenant(1, 1);
+  const SliceCandidate sly = OfTenant(2, 1);
+  int slyly = 0;
+  for (int i = 0; i < 1000; ++i) {
+    if (i % 3 == 2) {  // it is away for every third slice
+      RunAlone(selector, greedy, 1);
+      continue;
+    }
+    const std::vector<SliceCandidate> both = {greedy, sly};
+    const JobSelector::Choice choice = selector.Choose(both, kStart);
+    selector.Ran({{.flow = both[choice.index].flow, .seconds = 0.02}}, choice.turn);
+    slyly += choice.index == 1 ? 1 : 0;
+  }
+  EXPECT_NEAR(slyly, 500, kSavedSlices + 1);
 }
 
 TEST(JobSelectorTest, WhatIsDueGoesFirstButNotTwiceInARow) {

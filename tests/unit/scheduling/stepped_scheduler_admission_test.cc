@@ -42,6 +42,36 @@ class SchedulerAdmission : public SchedulerTest {
   }
 };
 
+// Each of its requests finds it without any: it must be known all the same.
+TEST_F(SchedulerAdmission, ATenantThatSendsOneAtATimeGetsNoMoreThanItsShare) {
+  const RequestTerms greedy{.tenant = TenantOf("greedy")};
+  const RequestTerms sly{.tenant = TenantOf("sly")};
+  std::vector<Consumer> backlog;
+  for (int i = 0; i < 200; ++i) backlog.push_back(Must(100, greedy));
+  double slyly = 0;
+  Consumer one = Must(90, sly);
+  while (Seconds(clock_.Now()) < 10) {
+    RunSlices(1);
+    if (!one->end.has_value()) continue;
+    slyly += 0.09;
+    one = Must(90, sly);
+  }
+  EXPECT_NEAR(slyly, 5, 2 * JobSelector::kSavedSeconds);
+  Run();
+}
+
+TEST_F(SchedulerAdmission, AQuotaThatWasChangedHoldsAtOnce) {
+  const auto quota = [](double share) {
+    return RequestTerms{.tenant = std::make_shared<Tenant>(
+                            Tenant{.name = "a", .max_compute_share = share, .burst_seconds = 1})};
+  };
+  Must(10'000, quota(0.1));
+  EXPECT_EQ(Why(10, quota(100)), ErrorReason::kQuotaExceeded);
+  RunSlices(20);  // nine seconds of debt are a tenth of a second's worth now
+  Must(10, quota(100));
+  Run();
+}
+
 TEST_F(SchedulerAdmission, AnUnmeetableDeadlineIsRefusedAndNothingIsTaken) {
   Must(1000);  // a second of work
   Must(100'000, {.priority = Priority::kBatch});
