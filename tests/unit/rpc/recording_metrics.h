@@ -1,17 +1,17 @@
 #ifndef LONGWAVE_TESTS_UNIT_RPC_RECORDING_METRICS_H_
 #define LONGWAVE_TESTS_UNIT_RPC_RECORDING_METRICS_H_
 
+#include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "model/base/mutex.h"
-#include "server/observability/service_metrics.h"
+#include "server/observability/null_metrics.h"
 
 namespace longwave {
 
 // Keeps what it is told, so that tests can compare it with what clients saw. Thread-safe.
-class RecordingMetrics : public ServiceMetrics {
+class RecordingMetrics : public NullMetrics {
  public:
   struct Ended {
     RequestRecord record;
@@ -46,8 +46,6 @@ class RecordingMetrics : public ServiceMetrics {
     return stalls_;
   }
 
-  int port() const override { return 0; }
-  void SetSampler(std::function<GaugeSample()> sampler) override {}
   void RequestStarted(RpcMethod method) override {
     MutexLock lock(&mutex_);
     ++started_;
@@ -73,16 +71,6 @@ class RecordingMetrics : public ServiceMetrics {
     MutexLock lock(&mutex_);
     retried_.push_back(attempts_before);
   }
-  void Batch(int sequences, int64_t tokens, double fill_ratio) override {}
-  void Slice(double seconds) override {}
-  void Padding(int64_t real_tokens, int64_t padded_tokens) override {}
-  void CostPrediction(double predicted_seconds, double actual_seconds) override {}
-  void CpuFallback(absl::string_view reason) override {}
-  void NonFinite() override {}
-  void ModelLoad(absl::string_view phase, double seconds) override {}
-  void ModelLoaded(absl::string_view result) override {}
-  void SetInfo(std::vector<std::pair<std::string, std::string>> model,
-               std::vector<std::pair<std::string, std::string>> build) override {}
 
  private:
   Mutex mutex_;
