@@ -33,7 +33,7 @@
 #include "absl/strings/str_split.h"
 #include "model/api/fake_encoder.h"
 #include "server/observability/muted_metrics.h"
-#include "server/serve.h"
+#include "server/server_program.h"
 
 namespace longwave {
 namespace {

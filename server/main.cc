@@ -23,7 +23,7 @@
 #include "model/weights/file.h"
 #include "model/weights/model_config.h"
 #include "model/weights/model_folder.h"
-#include "server/serve.h"
+#include "server/server_program.h"
 
 namespace longwave {
 namespace {

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -13,18 +12,17 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "model/base/clock.h"
 #include "model/base/error.h"
 #include "model/base/mutex.h"
 #include "server/descriptor_limit.h"
 #include "server/memory_trimmer.h"
 #include "server/model_keeper.h"
-#include "server/rpc/expected_wait.h"
 #include "server/rpc/library_log.h"
 #include "server/rpc/rpc_server.h"
 #include "server/scheduling/scheduler.h"
 #include "server/security/security.h"
+#include "server/serving_metrics.h"
 #include "server/shutdown_signals.h"
 #include "server/slice_watch.h"
 
@@ -53,39 +51,6 @@ void BoundTheEnd(int exit_code) {
   std::signal(SIGALRM, [](int) { _exit(exit_code_at_the_end); });
   alarm(kTakingApartSeconds);
 }
-
-void PrintError(absl::string_view message) {
-  const std::string line = absl::StrCat("longwave-server: ", message, "\n");
-  std::fputs(line.c_str(), stderr);
-}
-
-// What the scheduler tells, as metrics.
-class MetricsObserver final : public SchedulerObserver {
- public:
-  MetricsObserver(ServiceMetrics* metrics, SliceWatch* watch, const SchedulerOptions& options)
-      : metrics_(metrics), watch_(watch), max_batch_tokens_(options.max_batch_tokens) {}
-
-  void OnBatch(int sequences, int64_t tokens) override {
-    // A sequence longer than a batch rides alone and fills it.
-    const double fill = static_cast<double>(tokens) / static_cast<double>(max_batch_tokens_);
-    metrics_->Batch(sequences, tokens, std::min(fill, 1.0));
-    // Ragged: what the encoder pads within its own tiles it does not tell.
-    metrics_->Padding(tokens, 0);
-  }
-  void OnSliceStart() override { watch_->Begin(); }
-  void OnSlice(double seconds) override {
-    watch_->End();
-    metrics_->Slice(seconds);
-  }
-  void OnJobEnd(int64_t tokens, double predicted_seconds, double actual_seconds) override {
-    metrics_->CostPrediction(predicted_seconds, actual_seconds);
-  }
-
- private:
-  ServiceMetrics* const metrics_;
-  SliceWatch* const watch_;
-  const int64_t max_batch_tokens_;
-};
 
 // One serving process. Members are destroyed in the reverse order: what others use goes last.
 class ServerProcess {
@@ -219,7 +184,7 @@ class ServerProcess {
     observer_.emplace(metrics_.get(), &slice_watch_, options_.scheduler);
     auto scheduler = Scheduler::Create(options_.scheduler, &clock_, &*observer_);
     if (!scheduler.ok()) return scheduler.status();
-    PublishInfo(*model);
+    PublishInfo(model->encoder->Info(), source_.build_info, *metrics_);
     {
       MutexLock lock(&mutex_);
       scheduler_ = *std::move(scheduler);
@@ -242,46 +207,19 @@ class ServerProcess {
   bool SwitchTo(std::shared_ptr<ServedModel> model) {
     MutexLock lock(&mutex_);
     if (stop_ || !rpc_->Swap(model)) return false;
-    PublishInfo(*model);
+    PublishInfo(model->encoder->Info(), source_.build_info, *metrics_);
     return true;
-  }
-
-  void PublishInfo(const ServedModel& model) {
-    const EncoderInfo& info = model.encoder->Info();
-    metrics_->SetInfo({{"model", info.model},
-                       {"version", info.version},
-                       {"weights_sha256", info.weights_digest.substr(0, 12)},
-                       {"device", info.device},
-                       {"compute_dtype", info.compute_dtype}},
-                      source_.build_info);
   }
 
   GaugeSample Sample() {
     MutexLock lock(&mutex_);
-    GaugeSample sample;
-    sample.log_dropped = log_.dropped();
-    sample.connections_refused = rpc_ == nullptr ? 0 : rpc_->refused_connections();
-    sample.ready = serving_ && !stop_;
-    sample.draining = stop_;
-    sample.security = security_->Sample();
-    sample.security.handshake_failures = LibraryLogRedirect::handshake_failures();
-    if (scheduler_ == nullptr) return sample;
-    const SchedulerView view = scheduler_->View();
-    sample.queued_requests = view.queued_sequences;
-    sample.queued_tokens = view.queued_tokens;
-    sample.running_requests = view.running_sequences;
-    sample.paused_jobs = view.paused_jobs;
-    sample.resident_bytes = view.resident_bytes;
-    sample.expected_wait_seconds = ExpectedWaitSeconds(view);
-    const CostModel& cost = keeper_->current()->cost;
-    sample.cost_weather_ratio = cost.Weather();
-    sample.cost_high_ratio = cost.HighRatio();
-    const FftGuardCounts guard = keeper_->FftGuard();
-    sample.fft_fp32_heads = guard.fp32_heads;
-    sample.fft_fp64_heads = guard.fp64_heads;
-    sample.fft_tiles_heads = guard.tiles_heads;
-    sample.fft_recomputed_rows = guard.recomputed_rows;
-    return sample;
+    return SampleGauges({.log = log_,
+                         .security = *security_,
+                         .rpc = rpc_.get(),
+                         .scheduler = scheduler_.get(),
+                         .keeper = keeper_.get(),
+                         .ready = serving_ && !stop_,
+                         .draining = stop_});
   }
 
   // Until a signal (OK), or until the device is lost.
@@ -358,6 +296,11 @@ class ServerProcess {
 
 }  // namespace
 
+void PrintError(absl::string_view message) {
+  const std::string line = absl::StrCat("longwave-server: ", message, "\n");
+  std::fputs(line.c_str(), stderr);
+}
+
 int Serve(const ServerOptions& options, int64_t longest_sequence, const EncoderSource& source) {
   try {
     ServerProcess process(options, longest_sequence, source);
@@ -367,42 +310,6 @@ int Serve(const ServerOptions& options, int64_t longest_sequence, const EncoderS
     PrintError(absl::StrCat("cannot start: ", error.what()));
     std::_Exit(kExitFailed);
   }
-}
-
-int RunServerProgram(int argc, char** argv, const EncoderSource& source) {
-  const absl::StatusOr<CommandLine> line =
-      ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc));
-  if (!line.ok()) {
-    for (absl::string_view problem : absl::StrSplit(line.status().message(), '\n')) {
-      PrintError(problem);
-    }
-    PrintError("see --help");
-    return kExitUsage;
-  }
-  switch (line->action) {
-    case CommandLine::Action::kHelp:
-      std::printf("usage: longwave-server [--flag=value ...]\n\n%s", line->help.c_str());
-      return kExitOk;
-    case CommandLine::Action::kVersion:
-      std::printf("longwave-server %s\n", LONGWAVE_VERSION);
-      return kExitOk;
-    case CommandLine::Action::kCheckConfig:
-    case CommandLine::Action::kServe:
-      break;
-  }
-  const absl::StatusOr<int64_t> longest = ConfigureModel(line->options.model, source);
-  // The same files are read again to serve; here a wrong one is a mistake of the configuration.
-  const absl::Status security = Security::Create(line->options.security, nullptr).status();
-  for (const absl::Status& status : {longest.status(), security}) {
-    if (status.ok()) continue;
-    for (absl::string_view problem : absl::StrSplit(status.message(), '\n')) PrintError(problem);
-  }
-  if (!longest.ok() || !security.ok()) return kExitUsage;
-  if (line->action == CommandLine::Action::kCheckConfig) {
-    std::puts("the configuration is valid");
-    return kExitOk;
-  }
-  return Serve(line->options, *longest, source);
 }
 
 }  // namespace longwave

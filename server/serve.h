@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "absl/strings/string_view.h"
 #include "server/encoder_source.h"
 #include "server/options.h"
 
@@ -17,8 +18,8 @@ inline constexpr int kExitUsage = 2;   // flags or configuration
 // the exit code. Must be called before the process has other threads.
 int Serve(const ServerOptions& options, int64_t longest_sequence, const EncoderSource& source);
 
-// What a server program does with its command line, Serve included. Prints what it must.
-int RunServerProgram(int argc, char** argv, const EncoderSource& source);
+// To stderr, for whoever starts the program: what comes before there is a log, or instead of it.
+void PrintError(absl::string_view message);
 
 }  // namespace longwave
 
