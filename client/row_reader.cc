@@ -84,6 +84,7 @@ bool RowReader::StartAttempt() {
 
 absl::Status RowReader::OpenOnce() {
   if (!StartAttempt()) return absl::CancelledError("the call was cancelled");
+  ++attempts_;
   stream_ = stub_->EncodeStream(context_.get());
   v1::EncodeStreamRequest message;
   message.set_tag(kTag);

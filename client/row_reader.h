@@ -64,7 +64,10 @@ class RowReader {
 
   // How it was computed. Complete once Next has returned the end.
   const v1::StreamDone& summary() const { return done_; }
-  // How often the stream was taken up again.
+  // How many EncodeStream calls were begun, in vain or not: 1 where nothing went wrong.
+  int attempts() const { return attempts_; }
+  // How often a stream that had been taken broke and was taken up again, however many attempts
+  // each time needed.
   int resumes() const { return resumes_; }
 
  private:
@@ -106,6 +109,7 @@ class RowReader {
   StreamShape shape_;
   int64_t next_row_ = 0;
   int failures_ = 0;  // attempts that failed since the last row
+  int attempts_ = 0;
   int resumes_ = 0;
   bool ended_ = false;
   absl::Status status_;

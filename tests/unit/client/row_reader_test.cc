@@ -66,6 +66,7 @@ TEST_F(RowReaderTest, GivesAllRowsInOrder) {
   EXPECT_EQ(reader_->shape().fingerprint, kFingerprint);
   EXPECT_EQ(reader_->summary().total_rows(), 100);
   EXPECT_EQ(reader_->summary().sequences(0).tokens_in(), 100);
+  EXPECT_EQ(reader_->attempts(), 1);
   EXPECT_EQ(reader_->resumes(), 0);
   EXPECT_EQ(reader_->Next().value().rows, 0);  // the end stays the end
 }
@@ -108,7 +109,26 @@ TEST_F(RowReaderTest, TakesABrokenStreamUpAtTheNextRow) {
   };
   EXPECT_TRUE(OpenAndReadAll().ok());
   EXPECT_EQ(from, (std::vector<int64_t>{0, 30, 60}));
+  EXPECT_EQ(reader_->attempts(), 3);
   EXPECT_EQ(reader_->resumes(), 2);
+}
+
+TEST_F(RowReaderTest, CountsEveryAttemptWhereverTheOneBeforeEnded) {
+  server_.on_stream = [&](int number, StreamScript& script) {
+    const grpc::Status gone(grpc::StatusCode::UNAVAILABLE, "going away");
+    if (number == 0 || number == 3) return gone;  // before anybody has taken the request
+    if (number == 5) return script.ServeAll(kFingerprint);
+    if (!script.ReadOpen()) return grpc::Status::CANCELLED;
+    const int64_t begin = static_cast<int64_t>(script.open.resume_from_row());
+    script.Accept(100, kFingerprint);
+    if (number == 1) return gone;  // while the ids are on their way
+    if (!script.ReadIds()) return grpc::Status::CANCELLED;
+    if (number == 2) script.Rows(begin, begin + 30, 10);
+    return gone;  // behind rows, and before the next one
+  };
+  EXPECT_TRUE(OpenAndReadAll().ok());
+  EXPECT_EQ(server_.streams(), 6);
+  EXPECT_EQ(reader_->attempts(), 6);
 }
 
 TEST_F(RowReaderTest, ACallThatAServerCutOffIsTakenUpToo) {
