@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import signal
 import socket
 import subprocess
@@ -19,6 +20,24 @@ SCRIPT = {
 }
 
 
+# Two replicas with the load of three: a loaded machine would have some calls refused (QUEUE_FULL) and
+# sent again, which is no cost of a replica that has gone.
+PATIENT = "--max_wait=60"
+
+# Of the model that replicas have unless told otherwise, and of another one: fingerprint and seed of
+# the rows, as replica_client and the fake server take them.
+MODEL = ("fake-1", 0)
+OTHER_MODEL = ("fake-2", 2)
+ROW_SEEDS = ",".join(f"{name}:{seed}" for name, seed in (MODEL, OTHER_MODEL))
+
+
+def other_model(folder: pathlib.Path) -> str:
+    """The flag for a replica with OTHER_MODEL, which is put into the folder."""
+    fingerprint, row_seed = OTHER_MODEL
+    (folder / "fake").write_text(f"digest {fingerprint}\nrow_seed {row_seed}\n")
+    return f"--model={folder}"
+
+
 def _free_ports(count: int) -> list[int]:
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
@@ -32,16 +51,23 @@ def _free_ports(count: int) -> list[int]:
 class Fleet:
     """Replicas that are killed or drained, and started again where they were."""
 
-    def __init__(self, program: str, *flags: str, count: int = 3, env: dict | None = None):
+    def __init__(
+        self, program: str, *flags: str, count: int = 3, env: dict | None = None,
+        own: dict[int, str] | None = None,
+    ):
+        """`own` are flags of single replicas."""
         self._program = program
         self._flags = flags
         self._env = {**SCRIPT, **(env or {})}
+        self._own = own or {}
         self.ports = _free_ports(count)
-        self.servers = [self._start(port) for port in self.ports]
+        self.servers = [self._start(index) for index in range(count)]
 
-    def _start(self, port: int, **env: str) -> Server:
+    def _start(self, index: int) -> Server:
+        own = [self._own[index]] if index in self._own else []
         server = Server(
-            self._program, f"--address=127.0.0.1:{port}", *self._flags, env={**self._env, **env}
+            self._program, f"--address=127.0.0.1:{self.ports[index]}", *self._flags, *own,
+            env=self._env,
         )
         return server.ready()
 
@@ -49,9 +75,9 @@ class Fleet:
     def target(self) -> str:
         return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
 
-    def restart(self, index: int, **env: str) -> None:
+    def restart(self, index: int) -> None:
         """Starts the replica, which has gone, once more."""
-        self.servers[index] = self._start(self.ports[index], **env)
+        self.servers[index] = self._start(index)
 
     def kill(self, index: int) -> None:
         self.servers[index].process.kill()

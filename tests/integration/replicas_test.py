@@ -2,10 +2,19 @@
 
 import pytest
 from conftest import _path
-from fleet import Caller, Fleet, await_progress
+from fleet import (
+    MODEL,
+    OTHER_MODEL,
+    PATIENT,
+    ROW_SEEDS,
+    Caller,
+    Fleet,
+    await_progress,
+    other_model,
+)
 
 REPEATS = 3
-ONE_PRINT = ["fake-1"]
+ONE_PRINT = [MODEL[0]]
 
 
 @pytest.fixture(scope="session")
@@ -13,12 +22,14 @@ def replica_client() -> str:
     return _path("LONGWAVE_REPLICA_CLIENT", "tests/integration/replica_client")
 
 
-def check(result: dict, *, resumes: int = 1) -> None:
+def check(result: dict, *, retries: int = 1) -> None:
+    """Nothing is lost, and no stream needed more attempts than one and `retries`."""
     assert result["wrong"] == 0, result["errors"]
+    assert result["mixed"] == 0, result["errors"]
     for kind, entry in result["kinds"].items():
         assert entry["failed"] == 0, (kind, result["errors"])
         assert entry["ok"] > 0, kind
-        assert entry.get("most_resumes", 0) <= resumes, (kind, entry)
+        assert entry["most_retries"] <= retries, (kind, entry)
 
 
 @pytest.mark.parametrize("health_checked", [1, 0])
@@ -36,12 +47,12 @@ def test_drain_under_full_load_loses_nothing(fake_program, replica_client, healt
                 fleet.restart(repeat % 3)
             await_progress(fleet, 15)
             result = caller.result()
-        check(result, resumes=0 if health_checked else 1)
-        assert result["fingerprints"] == ONE_PRINT
+        check(result, retries=0 if health_checked else 1)
+        assert list(result["fingerprints"]) == ONE_PRINT
 
 
 def test_killed_replicas_cost_one_retry_or_resume(fake_program, replica_client):
-    with Fleet(fake_program) as fleet:
+    with Fleet(fake_program, PATIENT) as fleet:
         with Caller(replica_client, fleet.target, unary=6, streams=2) as caller:
             for repeat in range(REPEATS):
                 await_progress(fleet, 15)
@@ -56,7 +67,7 @@ def test_killed_replicas_cost_one_retry_or_resume(fake_program, replica_client):
                 fleet.restart(repeat % 3)
             result = caller.result()
         check(result)
-        assert result["fingerprints"] == ONE_PRINT
+        assert list(result["fingerprints"]) == ONE_PRINT
 
 
 def test_a_megabyte_is_sent_again(fake_program, replica_client):
@@ -78,19 +89,41 @@ def test_a_megabyte_is_sent_again(fake_program, replica_client):
         assert retried == 1 - failed
 
 
-def test_a_stream_goes_on_only_where_the_fingerprint_is_the_same(fake_program, replica_client):
-    with Fleet(fake_program, count=2) as fleet:
-        fleet.kill(1)
-        fleet.restart(1, LONGWAVE_FAKE_FINGERPRINT="fake-2")
+def test_a_stream_goes_on_only_where_the_fingerprint_is_the_same(
+    fake_program, replica_client, tmp_path
+):
+    with Fleet(fake_program, count=2, own={1: other_model(tmp_path)}) as fleet:
         options = {"unary": 0, "streams": 1, "stream_seconds": 20, "timeout": 60}
-        with Caller(replica_client, fleet.target, **options) as caller:
+        with Caller(replica_client, fleet.target, row_seeds=ROW_SEEDS, **options) as caller:
             chunks = [0.0, 0.0]
             while max(chunks) < 2:
                 chunks = [server.metric("longwave_stream_chunks_total") for server in fleet.servers]
             fleet.kill(chunks.index(max(chunks)))  # only other weights are left
             result = caller.result()
-    assert result["wrong"] == 0
-    assert result["kinds"]["stream"]["failed"] == 1
+    assert result["wrong"] == result["mixed"] == 0
+    entry = result["kinds"]["stream"]
+    assert (entry["failed"], entry["model_changed"]) == (1, 1)
     error = result["errors"][0]
     assert "must not be mixed" in error
-    assert "'fake-1'" in error and "'fake-2'" in error
+    assert f"'{MODEL[0]}'" in error and f"'{OTHER_MODEL[0]}'" in error
+
+
+def test_no_call_mixes_models_while_replicas_are_killed(fake_program, replica_client, tmp_path):
+    with Fleet(fake_program, PATIENT, own={2: other_model(tmp_path)}) as fleet:
+        options = {
+            "unary": 2, "streams": 4, "stream_seconds": 1, "batches": 2, "row_seeds": ROW_SEEDS,
+        }
+        with Caller(replica_client, fleet.target, **options) as caller:
+            for repeat in range(REPEATS):
+                await_progress(fleet, 15)
+                fleet.kill(repeat)
+                await_progress(fleet, 15)
+                fleet.restart(repeat)
+            await_progress(fleet, 15)
+            result = caller.result()
+    assert result["wrong"] == result["mixed"] == 0, result["errors"]
+    # Each call is of one model or fails for just that reason; both models have answered.
+    for kind, entry in result["kinds"].items():
+        assert entry["failed"] == entry["model_changed"], (kind, result["errors"])
+    assert set(result["fingerprints"]) == {MODEL[0], OTHER_MODEL[0]}
+    assert result["kinds"]["batch"]["model_changed"] > 0, "batches did meet both models"
