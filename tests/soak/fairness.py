@@ -47,6 +47,7 @@ def measure(part: rows.Part) -> None:
         "b_endings": {name: value["count"] for name, value in beside["endings"].items()},
         "a_goodput_per_second": other["goodput_per_second"], "a_shed": other["shed"],
     }
+    # A call of B's that is refused, or ends too late, is in no percentile: the first row counts it.
     lost = 1 - beside["good"] / beside["offered"]
     part.at_most("tenant A at 10 x its share: B loses", lost * 100, 1, "%", **detail)
     part.at_most(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from typing import NamedTuple
 
 import driver
 import rows
@@ -16,7 +17,9 @@ SHORT_LONG_TOKENS = 100_000
 # Of the engine, by the short calls; the bar speaks of at most 0.3.
 SHARE = 0.25
 SLICES_BAR = 3
+SLICE_BAR_MS = 20
 LONG_BAR = 1.1
+SWITCHES = 100
 SWITCH_BAR = 0.02
 # How far the two runs alone may lie apart.
 STEADY = 0.05
@@ -50,8 +53,26 @@ def short_load(server, rate: float, seconds: float, arrivals: str = "even") -> d
     )["total"]
 
 
-def beside(server, tokens: int, rate: float, seconds: float, arrivals: str) -> tuple[float, dict]:
-    """Seconds of a long job with short calls beside it all the time, and what came of those."""
+class Beside(NamedTuple):
+    """A long job with short calls beside it all the time."""
+
+    seconds: float  # of the long job
+    total: dict  # what came of the short calls
+    slice_seconds: float  # mean over the run, as the server measured them
+    slices: int
+
+    @property
+    def wait_in_slices(self) -> float:
+        return self.total["server_queue"]["p99_ms"] / 1e3 / self.slice_seconds
+
+
+def slices(server) -> tuple[float, float]:
+    """All slices so far, and the seconds that they took."""
+    return (server.metric("longwave_slice_seconds_count"),
+            server.metric("longwave_slice_seconds_sum"))
+
+
+def beside(server, tokens: int, rate: float, seconds: float, arrivals: str) -> Beside:
     result: list[float] = []
     errors: list[BaseException] = []
     started = threading.Event()
@@ -63,6 +84,7 @@ def beside(server, tokens: int, rate: float, seconds: float, arrivals: str) -> t
             errors.append(error)
             started.set()
 
+    count, sum_seconds = slices(server)
     thread = threading.Thread(target=run)
     thread.start()
     started.wait(PATIENCE)
@@ -72,7 +94,11 @@ def beside(server, tokens: int, rate: float, seconds: float, arrivals: str) -> t
         raise errors[0]
     if total["good"] < 0.999 * total["offered"]:
         raise rows.NotMeasured(f"short calls failed: {total['endings']}")
-    return result[0], total
+    now_count, now_sum = slices(server)
+    if now_count == count:
+        raise rows.NotMeasured("the server counted no slice")
+    made = now_count - count
+    return Beside(result[0], total, (now_sum - sum_seconds) / made, int(made))
 
 
 def long_tokens(part: rows.Part, probe_seconds: float) -> int:
@@ -85,7 +111,7 @@ def long_tokens(part: rows.Part, probe_seconds: float) -> int:
 
 def measure(part: rows.Part) -> None:
     with driver.real_server() as server:
-        slice_seconds = (
+        limit_seconds = (
             server.stub().GetModel(model_pb2.GetModelRequest(), timeout=PATIENCE)
         ).model.max_slice_seconds
         idle = short_load(server, 2, 4 if part.short else 15)
@@ -96,47 +122,54 @@ def measure(part: rows.Part) -> None:
         alone = [long_job(server, tokens)]
         # Until the long job is over and a little less, so that every short call has it beside it.
         expected = 0.98 * alone[0] / (1 - SHARE)
-        together, total = beside(server, tokens, rate, expected, "even")
+        even = beside(server, tokens, rate, expected, "even")
         alone.append(long_job(server, tokens))
-        # Independent callers wait for each other too, which no order of slices can spare them.
-        _, poisson = beside(server, tokens, rate, expected, "poisson")
-    alone_seconds = sum(alone) / len(alone)
-    interactive = total["good"] * compute
-    unsteady = max(alone) / min(alone) - 1
-    detail = {
-        "tokens": tokens, "short_calls": total["good"], "rate_per_second": rate,
-        "share": rate * compute, "max_slice_ms": slice_seconds * 1e3,
-        "wait_p50_ms": total["server_queue"]["p50_ms"],
-        "wait_p99_ms": total["server_queue"]["p99_ms"],
-        "poisson_wait_p99_ms": poisson["server_queue"]["p99_ms"],
-        "latency_p99_ms": total["latency"]["p99_ms"],
-        "idle_latency_p50_ms": idle["latency"]["p50_ms"],
-    }
+        poisson = beside(server, tokens, rate, expected, "poisson")
+    amount = rows.Amount(tokens, LONG_TOKENS, "tokens")
+    # Poisson callers wait for each other too, which no order of slices can spare them; evenly
+    # spaced ones wait for the long job alone.
+    for name, run in (("evenly spaced", even), ("Poisson", poisson)):
+        part.at_most(
+            f"512 tokens {name} beside a long job: p99 wait in slices", run.wait_in_slices,
+            SLICES_BAR, "slices", amount, short_calls=run.total["good"], rate_per_second=rate,
+            share=rate * compute, wait_p50_ms=run.total["server_queue"]["p50_ms"],
+            wait_p99_ms=run.total["server_queue"]["p99_ms"], slice_ms=run.slice_seconds * 1e3,
+            latency_p99_ms=run.total["latency"]["p99_ms"],
+            idle_latency_p50_ms=idle["latency"]["p50_ms"],
+        )
     part.at_most(
-        "512 tokens beside a long job: p99 wait in slices",
-        total["server_queue"]["p99_ms"] / 1e3 / slice_seconds, SLICES_BAR, "slices", **detail,
+        "512 tokens beside a long job: mean slice", even.slice_seconds * 1e3, SLICE_BAR_MS, "ms",
+        amount, slices=even.slices, slice_limit_ms=limit_seconds * 1e3,
     )
+    long_job_rows(part, amount, alone, even, even.total["good"] * compute)
+
+
+def long_job_rows(part, amount: rows.Amount, alone: list[float], even: Beside,
+                  interactive: float) -> None:
+    """What the long job loses to short calls that compute for `interactive` seconds."""
     row = "the long job / (alone + the interactive compute)"
     switch_row = "100 switches cost of the long job"
-    extra = (together - alone_seconds - interactive) / alone_seconds
+    alone_seconds = sum(alone) / len(alone)
+    unsteady = max(alone) / min(alone) - 1
+    extra = (even.seconds - alone_seconds - interactive) / alone_seconds
     # Two runs that differ by more than the bar, or work that took less than its parts: no figure.
     if unsteady > STEADY or extra < -STEADY:
         problem = (
             f"the machine is not steady: alone {alone[0]:.2f} and {alone[1]:.2f} s, "
-            f"beside {together:.2f} s with {interactive:.2f} s of others"
+            f"beside {even.seconds:.2f} s with {interactive:.2f} s of others"
         )
         part.not_measured(row, problem)
         part.not_measured(switch_row, problem)
         return
-    seconds = {"beside_seconds": together, "alone_seconds": alone,
+    seconds = {"beside_seconds": even.seconds, "alone_seconds": alone,
                "interactive_seconds": interactive}
     part.at_most(
-        row,
-        together / (alone_seconds + interactive), LONG_BAR, "", tokens=tokens, **seconds,
+        row, even.seconds / (alone_seconds + interactive), LONG_BAR, "", amount, **seconds,
     )
+    switches = even.total["good"]
     part.at_most(
-        switch_row, max(0.0, extra) * 100 / total["good"], SWITCH_BAR, "",
-        switches=total["good"], extra_share=extra, **seconds,
+        switch_row, max(0.0, extra) * 100 / switches, SWITCH_BAR, "",
+        rows.Amount(switches, SWITCHES, "switches"), extra_share=extra, **seconds,
     )
 
 
