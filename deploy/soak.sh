@@ -10,15 +10,17 @@ usage() {
 usage: deploy/soak.sh [--minutes N] [--only PART,...] [--short] [--json FILE]
                       [--skip-build] [--help]
 
-Prints one table: every row with its figure, its bar, and pass or MISS; "----" is
-a row that could not be measured. Exit code 0: all passed; 1: not all. Wants a
+Prints one table: every row with its figure, its bar, pass or MISS, and with how
+much it was measured. "short": the bar was held, with less than the row asks for;
+"----": it could not be measured. Exit code 0: all passed; 1: not all. Wants a
 machine that does nothing else. Logs of set-up and build: build/soak-logs/.
 
-  --minutes N    about how long (default 30); shorter runs measure less, not
-                 other things
+  --minutes N    about how long (default 30); 26 are to reach what every row asks
+                 for, with less some rows are short
   --only PARTS   overload, fairness, isolation, drain, kill, leak, overhead,
                  metrics, hostile; separated by commas
-  --short        the least that exercises every part; figures prove nothing
+  --short        the least that exercises every part; figures prove nothing, and
+                 short rows are no failure
   --json FILE    every row as a line of JSON too, appended
   --skip-build   use what is in build/release
 USAGE
