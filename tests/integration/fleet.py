@@ -127,11 +127,12 @@ class Caller:
             self._process.communicate()
 
 
-def await_progress(fleet: Fleet, calls: int) -> None:
-    """Until the replicas have answered so many more calls."""
+def await_progress(fleet: Fleet, calls: int, **labels: str) -> None:
+    """Until the replicas have answered so many more calls (that have these labels)."""
     name = "longwave_requests_total"
-    start = fleet.total(name, code="OK")
+    labels = {"code": "OK", **labels}
+    start = fleet.total(name, **labels)
     deadline = time.monotonic() + PATIENCE
-    while fleet.total(name, code="OK") < start + calls:
+    while fleet.total(name, **labels) < start + calls:
         assert time.monotonic() < deadline, "no progress"
         threading.Event().wait(0.02)

@@ -10,7 +10,7 @@ from fleet import MODEL, OTHER_MODEL, PATIENT, ROW_SEEDS, other_model
 from replicas import LOAD, REPEATS, Rounds, details, go_round, most_retries, report
 
 # Of the part's time, for the replicas that are alike.
-ALIKE_SHARE = 0.7
+ALIKE_SHARE = 0.75
 # Each replica goes this often where one of the three has another model.
 TURNS = 5
 # Calls of several requests may meet two models without any fault; streams where theirs has gone.
@@ -19,7 +19,7 @@ MIXED_LOAD = {**LOAD, "unary": 3, "batches": 3, "row_seeds": ROW_SEEDS}
 
 def killed(part: rows.Part) -> None:
     result = go_round(part, lambda fleet, index: fleet.kill(index), PATIENT,
-                      rounds=Rounds(seconds=ALIKE_SHARE * part.left))
+                      rounds=Rounds(seconds=ALIKE_SHARE * part.left, one_strike=True))
     amount = rows.Amount(result["repeats"], REPEATS, "kills")
     report(part, "one of three killed", result, amount)
     part.at_most("one of three killed: retries or resumes of one call", most_retries(result), 1,

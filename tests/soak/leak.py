@@ -19,7 +19,7 @@ GROWTH_BAR = 8 * 2**20
 # seconds of --short even ten new connections' buffers are a slope, so its bar is that of a full run.
 GROWTH_NOISE = 2**20
 # What all of it takes with the rates below, warm-ups and the waits for a quiet server included.
-FULL_SECONDS = 370
+FULL_SECONDS = 350
 SHORT_SCALE = 0.02
 # Of the calls that the client cancelled; the rest were so new that they had not left it.
 SEEN_BAR = 0.9

@@ -23,6 +23,9 @@ class Rounds:
     seconds: float = float("inf")
     own: dict[int, str] = dataclasses.field(default_factory=dict)  # flags of single replicas
     load: dict = dataclasses.field(default_factory=lambda: LOAD)
+    # Whether streams under way are let end before the next replica goes, so that none is struck
+    # twice: a row about one loss needs it.
+    one_strike: bool = False
 
 
 def go_round(
@@ -51,7 +54,11 @@ def go_round(
                 await_progress(fleet, CALLS_BETWEEN)
                 count(fleet.servers[index])  # before its numbers go with it
                 take_away(fleet, index)
-                await_progress(fleet, CALLS_BETWEEN)
+                if rounds.one_strike:
+                    # All streams take equally long: each one has ended when there were twice as many.
+                    await_progress(fleet, 2 * rounds.load["streams"], method="EncodeStream")
+                else:
+                    await_progress(fleet, CALLS_BETWEEN)
                 fleet.restart(index)
                 done += 1
                 longest = max(longest, time.monotonic() - begin)

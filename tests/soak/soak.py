@@ -30,9 +30,9 @@ class PartPlan:
 # goes to the ones behind it.
 PARTS = (
     PartPlan("drain", 0.09),
-    PartPlan("kill", 0.12),
+    PartPlan("kill", 0.13),
     PartPlan("overload", 0.14),
-    PartPlan("leak", 0.24),
+    PartPlan("leak", 0.23),
     PartPlan("isolation", 0.20),
     PartPlan("fairness", 0.07),
     PartPlan("overhead", 0.07),
