@@ -1,17 +1,10 @@
 #include "server/security/digest_table.h"
 
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
 
 namespace longwave {
 
-KeyDigest DigestOfKey(absl::string_view key) {
-  KeyDigest digest;
-  SHA256(reinterpret_cast<const unsigned char*>(key.data()), key.size(), digest.data());
-  return digest;
-}
-
-int64_t DigestTable::Find(const KeyDigest& digest) const {
+int64_t DigestTable::Find(const Sha256Digest& digest) const {
   uint64_t found = ~uint64_t{0};
   for (size_t i = 0; i < digests_.size(); ++i) {
     // 0 or 1..255: the OR of all differences. The subtraction borrows for 0 alone, so the mask

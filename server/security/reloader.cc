@@ -1,21 +1,11 @@
 #include "server/security/reloader.h"
 
-#include <openssl/sha.h>
-
 #include <utility>
 
 #include "server/security/file_group.h"
+#include "server/security/sha256.h"
 
 namespace longwave {
-namespace {
-
-std::array<unsigned char, 32> DigestOf(const std::string& text) {
-  std::array<unsigned char, 32> digest;
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
-  return digest;
-}
-
-}  // namespace
 
 Reloader::Reloader(const char* event, std::vector<std::string> paths, Apply apply, Logger* log)
     : event_(event), paths_(std::move(paths)), apply_(std::move(apply)), log_(log) {}
@@ -25,15 +15,15 @@ Reloader::State Reloader::Read() const {
   auto contents = ReadFileGroup(paths_);
   if (!contents.ok()) {
     state.status = contents.status();
-    state.digest = DigestOf(std::string(contents.status().message()));
+    state.digest = Sha256Of(contents.status().message());
     return state;
   }
   std::string digests;
   for (const std::string& text : *contents) {
-    const auto digest = DigestOf(text);
+    const Sha256Digest digest = Sha256Of(text);
     digests.append(digest.begin(), digest.end());
   }
-  state.digest = DigestOf(digests);
+  state.digest = Sha256Of(digests);
   state.contents = *std::move(contents);
   return state;
 }
@@ -41,14 +31,19 @@ Reloader::State Reloader::Read() const {
 absl::Status Reloader::Load() {
   const State state = Read();
   last_ = state.digest;
-  return state.status.ok() ? apply_(state.contents) : state.status;
+  last_result_ = state.status.ok() ? apply_(state.contents) : state.status;
+  return last_result_;
 }
 
 void Reloader::Look() {
   const State state = Read();
-  if (state.digest == last_) return;
+  const bool same = state.digest == last_;
+  if (same && last_result_.ok()) return;
   last_ = state.digest;
-  Count(state.status.ok() ? apply_(state.contents) : state.status);
+  absl::Status result = state.status.ok() ? apply_(state.contents) : state.status;
+  const bool told = same && result == last_result_;
+  last_result_ = std::move(result);
+  if (!told) Count(last_result_);
 }
 
 void Reloader::Count(const absl::Status& status) {

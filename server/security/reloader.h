@@ -1,7 +1,6 @@
 #ifndef LONGWAVE_SERVER_SECURITY_RELOADER_H_
 #define LONGWAVE_SERVER_SECURITY_RELOADER_H_
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -12,6 +11,7 @@
 #include "absl/status/status.h"
 #include "model/base/mutex.h"
 #include "server/observability/log.h"
+#include "server/security/sha256.h"
 
 namespace longwave {
 
@@ -27,20 +27,20 @@ class Reloader {
 
   // The first time: everything must be right. Nothing is counted.
   absl::Status Load();
-  // Looks whether the contents are others than at the last look, and if so takes them into use.
-  // Each state of the files counts once, as a success or as a failure.
+  // Takes the contents into use if they are others than at the last look, or were refused then:
+  // what is wrong with them may be the time, as with a certificate that is not valid yet. Counted
+  // are new contents and a new result for the old ones, not each attempt.
   void Look();
 
   int64_t successes() const { return successes_.load(std::memory_order_relaxed); }
   int64_t failures() const { return failures_.load(std::memory_order_relaxed); }
 
  private:
-  // Of the contents, or of why they cannot be read: the contents themselves may be secret.
-  using Digest = std::array<unsigned char, 32>;
   struct State {
     absl::Status status;
     std::vector<std::string> contents;
-    Digest digest{};
+    // Of the contents, or of why they cannot be read: the contents themselves may be secret.
+    Sha256Digest digest{};
   };
   State Read() const;
   void Count(const absl::Status& status);
@@ -49,7 +49,8 @@ class Reloader {
   const std::vector<std::string> paths_;
   const Apply apply_;
   Logger* const log_;
-  Digest last_{};
+  Sha256Digest last_{};
+  absl::Status last_result_;
   std::atomic<int64_t> successes_{0};
   std::atomic<int64_t> failures_{0};
 };

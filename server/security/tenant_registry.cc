@@ -36,7 +36,7 @@ bool IsName(const std::string& text) {
          std::all_of(text.begin(), text.end(), ordinary);
 }
 
-bool ParseDigest(const std::string& text, KeyDigest& digest) {
+bool ParseDigest(const std::string& text, Sha256Digest& digest) {
   const auto value = [](char c) {
     if (absl::ascii_isdigit(c)) return c - '0';
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
@@ -145,7 +145,7 @@ class TenantFileReader {
     }
     const Json& list = json["key_sha256"];
     for (size_t i = 0; i < list.size(); ++i) {
-      KeyDigest digest;
+      Sha256Digest digest;
       // What is wrong is not repeated: it may be the key itself.
       if (!list[i].is_string() || !ParseDigest(list[i], digest)) {
         Add(absl::StrCat(keys_path, "[", i, "]"), "accepted are 64 digits 0-9 a-f");
@@ -160,10 +160,10 @@ class TenantFileReader {
     }
   }
 
-  const KeyDigest kEmptyKey_ = DigestOfKey("");
+  const Sha256Digest kEmptyKey_ = Sha256Of("");
   std::vector<std::string> problems_;
   std::set<std::string> names_;
-  std::set<KeyDigest> digests_;
+  std::set<Sha256Digest> digests_;
   const std::shared_ptr<TenantRegistry> registry_ = std::make_shared<TenantRegistry>();
 };
 
@@ -173,7 +173,7 @@ absl::StatusOr<std::shared_ptr<const TenantRegistry>> TenantRegistry::Parse(
 }
 
 std::shared_ptr<const Tenant> TenantRegistry::Find(absl::string_view key) const {
-  const int64_t found = digests_.Find(DigestOfKey(key));
+  const int64_t found = digests_.Find(Sha256Of(key));
   return found < 0 ? nullptr : tenants_[owner_[static_cast<size_t>(found)]];
 }
 

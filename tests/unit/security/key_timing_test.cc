@@ -43,13 +43,13 @@ Moments MomentsBelow(const std::vector<double>& times, double cut) {
 }
 
 template <typename Find>
-double WelchT(Find find, const KeyDigest& one, const KeyDigest& other) {
+double WelchT(Find find, const Sha256Digest& one, const Sha256Digest& other) {
   std::minstd_rand random(7);
   std::vector<double> times[2];
   for (int i = 0; i < kCompares; ++i) {
     const int which = static_cast<int>(random() >> 8 & 1);
     // A copy at the same address: the cache must not tell the probes apart.
-    const KeyDigest probe = which == 0 ? one : other;
+    const Sha256Digest probe = which == 0 ? one : other;
     const auto start = std::chrono::steady_clock::now();
     volatile int64_t found = find(probe);
     static_cast<void>(found);
@@ -66,7 +66,7 @@ double WelchT(Find find, const KeyDigest& one, const KeyDigest& other) {
 }
 
 template <typename Find>
-double QuietestT(Find find, const KeyDigest& one, const KeyDigest& other) {
+double QuietestT(Find find, const Sha256Digest& one, const Sha256Digest& other) {
   double best = WelchT(find, one, other);
   for (int attempt = 1; attempt < kAttempts && best >= kQuiet; ++attempt) {
     best = std::min(best, WelchT(find, one, other));
@@ -79,7 +79,7 @@ class KeyTimingTest : public testing::Test {
   KeyTimingTest() {
     for (int i = 0; i < kKeys; ++i) {
       // All alike but for the last byte, the worst case for a comparison that stops early.
-      KeyDigest digest = DigestOfKey("prefix");
+      Sha256Digest digest = Sha256Of("prefix");
       digest[31] = static_cast<unsigned char>(i);
       table_.Add(digest);
       digests_.push_back(digest);
@@ -91,24 +91,24 @@ class KeyTimingTest : public testing::Test {
   }
 
   DigestTable table_;
-  std::vector<KeyDigest> digests_;
-  KeyDigest near_;
-  KeyDigest far_;
+  std::vector<Sha256Digest> digests_;
+  Sha256Digest near_;
+  Sha256Digest far_;
 };
 
 TEST_F(KeyTimingTest, HowMuchOfAKeyIsRightDoesNotShow) {
-  const auto find = [this](const KeyDigest& probe) { return table_.Find(probe); };
+  const auto find = [this](const Sha256Digest& probe) { return table_.Find(probe); };
   EXPECT_LT(QuietestT(find, near_, far_), kQuiet);
 }
 
 TEST_F(KeyTimingTest, WhichKeyMatchesAndWhetherOneDoesDoesNotShow) {
-  const auto find = [this](const KeyDigest& probe) { return table_.Find(probe); };
+  const auto find = [this](const Sha256Digest& probe) { return table_.Find(probe); };
   EXPECT_LT(QuietestT(find, digests_.front(), digests_.back()), kQuiet);
   EXPECT_LT(QuietestT(find, digests_.front(), far_), kQuiet);
 }
 
 TEST_F(KeyTimingTest, TheMeasureFindsAComparisonThatStopsEarly) {
-  const auto leaky = [this](const KeyDigest& probe) {
+  const auto leaky = [this](const Sha256Digest& probe) {
     for (size_t i = 0; i < digests_.size(); ++i) {
       size_t byte = 0;
       while (byte < probe.size() && digests_[i][byte] == probe[byte]) ++byte;

@@ -19,13 +19,17 @@ class ReloaderTest : public testing::Test {
             nullptr) {}
 
   absl::Status Take(const std::vector<std::string>& contents) {
-    if (contents[0] == "bad") return absl::InvalidArgumentError("bad");
+    ++attempts_;
+    if (contents[0] == bad_) return absl::InvalidArgumentError(why_);
     taken_.push_back(contents[0]);
     return absl::OkStatus();
   }
 
   const TestFolder folder_;
   const std::string path_;
+  std::string bad_ = "bad";
+  std::string why_ = "bad";
+  int attempts_ = 0;
   std::vector<std::string> taken_;
   Reloader reloader_;
 };
@@ -55,6 +59,24 @@ TEST_F(ReloaderTest, WhatCannotBeUsedCountsOnceAndChangesNothing) {
   reloader_.Look();
   EXPECT_EQ(reloader_.failures(), 2);
   EXPECT_THAT(taken_, ElementsAre("first"));
+}
+
+TEST_F(ReloaderTest, WhatWasRefusedIsTriedAgainAndTakenWhenItsTimeHasCome) {
+  ASSERT_TRUE(reloader_.Load().ok());
+  folder_.Write("file", "bad");
+  for (int look = 0; look < 3; ++look) reloader_.Look();
+  EXPECT_EQ(attempts_, 1 + 3);
+  EXPECT_EQ(reloader_.failures(), 1) << "told once";
+  why_ = "bad for another reason";
+  reloader_.Look();
+  reloader_.Look();
+  EXPECT_EQ(reloader_.failures(), 2);
+  bad_ = "";
+  reloader_.Look();
+  reloader_.Look();
+  EXPECT_THAT(taken_, ElementsAre("first", "bad"));
+  EXPECT_EQ(reloader_.successes(), 1);
+  EXPECT_EQ(reloader_.failures(), 2);
 }
 
 TEST_F(ReloaderTest, TheOldContentsComingBackAreTakenAgain) {

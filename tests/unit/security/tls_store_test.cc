@@ -71,6 +71,43 @@ TEST_F(TlsStoreTest, AnEmptiedClientCaLetsNobodyElseIn) {
   EXPECT_EQ(store->Current()->client_roots, second_.certificate);
 }
 
+// A pair and a client CA that are put in place ahead of their time.
+TEST_F(TlsStoreTest, WhatIsNotValidYetIsTakenWhenItIs) {
+  constexpr int64_t kStart = 1'800'000'000;
+  constexpr int64_t kDay = 24 * 3600;
+  const TestPair now = MakeTestPair({.not_before = kStart, .not_after = kStart + 2 * kDay});
+  const TestPair next = MakeTestPair({.not_before = kStart + kDay, .not_after = kStart + 9 * kDay});
+  Put(now);
+  folder_.Write("ca", now.certificate);
+  int64_t seconds = kStart;
+  const auto clock = [&] {
+    return std::chrono::system_clock::time_point(std::chrono::seconds(seconds));
+  };
+  auto store = TlsStore::Create(
+      {.certificate = folder_ / "certificate", .key = folder_ / "key", .client_ca = folder_ / "ca"},
+      nullptr, clock);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const auto look = [&](int64_t after) {
+    seconds = kStart + after;
+    (*store)->reloader().Look();
+    return (*store)->Current();
+  };
+  Put(next);
+  EXPECT_EQ(look(1)->private_key, now.key);
+  EXPECT_EQ(look(kDay - 1)->private_key, now.key);
+  EXPECT_EQ(look(kDay)->private_key, next.key);
+  EXPECT_EQ((*store)->reloader().failures(), 1);
+  EXPECT_EQ((*store)->reloader().successes(), 1);
+
+  const TestPair root =
+      MakeTestPair({.not_before = kStart + 3 * kDay, .not_after = kStart + 9 * kDay});
+  folder_.Write("ca", root.certificate);
+  EXPECT_EQ(look(2 * kDay)->client_roots, now.certificate);
+  EXPECT_EQ(look(3 * kDay)->client_roots, root.certificate);
+  EXPECT_EQ((*store)->reloader().failures(), 2);
+  EXPECT_EQ((*store)->reloader().successes(), 2);
+}
+
 TEST_F(TlsStoreTest, AnExpiredPairIsRefusedAtTheStartAndLater) {
   const auto tomorrow = [] { return std::chrono::system_clock::now() + std::chrono::hours(48); };
   const TlsFiles files = {.certificate = folder_ / "certificate", .key = folder_ / "key"};
