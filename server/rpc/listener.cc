@@ -25,6 +25,9 @@ namespace {
 constexpr int kBacklog = 1024;  // the kernel caps it at net.core.somaxconn
 // While there is no descriptor to accept with, how long to leave the port alone.
 constexpr int kPauseMilliseconds = 100;
+// Connections taken from a port before the others, and whether to stop, are looked at again: a
+// flood need not ever leave a port empty.
+constexpr int kAcceptedAtOnce = 64;
 // Bytes that a peer does not acknowledge for longer mean that it is gone; as the keepalive's.
 constexpr unsigned kUserTimeoutMilliseconds = 30'000;
 // One log line for this many refused connections: a flood must not become one of the log.
@@ -116,20 +119,6 @@ void SetConnectionOptions(int fd) {
 
 }  // namespace
 
-OwnedFd& OwnedFd::operator=(OwnedFd&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) close(fd_);
-    fd_ = other.Release();
-  }
-  return *this;
-}
-
-OwnedFd::~OwnedFd() {
-  if (fd_ >= 0) close(fd_);
-}
-
-int OwnedFd::Release() { return std::exchange(fd_, -1); }
-
 int64_t ReservedDescriptors(int64_t limit) {
   // The metrics port alone may hold a dozen. Where there are few, connections get half.
   return std::clamp<int64_t>(limit / 2, 0, 64);
@@ -205,7 +194,7 @@ void Listener::Run() {
 }
 
 bool Listener::AcceptWaiting(int listening) {
-  while (true) {
+  for (int i = 0; i < kAcceptedAtOnce; ++i) {
     OwnedFd fd(accept4(listening, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd.valid()) {
       const int64_t limit = DescriptorLimit();
@@ -227,6 +216,7 @@ bool Listener::AcceptWaiting(int listening) {
     }
     // Whatever else went wrong was the connection's: it is gone.
   }
+  return true;  // what is left makes the port ready at once
 }
 
 void Listener::Refused() {

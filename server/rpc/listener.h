@@ -11,26 +11,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "model/base/owned_fd.h"
 #include "server/observability/log.h"
 
 namespace longwave {
-
-// An open descriptor, closed in the end. Movable.
-class OwnedFd {
- public:
-  explicit OwnedFd(int fd = -1) : fd_(fd) {}
-  OwnedFd(OwnedFd&& other) noexcept : fd_(other.Release()) {}
-  OwnedFd& operator=(OwnedFd&& other) noexcept;
-  ~OwnedFd();
-
-  int get() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-  // Hands the descriptor over.
-  int Release();
-
- private:
-  int fd_;
-};
 
 // How many of the `limit` descriptors that a process may have are kept from connections: for the
 // metrics port, the log, model files and whatever else must go on when callers take all others.
@@ -52,7 +36,7 @@ class Listener {
   int port() const { return port_; }
   // Hands connections to `take`, which owns them, from a thread of its own until Stop. Called once.
   void Start(std::function<void(OwnedFd)> take);
-  // Takes no further connection and closes the port. Idempotent; one thread.
+  // Takes no further connection, however many wait, and closes the port. Idempotent; one thread.
   void Stop();
   // Connections closed for want of descriptors.
   int64_t refused() const { return refused_.load(std::memory_order_relaxed); }
@@ -62,7 +46,7 @@ class Listener {
 
   absl::Status Bind(absl::string_view address);
   void Run();
-  // Takes what waits at one port. False: there was no descriptor.
+  // Takes some of what waits at one port. False: there was no descriptor.
   bool AcceptWaiting(int listening);
   void Refused();
 

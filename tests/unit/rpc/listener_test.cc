@@ -7,11 +7,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "model/base/mutex.h"
+#include "model/base/owned_fd.h"
 
 namespace longwave {
 namespace {
@@ -73,6 +76,27 @@ TEST_F(ListenerTest, HandsOverConnectionsUntilItStops) {
   listener_->Stop();
   EXPECT_FALSE(Connect(listener_->port()).valid());
   listener_->Stop();  // again: nothing
+}
+
+TEST_F(ListenerTest, StopsInTheMidstOfAFlood) {
+  auto listener = Listener::Open("127.0.0.1:0", nullptr);
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  // Whoever is taken leaves another one waiting, until far more came than Stop should let in.
+  constexpr int kFar = 5000;
+  std::atomic<bool> stopping{false};
+  std::atomic<int> taken{0};
+  int taken_since = 0;
+  OwnedFd last;
+  (*listener)->Start([&, port = (*listener)->port()](OwnedFd) {
+    ++taken;
+    if (stopping) ++taken_since;
+    if (taken_since < kFar) last = Connect(port);
+  });
+  const OwnedFd first = Connect((*listener)->port());
+  while (taken < 1000) std::this_thread::yield();
+  stopping = true;
+  (*listener)->Stop();
+  EXPECT_LT(taken_since, kFar);
 }
 
 TEST_F(ListenerTest, TheWildcardAndNamesWorkToo) {
