@@ -19,11 +19,11 @@
 #include "model/base/error.h"
 #include "model/base/mutex.h"
 #include "model/encoder/compute_type.h"
-#include "model/encoder/cost_model.h"
 #include "model/encoder/device.h"
 #include "model/encoder/disposer.h"
 #include "model/encoder/fingerprint.h"
 #include "model/encoder/layered_job.h"
+#include "model/encoder/sequence_cost_model.h"
 #include "model/encoder/transformer.h"
 #include "model/encoder/warm_up.h"
 
@@ -275,7 +275,7 @@ struct TransformerEncoder::State {
   SelectedDevice device;
   std::unique_ptr<const Transformer> transformer;
   std::shared_ptr<ComputePool> pool;
-  CostModel cost;
+  SequenceCostModel cost;
   EncoderInfo info;
   ExceptionBarrier barrier;
   Disposer disposer;

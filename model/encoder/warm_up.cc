@@ -105,7 +105,7 @@ bool IsPlanned(const Encoder& encoder, Route route) {
 }  // namespace
 
 absl::StatusOr<WarmUpResult> RunWarmUp(Encoder& encoder, const Transformer& transformer,
-                                       ComputePool* pool, const CostModel& cost,
+                                       ComputePool* pool, const SequenceCostModel& cost,
                                        const Clock& clock) {
   WarmUpResult result;
   MeasuredRates& rates = result.rates;

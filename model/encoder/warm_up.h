@@ -5,7 +5,7 @@
 #include "model/api/encoder.h"
 #include "model/base/clock.h"
 #include "model/base/compute_pool.h"
-#include "model/encoder/cost_model.h"
+#include "model/encoder/sequence_cost_model.h"
 #include "model/encoder/transformer.h"
 
 namespace longwave {
@@ -19,7 +19,7 @@ struct WarmUpResult {
 // the second is timed by `clock`. `cost` and `pool` (null on CUDA) are the encoder's own. Throws
 // what LibTorch throws.
 absl::StatusOr<WarmUpResult> RunWarmUp(Encoder& encoder, const Transformer& transformer,
-                                       ComputePool* pool, const CostModel& cost,
+                                       ComputePool* pool, const SequenceCostModel& cost,
                                        const Clock& clock);
 
 }  // namespace longwave

@@ -1,4 +1,4 @@
-#include "model/encoder/cost_model.h"
+#include "model/encoder/sequence_cost_model.h"
 
 #include <algorithm>
 #include <cmath>
@@ -19,15 +19,15 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
 
 }  // namespace
 
-CostModel::CostModel(const Transformer* transformer, int threads)
+SequenceCostModel::SequenceCostModel(const Transformer* transformer, int threads)
     : transformer_(*transformer), threads_(threads) {}
 
-double CostModel::RouteRate(Route route) const {
+double SequenceCostModel::RouteRate(Route route) const {
   const double measured = rates_.route_flops[static_cast<size_t>(route)];
   return measured > 0 ? measured : rates_.dense_flops / RouteFlopWeight(route);
 }
 
-double CostModel::DenseFlops(int64_t tokens, int layers) const {
+double SequenceCostModel::DenseFlops(int64_t tokens, int layers) const {
   double per_row = EmbedFlopsPerRow(transformer_);
   for (int layer = 0; layer < layers; ++layer) {
     per_row +=
@@ -36,7 +36,7 @@ double CostModel::DenseFlops(int64_t tokens, int layers) const {
   return per_row * static_cast<double>(RoundUp(tokens, transformer_.tile_rows()));
 }
 
-double CostModel::AttentionFlops(int64_t tokens, Route route) const {
+double SequenceCostModel::AttentionFlops(int64_t tokens, Route route) const {
   double flops = 0;
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
     flops += transformer_.attention(layer).Cost(tokens, route).flops;
@@ -44,7 +44,7 @@ double CostModel::AttentionFlops(int64_t tokens, Route route) const {
   return flops;
 }
 
-double CostModel::LargestPieceSeconds(int64_t tokens, Route route) const {
+double SequenceCostModel::LargestPieceSeconds(int64_t tokens, Route route) const {
   double seconds = 0;
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
     for (const RouteShare& share : transformer_.attention(layer).Shares(tokens, route)) {
@@ -56,7 +56,7 @@ double CostModel::LargestPieceSeconds(int64_t tokens, Route route) const {
   return seconds;
 }
 
-CostPrediction CostModel::Predict(int64_t tokens, const OutputSpec& output, Route route) const {
+CostPrediction SequenceCostModel::Predict(int64_t tokens, const OutputSpec& output, Route route) const {
   const int layers = SequenceOutput::DeepestLayer(output, transformer_.layers());
   const double sent = SentBytes(tokens, output);
   const double fold =
@@ -85,7 +85,7 @@ CostPrediction CostModel::Predict(int64_t tokens, const OutputSpec& output, Rout
       .route = MainRoute(transformer_, tokens, routes)};
 }
 
-double CostModel::SentBytes(int64_t tokens, const OutputSpec& output) const {
+double SequenceCostModel::SentBytes(int64_t tokens, const OutputSpec& output) const {
   const int64_t kept =
       output.truncate_dim > 0 ? output.truncate_dim : transformer_.config().hidden_size;
   const int64_t vectors = std::max<int64_t>(1, output.layers.size());
@@ -93,7 +93,7 @@ double CostModel::SentBytes(int64_t tokens, const OutputSpec& output) const {
 }
 
 // The larger of two moments: attention at work, and rows being sent, when q, k and v are gone.
-int64_t CostModel::PeakBytes(int64_t tokens, const OutputSpec& output, Route route) const {
+int64_t SequenceCostModel::PeakBytes(int64_t tokens, const OutputSpec& output, Route route) const {
   const ModelConfig& config = transformer_.config();
   const int64_t rows = RoundUp(tokens, transformer_.tile_rows());
   const int64_t ints_per_row = transformer_.embedding().needs_positions() ? 2 : 1;

@@ -1,5 +1,5 @@
-#ifndef LONGWAVE_MODEL_ENCODER_COST_MODEL_H_
-#define LONGWAVE_MODEL_ENCODER_COST_MODEL_H_
+#ifndef LONGWAVE_MODEL_ENCODER_SEQUENCE_COST_MODEL_H_
+#define LONGWAVE_MODEL_ENCODER_SEQUENCE_COST_MODEL_H_
 
 #include <array>
 #include <cstdint>
@@ -19,10 +19,10 @@ struct MeasuredRates {
 };
 
 // What one sequence costs when it is encoded alone: a function of its shape.
-class CostModel {
+class SequenceCostModel {
  public:
   // `transformer` outlives the model. `threads` >= 1: how many row tiles are worked on at once.
-  CostModel(const Transformer* transformer, int threads);
+  SequenceCostModel(const Transformer* transformer, int threads);
 
   void SetRates(const MeasuredRates& rates) { rates_ = rates; }
   const MeasuredRates& rates() const { return rates_; }
@@ -48,4 +48,4 @@ class CostModel {
 
 }  // namespace longwave
 
-#endif  // LONGWAVE_MODEL_ENCODER_COST_MODEL_H_
+#endif  // LONGWAVE_MODEL_ENCODER_SEQUENCE_COST_MODEL_H_
