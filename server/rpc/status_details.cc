@@ -1,6 +1,7 @@
 #include "server/rpc/status_details.h"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <string>
 #include <utility>
@@ -20,8 +21,13 @@ namespace {
 constexpr size_t kMaxMessageBytes = 1024;
 constexpr size_t kMaxDetailBytes = 256;
 
-constexpr Nanoseconds kShortestDelay = std::chrono::milliseconds(10);
+// Whoever waits for a queue looks again after this long: by then another replica may have room.
 constexpr Nanoseconds kLongestDelay = std::chrono::seconds(5);
+// A quota's debt is known and no other replica forgives it; beyond this a number helps nobody.
+constexpr Nanoseconds kLongestRefill = std::chrono::hours(24);
+constexpr Nanoseconds kShortestDelay = std::chrono::milliseconds(10);
+constexpr double kLeastFactor = 0.8;
+constexpr double kMostFactor = 1.2;
 
 int32_t ToMilliseconds(Nanoseconds delay) {
   return static_cast<int32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(delay).count());
@@ -59,17 +65,21 @@ google::rpc::QuotaFailure MakeQuotaFailure(absl::string_view tenant, const std::
 
 std::optional<Nanoseconds> Delay(const ErrorDetails& details, double jitter) {
   if (!details.retry_after.has_value()) return std::nullopt;
-  return JitteredDelay(*details.retry_after, jitter);
+  return JitteredDelay(
+      *details.retry_after, jitter,
+      details.reason == ErrorReason::kQuotaExceeded ? kLongestRefill : kLongestDelay);
 }
 
 }  // namespace
 
-Nanoseconds JitteredDelay(Nanoseconds wanted, double jitter) {
-  // Clamped before the factor, so that refused clients spread at the bounds too.
-  const Nanoseconds bounded = std::clamp(wanted, kShortestDelay, kLongestDelay);
-  const double factor = 0.8 + 0.4 * jitter;
-  const auto spread = Nanoseconds(static_cast<int64_t>(bounded.count() * factor));
-  return std::clamp(spread, kShortestDelay, kLongestDelay);
+Nanoseconds JitteredDelay(Nanoseconds wanted, double jitter, Nanoseconds longest) {
+  // So far within the bounds that no factor leads out of them: clamped behind it, half of the
+  // refused would come back at the bound, together.
+  const double bounded =
+      std::clamp(static_cast<double>(wanted.count()), kShortestDelay.count() / kLeastFactor,
+                 longest.count() / kMostFactor);
+  const double factor = kLeastFactor + (kMostFactor - kLeastFactor) * jitter;
+  return Nanoseconds(std::llround(bounded * factor));
 }
 
 WireError ToWireError(const absl::Status& status, double jitter, absl::string_view tenant) {

@@ -25,11 +25,13 @@ struct WireError {
   std::optional<int32_t> pushback_ms;
 };
 
-// How long to tell a client to wait: `wanted` +-20 % by `jitter` in [0, 1), within 10 ms to 5 s.
-// Clients obey exactly, so without the jitter all refused ones would come back in one wave.
-Nanoseconds JitteredDelay(Nanoseconds wanted, double jitter);
+// How long to tell a client to wait: `wanted` +-20 % by `jitter` in [0, 1), within 10 ms to
+// `longest`, at the bounds too. Clients obey exactly, so without the jitter all refused ones would
+// come back in one wave.
+Nanoseconds JitteredDelay(Nanoseconds wanted, double jitter, Nanoseconds longest);
 
-// Precondition: `status` is not OK. `tenant`: whose quota is meant, if it is about one.
+// Precondition: `status` is not OK. `tenant`: whose quota is meant, if it is about one. Delays end
+// at 5 s, those until a quota refills at a day.
 WireError ToWireError(const absl::Status& status, double jitter, absl::string_view tenant = "");
 
 // The same for one tag of a stream. Precondition: `status` is not OK.

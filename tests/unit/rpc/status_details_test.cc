@@ -103,14 +103,43 @@ TEST(StatusDetailsTest, UnavailableLeavesRetriesToTheClient) {
   }
 }
 
-TEST(StatusDetailsTest, DelaysSpreadByAFifthWithinTheirBounds) {
-  EXPECT_EQ(JitteredDelay(milliseconds(1000), 0.0), milliseconds(800));
-  EXPECT_EQ(JitteredDelay(milliseconds(1000), 0.5), milliseconds(1000));
-  EXPECT_LT(JitteredDelay(milliseconds(1000), 0.999), milliseconds(1200));
-  EXPECT_EQ(JitteredDelay(Nanoseconds(0), 0.0), milliseconds(10));
-  EXPECT_EQ(JitteredDelay(Nanoseconds::max(), 0.9), milliseconds(5000));
-  // Those who would wait at the bound spread as well.
-  EXPECT_EQ(JitteredDelay(std::chrono::hours(1), 0.0), milliseconds(4000));
+TEST(StatusDetailsTest, DelaysSpreadByAFifth) {
+  constexpr milliseconds kLongest(5000);
+  EXPECT_EQ(JitteredDelay(milliseconds(1000), 0.0, kLongest), milliseconds(800));
+  EXPECT_EQ(JitteredDelay(milliseconds(1000), 0.5, kLongest), milliseconds(1000));
+  EXPECT_LT(JitteredDelay(milliseconds(1000), 0.999, kLongest), milliseconds(1200));
+}
+
+TEST(StatusDetailsTest, DelaysSpreadAtTheirBoundsTooAndStayWithin) {
+  constexpr milliseconds kShortest(10);
+  constexpr milliseconds kLongest(5000);
+  for (const Nanoseconds wanted : {Nanoseconds(0), Nanoseconds(kShortest), Nanoseconds(kLongest),
+                                   Nanoseconds(std::chrono::hours(1)), Nanoseconds::max()}) {
+    Nanoseconds before(0);
+    for (int i = 0; i < 100; ++i) {
+      const Nanoseconds delay = JitteredDelay(wanted, i / 100.0, kLongest);
+      EXPECT_GT(delay, before) << "two clients come back together";
+      EXPECT_GE(delay, kShortest);
+      EXPECT_LE(delay, kLongest);
+      before = delay;
+    }
+    const double spread = ToSeconds(before) / ToSeconds(JitteredDelay(wanted, 0, kLongest));
+    EXPECT_NEAR(spread, 1.2 / 0.8, 0.01);
+  }
+}
+
+TEST(StatusDetailsTest, AQuotaInDebtForMinutesSaysSo) {
+  const ErrorDetails details{.reason = ErrorReason::kQuotaExceeded,
+                             .retry_after = std::chrono::minutes(10)};
+  const WireError error = ToWireError(MakeError(details, "used up"), 0.5, "search");
+  EXPECT_EQ(error.pushback_ms, std::optional<int32_t>(600'000));
+  EXPECT_EQ(Find<google::rpc::RetryInfo>(Details(error))->retry_delay().seconds(), 600);
+  EXPECT_EQ(ToStreamFailed(MakeError(details, "used up"), 0, 0.5).retry_after().seconds(), 600);
+  // Whatever the debt, the number stays one.
+  const ErrorDetails never{.reason = ErrorReason::kQuotaExceeded,
+                           .retry_after = Nanoseconds::max()};
+  EXPECT_LE(*ToWireError(MakeError(never, "used up"), 0.99).pushback_ms, 24 * 3600 * 1000);
+  EXPECT_GT(*ToWireError(MakeError(never, "used up"), 0.99).pushback_ms, 23 * 3600 * 1000);
 }
 
 TEST(StatusDetailsTest, EveryReasonKeepsItsCodeAndName) {
