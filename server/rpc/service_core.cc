@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "model/base/error.h"
+#include "server/scheduling/draining_error.h"
 
 namespace longwave {
 
@@ -80,7 +81,7 @@ absl::StatusOr<Backend> ServiceCore::Enter() {
     }
     if (state_ == State::kDraining) {
       last_refused_ = clock_->Now();
-      return MakeError(ErrorReason::kDraining, "the server is shutting down");
+      return DrainingError();
     }
     backend = backend_;
   }

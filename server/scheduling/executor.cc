@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/base/error.h"
+#include "server/scheduling/draining_error.h"
 #include "server/scheduling/status_copy.h"
 
 namespace longwave {
@@ -40,7 +41,7 @@ bool Executor::RunOnce() {
 void Executor::ReadMail() {
   const RequestBook::Mail mail = book_.TakeMail();
   if (mail.abandon) {
-    EndEverything(MakeError(ErrorReason::kDraining, "the server is shutting down"));
+    EndEverything(DrainingError());
   }
   for (const auto& [ticket, reason] : mail.cancels) {
     EndWhere([&](const Sequence& sequence) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/base/error.h"
+#include "server/scheduling/draining_error.h"
 #include "server/scheduling/status_copy.h"
 
 namespace longwave {
@@ -23,10 +24,6 @@ WaitingShape ShapeOf(const Sequence& sequence, Instant now = {}, double pace = 1
           .peak_bytes = sequence.peak_bytes,
           .alone = sequence.alone,
           .left = left};
-}
-
-absl::Status DrainingError() {
-  return MakeError(ErrorReason::kDraining, "the server is shutting down");
 }
 
 }  // namespace

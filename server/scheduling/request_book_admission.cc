@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "model/base/error.h"
+#include "server/scheduling/draining_error.h"
 #include "server/scheduling/request_book.h"
 
 namespace longwave {
@@ -26,7 +27,7 @@ absl::StatusOr<RequestBook::Ticket> RequestBook::Admit(Sequences sequences,
                                                        const RequestPrice& price,
                                                        const RequestTerms& terms, Instant now) {
   MutexLock lock(&mutex_);
-  if (draining_) return MakeError(ErrorReason::kDraining, "the server is shutting down");
+  if (draining_) return DrainingError();
   AdmissionDecision decision = Decide(price, terms, now);
   if (!decision.status.ok()) return std::move(decision.status);
   TenantEntry& tenant = Enter(TenantOf(terms), now);
@@ -56,7 +57,7 @@ AdmissionDecision RequestBook::Foresee(const RequestPrice& price, const RequestT
                                        Instant now) const {
   MutexLock lock(&mutex_);
   AdmissionDecision decision = Decide(price, terms, now);
-  if (draining_) decision.status = MakeError(ErrorReason::kDraining, "the server is shutting down");
+  if (draining_) decision.status = DrainingError();
   return decision;
 }
 
