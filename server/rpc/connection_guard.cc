@@ -2,10 +2,8 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstring>
@@ -14,6 +12,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "model/base/owned_fd.h"
 
 namespace longwave {
 namespace {
@@ -44,11 +43,10 @@ std::string PeerOf(int descriptor) {
 // The descriptor may be closed and reused at any moment, so what is looked at and shut down is a
 // copy, which stays the same socket.
 bool ShutDownIfPeer(int descriptor, const std::string& peer) {
-  const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
-  if (copy < 0) return false;
-  const bool found = !peer.empty() && PeerOf(copy) == peer;
-  if (found) shutdown(copy, SHUT_RDWR);
-  close(copy);
+  const OwnedFd copy(fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) return false;
+  const bool found = !peer.empty() && PeerOf(copy.get()) == peer;
+  if (found) shutdown(copy.get(), SHUT_RDWR);
   return found;
 }
 
@@ -81,16 +79,10 @@ void ConnectionGuard::CallWasEmpty(const std::string& peer) {
 }
 
 void ConnectionGuard::CallEnded(const std::string& peer) {
-  bool was_cut = false;
-  {
-    MutexLock lock(&mutex_);
-    const auto found = connections_.find(peer);
-    if (found == connections_.end() || --found->second.open > 0) return;
-    was_cut = found->second.cut;
-    connections_.erase(found);
-  }
-  // Thousands of calls were freed in no order: the allocator would keep the pages.
-  if (was_cut) malloc_trim(0);
+  MutexLock lock(&mutex_);
+  const auto found = connections_.find(peer);
+  if (found == connections_.end() || --found->second.open > 0) return;
+  connections_.erase(found);
 }
 
 bool ShutDownConnection(const std::string& peer) {
