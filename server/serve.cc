@@ -18,6 +18,7 @@
 #include "server/descriptor_limit.h"
 #include "server/memory_trimmer.h"
 #include "server/model_keeper.h"
+#include "server/rpc/library_locks.h"
 #include "server/rpc/library_log.h"
 #include "server/rpc/rpc_server.h"
 #include "server/scheduling/scheduler.h"
@@ -303,6 +304,7 @@ void PrintError(absl::string_view message) {
 
 int Serve(const ServerOptions& options, int64_t longest_sequence, const EncoderSource& source) {
   try {
+    ForgoLockOrderChecks();
     ServerProcess process(options, longest_sequence, source);
     return process.Run();
   } catch (const std::system_error& error) {

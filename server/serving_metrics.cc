@@ -43,11 +43,11 @@ GaugeSample SampleGauges(const GaugeSources& sources) {
   sample.running_requests = view.running_sequences;
   sample.paused_jobs = view.paused_jobs;
   sample.resident_bytes = view.resident_bytes;
-  sample.expected_wait_seconds = ExpectedWaitSeconds(view);
   // Held: another version may take its place meanwhile.
   const std::shared_ptr<const ServedModel> model = sources.keeper->current();
   sample.cost_weather_ratio = model->cost.Weather();
   sample.cost_high_ratio = model->cost.HighRatio();
+  sample.expected_wait_seconds = ExpectedWaitSeconds(view, sample.cost_weather_ratio);
   const FftGuardCounts guard = sources.keeper->FftGuard();
   sample.fft_fp32_heads = guard.fp32_heads;
   sample.fft_fp64_heads = guard.fp64_heads;

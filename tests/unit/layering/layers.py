@@ -79,7 +79,8 @@ LAYERS = [
         (),
         source_only=("openssl", "json"),
     ),
-    Layer("server/rpc", _CORE, ("grpc", "protobuf")),
+    # The mutexes inside gRPC are Abseil's; one file tells them something.
+    Layer("server/rpc", _CORE, ("grpc", "protobuf"), source_only=("absl-mutex",)),
     # The composition root: the only place that names both sides, and neither LibTorch nor
     # Prometheus by their own headers.
     Layer("server", ("model", "server"), ("grpc", "protobuf"), subfolders=False),
