@@ -56,7 +56,8 @@ double SequenceCostModel::LargestPieceSeconds(int64_t tokens, Route route) const
   return seconds;
 }
 
-CostPrediction SequenceCostModel::Predict(int64_t tokens, const OutputSpec& output, Route route) const {
+CostPrediction SequenceCostModel::Predict(int64_t tokens, const OutputSpec& output,
+                                          Route route) const {
   const int layers = SequenceOutput::DeepestLayer(output, transformer_.layers());
   const double sent = SentBytes(tokens, output);
   const double fold =
