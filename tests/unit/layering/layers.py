@@ -84,7 +84,12 @@ LAYERS = [
     # The composition root: the only place that names both sides, and neither LibTorch nor
     # Prometheus by their own headers.
     Layer("server", ("model", "server"), ("grpc", "protobuf"), subfolders=False),
-    Layer("client", (), ("grpc", "protobuf", "json", "sentencepiece")),
+    Layer(
+        "client",
+        (),
+        ("grpc", "protobuf", "json", "sentencepiece"),
+        source_only=("absl-mutex",),  # as above
+    ),
     Layer("tests", ("model", "server", "client"), tuple(name for name, _ in LIBRARIES)),
 ]
 
