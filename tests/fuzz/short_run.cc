@@ -1,6 +1,6 @@
 // Runs a fuzzer's harness without libFuzzer: every file of its corpus, then mutations of them for
-// some seconds, the same ones every time. For ctest, with any compiler and sanitizer; the search
-// for new inputs is deploy/fuzz.sh's.
+// some seconds: always the same ones in the same order, as many as the machine manages. For ctest,
+// with any compiler and sanitizer; the search for new inputs is deploy/fuzz.sh's.
 //
 //   <harness> <corpus folder> <seconds>
 #include <fcntl.h>

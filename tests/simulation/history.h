@@ -19,8 +19,14 @@ struct SequenceHistory {
   int64_t tokens = 0;
   bool streamed = false;
   std::string tenant;
+  double share = 1;           // the tenant's
   bool has_quota = false;     // the tenant
   int64_t request_bytes = 0;  // of the host, the whole request
+  // By the cost model when it was submitted: as a job by itself, and as part of a batch.
+  double predicted_seconds = 0;
+  double predicted_shared_seconds = 0;
+  int64_t peak_bytes = 0;
+  bool alone = false;  // by that it takes no mates
   Instant submitted{};
   Instant deadline = kNever;
   bool accepted = false;
@@ -42,6 +48,7 @@ struct JobHistory {
   std::vector<int64_t> members;  // indices of sequences
   int64_t held_bytes = 0;        // predicted peaks of all live jobs, this one included
   int live_jobs = 0;             // this one included
+  double seconds = 0;            // of its steps
 };
 
 // One Step of the encoder.
@@ -51,16 +58,48 @@ struct StepHistory {
   Instant ended{};
   std::vector<int64_t> members;  // those that had neither ended nor been dropped
   bool blocked = false;          // what it returned
+  bool first = false;            // of its job
   int live_jobs = 0;             // at its beginning
+  int64_t held_bytes = 0;        // predicted peaks of all live jobs, at its beginning
+  double work_seconds = 0;       // what it did, as the encoder predicts it
 };
 
 // One RunOnce of the scheduler.
 struct RoundHistory {
   Instant began{};
   bool ran = false;
-  size_t steps_before = 0;  // index into steps
-  SchedulerView view;       // after it
-  int live_jobs = 0;        // after it
+  SchedulerView view;  // after it
+  int live_jobs = 0;   // after it
+};
+
+// After one act of anybody: what the callers count, and what the scheduler says that it holds.
+struct Moment {
+  int64_t accepted = 0;  // sequences, so far
+  int64_t ok = 0;
+  int64_t errors = 0;
+  int64_t open_tokens = 0;  // of those that have not ended
+  // Of the live jobs, those that have neither ended nor been dropped.
+  int64_t computed = 0;
+  int64_t computed_tokens = 0;
+  // The drain ran out of time: callers know, the executor finds out at its next round.
+  bool abandoned = false;
+  SchedulerView view;
+};
+
+// What the observer was told.
+struct Observed {
+  struct Batch {
+    int sequences = 0;
+    int64_t tokens = 0;
+  };
+  struct JobEnd {
+    int64_t tokens = 0;
+    double seconds = 0;
+  };
+  std::vector<Batch> batches;
+  std::vector<double> slices;  // seconds
+  int64_t slice_starts = 0;
+  std::vector<JobEnd> job_ends;
 };
 
 struct History {
@@ -72,10 +111,11 @@ struct History {
   std::vector<JobHistory> jobs;
   std::vector<StepHistory> steps;
   std::vector<RoundHistory> rounds;
+  std::vector<Moment> moments;
+  std::vector<int64_t> whole_jobs;  // in the order of their ends
   Instant drain_began = kNever;
   Instant abandoned = kNever;  // the drain ran out of time
-  int64_t batches_observed = 0;
-  int64_t slices_observed = 0;
+  Observed observed;
   SchedulerView last_view;
   int64_t live_jobs_at_end = 0;
 };

@@ -1,12 +1,14 @@
 #include "tests/simulation/history_checker.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "tests/simulation/waiting_bound.h"
 
 namespace longwave {
 namespace {
@@ -25,8 +27,10 @@ class Checker {
     CheckPromptness();
     CheckOrder();
     CheckWaiting();
+    CheckStarvation();
     CheckIdleness();
     CheckCounts();
+    CheckObserver();
     return std::move(problems_);
   }
 
@@ -132,14 +136,14 @@ class Checker {
 
   void CheckBounds() {
     const SchedulerOptions& options = history_.options;
-    for (size_t r = 0; r < history_.rounds.size(); ++r) {
-      const SchedulerView& view = history_.rounds[r].view;
+    for (size_t m = 0; m < history_.moments.size(); ++m) {
+      const SchedulerView& view = history_.moments[m].view;
       // A batch that ran out of memory waits again, on top of what was admitted in its place.
       const int64_t again = history_.device_may_fail ? options.max_batch_sequences : 0;
       const int64_t tokens_again = history_.device_may_fail ? options.max_batch_tokens : 0;
       if (view.queued_sequences > options.admission.max_queue_sequences + again ||
           view.queued_tokens > options.admission.max_queue_tokens + tokens_again) {
-        Broken("I4: the queue is over its bound in round ", r);
+        Broken("I4: the queue is over its bound at moment ", m);
       }
     }
     CheckHostBytes();
@@ -152,10 +156,8 @@ class Checker {
       if (job.live_jobs > options.max_paused_jobs + 1) {
         Broken("I4: job ", j, " began with ", job.live_jobs, " jobs held");
       }
-      int64_t tokens = 0;
-      for (const int64_t member : job.members) tokens += history_.sequences[member].tokens;
       if (job.members.size() > 1 &&
-          (tokens > options.max_batch_tokens ||
+          (TokensOf(job) > options.max_batch_tokens ||
            static_cast<int>(job.members.size()) > options.max_batch_sequences)) {
         Broken("I4: job ", j, " is larger than a batch may be");
       }
@@ -200,29 +202,50 @@ class Checker {
     }
   }
 
+  // Of requests that are alike in all that decides the order, the later one does not begin first.
+  // Where predictions are corrected between the two, only as a mate: it may be believed to fit into
+  // a batch where the other one did not.
   void CheckOrder() {
-    // Of sequences that are alike in all that decides the order, the later one does not begin
-    // first. (Where predictions are corrected on the way, the later one may be believed shorter.)
-    if (!history_.predictions_hold) return;
-    using Kind = std::tuple<Priority, std::string, int64_t, bool, Instant>;
-    std::map<Kind, Instant> last_popped;
-    for (size_t i = 0; i < history_.sequences.size(); ++i) {
-      const SequenceHistory& sequence = history_.sequences[i];
-      if (!sequence.accepted || sequence.popped == Instant{}) continue;
-      if (RequestSize(sequence.request) != 1) continue;
-      const Kind kind = {sequence.priority, sequence.tenant, sequence.tokens, sequence.streamed,
-                         sequence.deadline};
-      Instant& last = last_popped[kind];
-      if (sequence.popped < last) Broken("I7: sequence ", i, " overtook one that is like it");
-      last = std::max(last, sequence.popped);
+    using Kind =
+        std::tuple<Priority, std::string, bool, Instant, std::vector<std::pair<int64_t, bool>>>;
+    std::map<Kind, std::vector<size_t>> earlier;  // the first sequences of requests of the kind
+    const std::vector<SequenceHistory>& sequences = history_.sequences;
+    size_t end = 0;
+    for (size_t begin = 0; begin < sequences.size(); begin = end) {
+      const SequenceHistory& first = sequences[begin];
+      std::vector<std::pair<int64_t, bool>> items;
+      for (end = begin; end < sequences.size() && sequences[end].request == first.request; ++end) {
+        items.emplace_back(sequences[end].tokens, sequences[end].alone);
+      }
+      if (!first.accepted) continue;
+      std::vector<size_t>& alike =
+          earlier[{first.priority, first.tenant, first.streamed, first.deadline, std::move(items)}];
+      for (const size_t other : alike) {
+        for (size_t s = begin; s < end; ++s) CheckPair(other + (s - begin), s);
+      }
+      alike.push_back(begin);
     }
   }
 
-  int64_t RequestSize(int64_t request) {
-    if (request_sizes_.empty()) {
-      for (const SequenceHistory& sequence : history_.sequences) ++request_sizes_[sequence.request];
+  // Of two alike the first came earlier.
+  void CheckPair(size_t first, size_t second) {
+    const SequenceHistory& one = history_.sequences[first];
+    const SequenceHistory& two = history_.sequences[second];
+    if (one.popped == Instant{} || two.popped == Instant{} || two.popped >= one.popped) return;
+    const bool predicted_alike =
+        history_.predictions_hold || (one.predicted_seconds == two.predicted_seconds &&
+                                      one.predicted_shared_seconds == two.predicted_shared_seconds);
+    // With a deadline, how long it will take decides when it is due.
+    if (!predicted_alike && (two.deadline != kNever || BeganAsMate(second))) return;
+    Broken("I7: sequence ", second, " overtook ", first, ", which is like it");
+  }
+
+  bool BeganAsMate(size_t index) const {
+    for (const JobHistory& job : history_.jobs) {
+      const auto member = std::find(job.members.begin(), job.members.end(), index);
+      if (member != job.members.end()) return member != job.members.begin();
     }
-    return request_sizes_[request];
+    return false;
   }
 
   // A job that is not blocked goes on at least once per nine slices of others; of several such
@@ -249,6 +272,17 @@ class Checker {
     }
   }
 
+  // Nothing waits in the queue for longer than the rules allow.
+  void CheckStarvation() {
+    for (size_t i = 0; i < history_.sequences.size(); ++i) {
+      const QueueWait wait = WaitOf(history_, i);
+      if (wait.seconds > wait.bound) {
+        Broken("I7: sequence ", i, " waited for ", wait.seconds, " s of others' work, more than ",
+               wait.bound, " s");
+      }
+    }
+  }
+
   // The executor rests only if nothing can run.
   void CheckIdleness() {
     for (size_t r = 0; r < history_.rounds.size(); ++r) {
@@ -266,16 +300,66 @@ class Checker {
         view.running_seconds != 0 || history_.live_jobs_at_end != 0) {
       Broken("I6: counts do not return to zero");
     }
-    if (history_.slices_observed != static_cast<int64_t>(history_.steps.size())) {
-      Broken("I8: ", history_.slices_observed, " slices observed, ", history_.steps.size(), " run");
+    for (size_t m = 0; m < history_.moments.size(); ++m) CheckMoment(m);
+  }
+
+  // accepted = ok + errors + in flight, after whatever was done last.
+  void CheckMoment(size_t number) {
+    const Moment& moment = history_.moments[number];
+    if (moment.abandoned) return;
+    const SchedulerView& view = moment.view;
+    const int64_t open = moment.accepted - moment.ok - moment.errors;
+    if (view.queued_sequences + view.running_sequences != open) {
+      Broken("I8: at moment ", number, " ", open, " sequences are open, not ",
+             view.queued_sequences, " queued and ", view.running_sequences, " running");
     }
-    if (history_.batches_observed < static_cast<int64_t>(history_.jobs.size())) {
-      Broken("I8: fewer batches observed than begun");
+    if (view.running_sequences != moment.computed) {
+      Broken("I8: at moment ", number, " ", view.running_sequences, " sequences run, of which ",
+             moment.computed, " are computed");
+    }
+    if (view.queued_tokens != moment.open_tokens - moment.computed_tokens) {
+      Broken("I8: at moment ", number, " ", view.queued_tokens, " tokens are queued, not ",
+             moment.open_tokens - moment.computed_tokens);
     }
   }
 
+  void CheckObserver() {
+    const Observed& observed = history_.observed;
+    bool agree = observed.batches.size() == history_.jobs.size();
+    for (size_t j = 0; agree && j < history_.jobs.size(); ++j) {
+      const auto sequences = static_cast<int>(history_.jobs[j].members.size());
+      agree = observed.batches[j].sequences == sequences &&
+              observed.batches[j].tokens == TokensOf(history_.jobs[j]);
+    }
+    if (!agree) Broken("I8: the batches observed are not those that began");
+
+    agree = observed.slices.size() == history_.steps.size() &&
+            observed.slice_starts == static_cast<int64_t>(history_.steps.size());
+    for (size_t s = 0; agree && s < history_.steps.size(); ++s) {
+      const StepHistory& step = history_.steps[s];
+      agree = Same(observed.slices[s], ToSeconds(step.ended - step.began));
+    }
+    if (!agree) Broken("I8: the slices observed are not those that ran");
+
+    agree = observed.job_ends.size() == history_.whole_jobs.size();
+    for (size_t e = 0; agree && e < history_.whole_jobs.size(); ++e) {
+      const JobHistory& job = history_.jobs[history_.whole_jobs[e]];
+      agree = observed.job_ends[e].tokens == TokensOf(job) &&
+              Same(observed.job_ends[e].seconds, job.seconds);
+    }
+    if (!agree) Broken("I8: the ends of jobs observed are not those that came");
+  }
+
+  // But for the rounding of sums.
+  static bool Same(double seconds, double other) { return std::abs(seconds - other) < 1e-9; }
+
+  int64_t TokensOf(const JobHistory& job) const {
+    int64_t tokens = 0;
+    for (const int64_t member : job.members) tokens += history_.sequences[member].tokens;
+    return tokens;
+  }
+
   const History& history_;
-  std::map<int64_t, int64_t> request_sizes_;
   std::vector<std::string> problems_;
 };
 

@@ -16,8 +16,10 @@ namespace longwave {
 // I4 the queue and the memory stay within their bounds
 // I5 nothing is accepted after the drain began
 // I6 all counts return to zero
-// I7 equal sequences of a class begin in the order of arrival; nothing that can run waits for long
-// I8 what the observer was told agrees with what the encoder saw
+// I7 equal requests begin in the order of arrival; nothing that can run waits for long, neither in
+//    the queue (waiting_bound.h) nor once it has begun
+// I8 after every act, accepted = ok + errors + in flight; what the observer was told is what the
+//    encoder saw
 // I9 an end or a refusal has the cause that it names, and what is doomed ends at once
 std::vector<std::string> CheckHistory(const History& history);
 

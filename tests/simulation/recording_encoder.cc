@@ -6,22 +6,32 @@ namespace longwave {
 
 class RecordingEncoder::Job final : public EncodeJob, private RowSink {
  public:
-  Job(RecordingEncoder* encoder, JobHistory record, int64_t peak_bytes, RowSink* sink)
+  // What the encoder predicts for the whole of it.
+  struct Prediction {
+    std::vector<int64_t> tokens;  // of the members
+    int64_t peak_bytes = 0;
+    double seconds = 0;
+  };
+
+  Job(RecordingEncoder* encoder, std::vector<int64_t> members, Prediction prediction, RowSink* sink)
       : encoder_(*encoder),
         number_(static_cast<int64_t>(encoder->history_.jobs.size())),
-        members_(record.members),
+        members_(std::move(members)),
         left_(members_.size(), false),
-        peak_bytes_(peak_bytes),
+        prediction_(std::move(prediction)),
         sink_(*sink) {
     ++encoder_.live_jobs_;
-    encoder_.held_bytes_ += peak_bytes_;
-    record.held_bytes = encoder_.held_bytes_;
-    record.live_jobs = encoder_.live_jobs_;
-    encoder_.history_.jobs.push_back(std::move(record));
+    encoder_.held_bytes_ += prediction_.peak_bytes;
+    encoder_.computed_ += static_cast<int64_t>(members_.size());
+    for (const int64_t tokens : prediction_.tokens) encoder_.computed_tokens_ += tokens;
+    encoder_.history_.jobs.push_back({.members = members_,
+                                      .held_bytes = encoder_.held_bytes_,
+                                      .live_jobs = encoder_.live_jobs_});
   }
   ~Job() override {
     --encoder_.live_jobs_;
-    encoder_.held_bytes_ -= peak_bytes_;
+    encoder_.held_bytes_ -= prediction_.peak_bytes;
+    for (size_t s = 0; s < members_.size(); ++s) Leave(static_cast<int>(s));
   }
 
   absl::Status Start(EncoderBatch batch, std::vector<OutputSpec> outputs) {
@@ -32,22 +42,30 @@ class RecordingEncoder::Job final : public EncodeJob, private RowSink {
   }
 
   absl::StatusOr<State> Step() override {
-    StepHistory step{.job = number_, .began = encoder_.clock_.Now()};
+    History& history = encoder_.history_;
+    StepHistory step{.job = number_, .began = encoder_.clock_.Now(), .first = !stepped_};
+    stepped_ = true;
     step.live_jobs = encoder_.live_jobs_;
+    step.held_bytes = encoder_.held_bytes_;
     for (size_t s = 0; s < members_.size(); ++s) {
       if (!left_[s]) step.members.push_back(members_[s]);
     }
+    const double before = inner_->Progress();
     absl::StatusOr<State> state = inner_->Step();
     if (encoder_.slow_clock_ != nullptr) {
       encoder_.slow_clock_->AdvanceSeconds(encoder_.slow_seconds_);
     }
     step.ended = encoder_.clock_.Now();
     step.blocked = state.ok() && *state == State::kBlocked;
-    encoder_.history_.steps.push_back(std::move(step));
+    if (state.ok()) step.work_seconds = prediction_.seconds * (inner_->Progress() - before);
+    history.jobs[number_].seconds += ToSeconds(step.ended - step.began);
+    if (state.ok() && *state == State::kDone && whole_) history.whole_jobs.push_back(number_);
+    history.steps.push_back(std::move(step));
     return state;
   }
   void Drop(int sequence) override {
-    left_[sequence] = true;
+    whole_ = false;
+    Leave(sequence);
     inner_->Drop(sequence);
   }
   int64_t ResidentBytes() const override { return inner_->ResidentBytes(); }
@@ -58,33 +76,46 @@ class RecordingEncoder::Job final : public EncodeJob, private RowSink {
     return sink_.Offer(sequence, first_row, rows);
   }
   void Finish(int sequence, const SequenceReport& report) override {
-    left_[sequence] = true;
+    Leave(sequence);
     sink_.Finish(sequence, report);
   }
   void Fail(int sequence, absl::Status status) override {
-    left_[sequence] = true;
+    whole_ = false;
+    Leave(sequence);
     sink_.Fail(sequence, std::move(status));
+  }
+
+  void Leave(int sequence) {
+    if (left_[sequence]) return;
+    left_[sequence] = true;
+    --encoder_.computed_;
+    encoder_.computed_tokens_ -= prediction_.tokens[sequence];
   }
 
   RecordingEncoder& encoder_;
   const int64_t number_;
   const std::vector<int64_t> members_;
-  std::vector<bool> left_;
-  const int64_t peak_bytes_;
+  std::vector<bool> left_;  // ended or dropped
+  const Prediction prediction_;
   RowSink& sink_;
+  bool stepped_ = false;
+  bool whole_ = true;  // nobody failed or was dropped
   std::unique_ptr<EncodeJob> inner_;
 };
 
 absl::StatusOr<std::unique_ptr<EncodeJob>> RecordingEncoder::Begin(EncoderBatch batch,
                                                                    std::vector<OutputSpec> outputs,
                                                                    RowSink* sink) {
-  JobHistory record;
-  int64_t peak_bytes = 0;
+  std::vector<int64_t> members;
+  Job::Prediction prediction;
   for (int s = 0; s < batch.sequences(); ++s) {
-    record.members.push_back(batch.token_ids[batch.offsets[s]]);
-    peak_bytes += Predict(batch.length(s), outputs[s], Route::kAuto).peak_bytes;
+    members.push_back(batch.token_ids[batch.offsets[s]]);
+    const CostPrediction cost = Predict(batch.length(s), outputs[s], Route::kAuto);
+    prediction.tokens.push_back(batch.length(s));
+    prediction.peak_bytes += cost.peak_bytes;
+    prediction.seconds += cost.seconds;
   }
-  auto job = std::make_unique<Job>(this, std::move(record), peak_bytes, sink);
+  auto job = std::make_unique<Job>(this, std::move(members), std::move(prediction), sink);
   absl::Status status = job->Start(std::move(batch), std::move(outputs));
   if (!status.ok()) return status;
   return job;

@@ -36,6 +36,9 @@ class RecordingEncoder final : public Encoder {
   }
 
   int live_jobs() const { return live_jobs_; }
+  // Sequences of live jobs that have neither ended nor been dropped.
+  int64_t computed() const { return computed_; }
+  int64_t computed_tokens() const { return computed_tokens_; }
 
  private:
   class Job;
@@ -47,6 +50,8 @@ class RecordingEncoder final : public Encoder {
   double slow_seconds_ = 0;
   int live_jobs_ = 0;
   int64_t held_bytes_ = 0;
+  int64_t computed_ = 0;
+  int64_t computed_tokens_ = 0;
 };
 
 }  // namespace longwave

@@ -1,15 +1,26 @@
 // Thousands of seeded schedules of the scheduler in virtual time. A failure names its seed:
-// scheduler_simulation --seed=N runs that schedule alone, --seed=N --schedules=M M of them.
+// scheduler_simulation --seed=N runs that schedule alone, --seed=N --schedules=M M of them;
+// --seed=N --print writes it as text, to be kept in schedules/.
 
 #include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/simulation/history_checker.h"
+#include "tests/simulation/schedule.h"
+#include "tests/simulation/schedule_generator.h"
 #include "tests/simulation/simulated_world.h"
 
 namespace longwave {
@@ -18,20 +29,51 @@ namespace {
 uint32_t first_seed = 1;
 uint32_t schedules = LONGWAVE_SCHEDULES;
 
-// Schedules that found something once: run in every build, however few others it runs.
-constexpr uint32_t kKeptSeeds[] = {
-    635,   // equal sequences changed places when predictions were corrected between their arrivals
-    6310,  // the same by riding alone, which a corrected prediction decided otherwise
-};
-
 // Fails the test if the schedule breaks a promise.
-void ExpectPromisesKept(uint32_t seed, const History& history) {
+void ExpectPromisesKept(absl::string_view name, const History& history) {
   const std::vector<std::string> problems = CheckHistory(history);
-  ASSERT_TRUE(problems.empty()) << "--seed=" << seed << "\n" << absl::StrJoin(problems, "\n");
+  ASSERT_TRUE(problems.empty()) << name << "\n" << absl::StrJoin(problems, "\n");
 }
 
+// Schedules that found something once: run in every build, however few others it runs.
 TEST(SchedulerSimulation, KeepsItsPromisesWhereItOnceDidNot) {
-  for (const uint32_t seed : kKeptSeeds) ExpectPromisesKept(seed, SimulatedWorld(seed).Run());
+  int kept = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(LONGWAVE_KEPT_SCHEDULES)) {
+    std::ifstream file(entry.path());
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    const absl::StatusOr<Schedule> schedule = ParseSchedule(text);
+    ASSERT_TRUE(schedule.ok()) << entry.path() << ": " << schedule.status();
+    ExpectPromisesKept(entry.path().string(), SimulatedWorld(*schedule).Run());
+    ++kept;
+  }
+  EXPECT_GE(kept, 3);
+}
+
+TEST(SchedulerSimulation, AScheduleReadFromItsTextIsTheSame) {
+  for (uint32_t seed = 1; seed <= 100; ++seed) {
+    const Schedule schedule = RandomSchedule(seed);
+    const std::string text = ToText(schedule);
+    const absl::StatusOr<Schedule> read = ParseSchedule(text);
+    ASSERT_TRUE(read.ok()) << read.status();
+    ASSERT_EQ(ToText(*read), text);
+    const History one = SimulatedWorld(schedule).Run();
+    const History two = SimulatedWorld(*read).Run();
+    ASSERT_EQ(one.steps.size(), two.steps.size()) << seed;
+    for (size_t s = 0; s < one.steps.size(); ++s) {
+      ASSERT_EQ(one.steps[s].members, two.steps[s].members) << seed;
+      ASSERT_EQ(one.steps[s].ended, two.steps[s].ended) << seed;
+    }
+  }
+}
+
+TEST(SchedulerSimulation, WhatIsNoLineOfAScheduleIsNamed) {
+  for (const char* line : {"rounds 0", "round", "round -1", "read x", "drain 1", "submit tokens=",
+                           "submit tokens=0", "submit tokens=3 tenant=nobody", "options places=3",
+                           "fault kind=flood", "encoder time_factor=fast", "cancel -1"}) {
+    const absl::Status status = ParseSchedule(absl::StrCat("drain\n", line)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << line;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr(line));
+  }
 }
 
 TEST(SchedulerSimulation, KeepsItsPromisesInEverySchedule) {
@@ -40,8 +82,8 @@ TEST(SchedulerSimulation, KeepsItsPromisesInEverySchedule) {
   int64_t steps = 0;
   int64_t completed = 0;
   for (uint32_t seed = first_seed; seed < first_seed + schedules; ++seed) {
-    const History history = SimulatedWorld(seed).Run();
-    ASSERT_NO_FATAL_FAILURE(ExpectPromisesKept(seed, history));
+    const History history = SimulatedWorld(RandomSchedule(seed)).Run();
+    ASSERT_NO_FATAL_FAILURE(ExpectPromisesKept(absl::StrCat("--seed=", seed), history));
     steps += static_cast<int64_t>(history.steps.size());
     for (const SequenceHistory& sequence : history.sequences) {
       completed += sequence.ok ? 1 : 0;
@@ -66,8 +108,8 @@ TEST(SchedulerSimulation, KeepsItsPromisesInEverySchedule) {
 }
 
 TEST(SchedulerSimulation, IsAFunctionOfItsSeed) {
-  const History one = SimulatedWorld(first_seed).Run();
-  const History two = SimulatedWorld(first_seed).Run();
+  const History one = SimulatedWorld(RandomSchedule(first_seed)).Run();
+  const History two = SimulatedWorld(RandomSchedule(first_seed)).Run();
   ASSERT_EQ(one.steps.size(), two.steps.size());
   for (size_t s = 0; s < one.steps.size(); ++s) {
     EXPECT_EQ(one.steps[s].members, two.steps[s].members);
@@ -81,6 +123,7 @@ TEST(SchedulerSimulation, IsAFunctionOfItsSeed) {
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   bool counted = false;
+  bool print = false;
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];
     if (absl::ConsumePrefix(&argument, "--seed=")) {
@@ -89,9 +132,13 @@ int main(int argc, char** argv) {
     } else if (absl::ConsumePrefix(&argument, "--schedules=")) {
       if (!absl::SimpleAtoi(argument, &longwave::schedules)) return 2;
       counted = true;
+    } else if (argument == "--print") {
+      print = true;
     } else {
       return 2;
     }
   }
-  return RUN_ALL_TESTS();
+  if (!print) return RUN_ALL_TESTS();
+  std::fputs(longwave::ToText(longwave::RandomSchedule(longwave::first_seed)).c_str(), stdout);
+  return 0;
 }

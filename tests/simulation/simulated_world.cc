@@ -5,17 +5,21 @@
 #include <utility>
 
 #include "model/base/error.h"
+#include "server/scheduling/batch_former.h"
 
 namespace longwave {
 namespace {
 
-constexpr double kSecondsPerToken = 0.001;
-constexpr int64_t kTokensPerSlice = 20;
+constexpr int64_t kAllRows = 1'000'000;
 
 std::vector<int32_t> IdsOf(int64_t index, int64_t tokens) {
   std::vector<int32_t> ids(tokens, 1);
   ids.front() = static_cast<int32_t>(index);
   return ids;
+}
+
+OutputSpec OutputOf(const Submission::Item& item) {
+  return {.pooling = item.rows ? Pooling::kRows : Pooling::kMean};
 }
 
 }  // namespace
@@ -53,10 +57,13 @@ class SimulatedWorld::Client final : public SequenceConsumer {
     if (!result.ok()) record.reason = GetErrorDetails(result.status()).reason;
     record.rows_right =
         in_order_ && values_ == world_.fake_->ExpectedRows(IdsOf(index_, record.tokens), output_);
+    ++(result.ok() ? world_.counts_.ok : world_.counts_.errors);
+    world_.counts_.open_tokens -= record.tokens;
   }
 
   bool ended() const { return world_.history_.sequences[index_].ends > 0; }
   int64_t index() const { return index_; }
+  bool slow() const { return index_ % 7 == 3; }
   // Makes room; true if the scheduler is to be told.
   bool Read(int64_t rows) {
     room_ += rows;
@@ -73,51 +80,33 @@ class SimulatedWorld::Client final : public SequenceConsumer {
   std::vector<float> values_;
 };
 
-class SimulatedWorld::Counter final : public SchedulerObserver {
+class SimulatedWorld::Recorder final : public SchedulerObserver {
  public:
-  explicit Counter(History* history) : history_(*history) {}
-  void OnBatch(int sequences, int64_t tokens) override { ++history_.batches_observed; }
-  void OnSlice(double seconds) override { ++history_.slices_observed; }
+  explicit Recorder(Observed* observed) : observed_(*observed) {}
+  void OnBatch(int sequences, int64_t tokens) override {
+    observed_.batches.push_back({.sequences = sequences, .tokens = tokens});
+  }
+  void OnSliceStart() override { ++observed_.slice_starts; }
+  void OnSlice(double seconds) override { observed_.slices.push_back(seconds); }
+  void OnJobEnd(int64_t tokens, double predicted_seconds, double actual_seconds) override {
+    observed_.job_ends.push_back({.tokens = tokens, .seconds = actual_seconds});
+  }
 
  private:
-  History& history_;
+  Observed& observed_;
 };
 
-SimulatedWorld::SimulatedWorld(uint32_t seed) : random_(seed) {
-  MakeOptions();
-  MakeTenants();
+SimulatedWorld::SimulatedWorld(Schedule schedule) : schedule_(std::move(schedule)) {
+  history_.options = schedule_.options;
+  for (const Tenant& tenant : ScheduleTenants()) {
+    tenants_.push_back(tenant.name.empty() ? nullptr : std::make_shared<Tenant>(tenant));
+  }
   MakeEncoder();
-  counter_ = std::make_unique<Counter>(&history_);
-  scheduler_ = std::make_unique<SteppedScheduler>(history_.options, &clock_, counter_.get());
-  submissions_left_ = 5 + Below(40);
+  recorder_ = std::make_unique<Recorder>(&history_.observed);
+  scheduler_ = std::make_unique<SteppedScheduler>(history_.options, &clock_, recorder_.get());
 }
 
 SimulatedWorld::~SimulatedWorld() = default;
-
-void SimulatedWorld::MakeOptions() {
-  SchedulerOptions& options = history_.options;
-  options.admission.max_queue_sequences = 3 + Below(40);
-  options.admission.max_queue_tokens = 2000 + Below(8000);
-  options.max_batch_seconds = 0.05 * (1 + Below(5));
-  options.max_batch_tokens = 50 + Below(400);
-  options.max_batch_sequences = 1 + static_cast<int>(Below(8));
-  options.max_resident_bytes = 2000 + Below(6000);
-  options.max_paused_jobs = static_cast<int>(Below(5));
-  options.max_stall_seconds = 0.5 + 0.1 * Below(20);
-}
-
-void SimulatedWorld::MakeTenants() {
-  AdmissionLimits& limits = history_.options.admission;
-  limits.max_wait_seconds = Chance(2) ? 100 : 0.1 * (1 + Below(20));
-  limits.max_batch_class_wait_seconds = Chance(2) ? 100 : 0.1 * (1 + Below(60));
-  limits.max_host_bytes = Chance(2) ? 1 << 20 : 400 + Below(8000);
-  limits.max_job_seconds = Chance(4) ? 0.2 + 0.1 * Below(10) : 0;
-  tenants_ = {nullptr};
-  if (Chance(2)) return;
-  tenants_.push_back(std::make_shared<Tenant>(Tenant{.name = "large", .share = 3}));
-  tenants_.push_back(std::make_shared<Tenant>(
-      Tenant{.name = "limited", .max_compute_share = 0.2, .burst_seconds = 0.1}));
-}
 
 void SimulatedWorld::MakeEncoder() {
   FakeEncoderOptions options;
@@ -127,116 +116,133 @@ void SimulatedWorld::MakeEncoder() {
   options.clock = &clock_;
   options.base_seconds = 0;
   options.seconds_per_token = kSecondsPerToken;
-  history_.predictions_hold = Chance(2);
-  options.time_factor = history_.predictions_hold ? 1 : 0.3 + 0.3 * Below(10);
+  options.time_factor = schedule_.time_factor;
   options.tokens_per_slice = kTokensPerSlice;
   options.bytes_per_token = 1;
-  options.rows_per_offer = 1 + Below(10);
-  history_.device_may_fail = Chance(2);
-  if (history_.device_may_fail) {
-    using Kind = FakeFault::Kind;
-    const std::vector<Kind> kinds = {Kind::kOutOfMemory, Kind::kJobError, Kind::kNonFiniteRow};
-    for (uint32_t i = Below(6); i > 0; --i) {
-      options.faults.push_back({.kind = kinds[Below(3)],
-                                .at = Chance(4) ? FakeFault::At::kBegin : FakeFault::At::kStep,
-                                .call = Below(60),
-                                .sequence = static_cast<int>(Below(3))});
-    }
-    if (Chance(3)) options.out_of_memory_above_tokens = 40 + Below(300);
-    if (Chance(8)) options.faults.push_back({.kind = Kind::kDeviceLost, .call = Below(200)});
-  }
+  options.rows_per_offer = schedule_.rows_per_offer;
+  options.out_of_memory_above_tokens = schedule_.out_of_memory_above_tokens;
+  options.faults = schedule_.faults;
+  history_.device_may_fail = !options.faults.empty() || options.out_of_memory_above_tokens > 0;
+  history_.predictions_hold =
+      options.time_factor == 1 &&
+      std::none_of(schedule_.actions.begin(), schedule_.actions.end(),
+                   [](const Action& action) { return action.kind == Action::Kind::kSlow; });
   fake_ = std::make_unique<FakeEncoder>(std::move(options));
   encoder_ = std::make_shared<RecordingEncoder>(fake_.get(), &clock_, &history_);
   model_ = std::make_shared<ServedModel>(encoder_);
 }
 
 History SimulatedWorld::Run() {
-  while (submissions_left_ > 0) Act();
-  for (uint32_t i = Below(60); i > 0; --i) Act();
-  Drain();
+  for (const Action& action : schedule_.actions) {
+    Act(action);
+    NoteMoment();
+  }
+  if (history_.drain_began == kNever) BeginDrain();
+  if (history_.abandoned == kNever) LetReadersRead(kAllRows, /*all=*/true);
+  while (Round()) {
+    NoteMoment();
+    LetReadersRead(kAllRows, /*all=*/true);
+  }
+  NoteMoment();
   history_.last_view = scheduler_->View();
   history_.live_jobs_at_end = fake_->live_jobs();
   return std::move(history_);
 }
 
-void SimulatedWorld::Act() {
-  switch (Below(8)) {
-    case 0:
-      Submit();
+void SimulatedWorld::Act(const Action& action) {
+  switch (action.kind) {
+    case Action::Kind::kSubmit:
+      Submit(action.submission);
       break;
-    case 1:
-      if (Chance(3)) CancelOne();
+    case Action::Kind::kCancel:
+      CancelOne(action.number);
       break;
-    case 2:
-      LetReadersRead();
+    case Action::Kind::kRead:
+      LetReadersRead(action.number, /*all=*/false);
       break;
-    case 3:
-      if (Chance(4)) Advance();
-      if (!history_.predictions_hold && Chance(20))
-        encoder_->SlowDown(&clock_, 0.02 * Below(5));  // up to five times slower
+    case Action::Kind::kAdvance:
+      clock_.AdvanceSeconds(action.seconds);
       break;
-    default:
-      if (!Round() && Chance(2)) Advance();
+    case Action::Kind::kSlow:
+      encoder_->SlowDown(&clock_, action.seconds);
+      break;
+    case Action::Kind::kRound:
+      if (!Round()) clock_.AdvanceSeconds(action.seconds);
+      break;
+    case Action::Kind::kDrain:
+      BeginDrain();
+      break;
+    case Action::Kind::kAbandon:
+      Abandon();
       break;
   }
 }
 
-int64_t SimulatedWorld::RandomLength() {
-  if (Chance(3)) return 30;  // many alike, so that their order shows
-  const double magnitude = 3.0 * Below(1000) / 1000;
-  return std::max<int64_t>(1, static_cast<int64_t>(std::pow(10, magnitude) * 1.5));
+SequenceHistory SimulatedWorld::RecordOf(const Submission& submission,
+                                         const Submission::Item& item) const {
+  SequenceHistory record{.request = static_cast<int64_t>(requests_.size()),
+                         .priority = submission.priority,
+                         .tokens = item.tokens,
+                         .streamed = submission.streamed,
+                         .tenant = submission.tenant,
+                         .submitted = clock_.Now()};
+  for (const Tenant& tenant : ScheduleTenants()) {
+    if (tenant.name != submission.tenant) continue;
+    record.share = tenant.share;
+    record.has_quota = !std::isinf(tenant.max_compute_share);
+  }
+  if (submission.deadline > kNoDeadline) {
+    record.deadline = clock_.Now() + FromSeconds(submission.deadline);
+  }
+  CostPrediction cost = encoder_->Predict(item.tokens, OutputOf(item), Route::kAuto);
+  const CostEstimate estimate = model_->cost.Estimate(cost);
+  record.predicted_seconds = estimate.seconds;
+  record.predicted_shared_seconds = estimate.shared_seconds;
+  record.peak_bytes = cost.peak_bytes;
+  cost.seconds = estimate.seconds;
+  record.alone = RidesAlone(cost, item.tokens, submission.streamed, history_.options);
+  return record;
 }
 
-void SimulatedWorld::Submit() {
-  --submissions_left_;
-  const bool streamed = Chance(4);
-  const auto request = static_cast<int64_t>(requests_.size());
-  const Priority priority = Chance(3) ? Priority::kBatch : Priority::kInteractive;
-  const Instant deadline =
-      Chance(3) ? clock_.Now() + FromSeconds(0.001 * Below(3000) - 0.05) : kNever;
-  const std::shared_ptr<const Tenant>& tenant = tenants_[Below(tenants_.size())];
-  RequestTerms terms{.priority = priority, .deadline = deadline, .tenant = tenant};
-  terms.reply_bytes = 4 * Below(100);
-  int64_t request_bytes = terms.reply_bytes;
+void SimulatedWorld::Submit(const Submission& submission) {
+  RequestTerms terms{.priority = submission.priority, .reply_bytes = submission.reply_bytes};
+  for (const auto& tenant : tenants_) {
+    if (tenant != nullptr && tenant->name == submission.tenant) terms.tenant = tenant;
+  }
   OpenRequest open;
   std::vector<SequenceTask> tasks;
   const size_t first = history_.sequences.size();
-  for (uint32_t i = streamed || Chance(2) ? 1 : 1 + Below(6); i > 0; --i) {
+  int64_t tokens = 0;
+  for (const Submission::Item& item : submission.items) {
     const auto index = static_cast<int64_t>(history_.sequences.size());
-    const int64_t tokens = RandomLength();
-    history_.sequences.push_back({.request = request,
-                                  .priority = priority,
-                                  .tokens = tokens,
-                                  .streamed = streamed,
-                                  .tenant = tenant == nullptr ? "" : tenant->name,
-                                  .has_quota = tenant != nullptr && tenant->name == "limited",
-                                  .submitted = clock_.Now(),
-                                  .deadline = deadline});
-    const OutputSpec output{.pooling = streamed || Chance(3) ? Pooling::kRows : Pooling::kMean};
-    open.clients.push_back(std::make_shared<Client>(this, index, output, Below(40)));
+    history_.sequences.push_back(RecordOf(submission, item));
+    terms.deadline = history_.sequences.back().deadline;
+    open.clients.push_back(std::make_shared<Client>(this, index, OutputOf(item), submission.room));
     tasks.push_back({.model = model_,
-                     .token_ids = IdsOf(index, tokens),
-                     .output = output,
-                     .streamed = streamed,
+                     .token_ids = IdsOf(index, item.tokens),
+                     .output = OutputOf(item),
+                     .streamed = submission.streamed,
                      .consumer = open.clients.back()});
+    tokens += item.tokens;
   }
   const auto ticket = scheduler_->Submit(std::move(tasks), terms);
   for (size_t s = first; s < history_.sequences.size(); ++s) {
-    request_bytes += 4 * history_.sequences[s].tokens;
-  }
-  for (size_t s = first; s < history_.sequences.size(); ++s) {
     SequenceHistory& record = history_.sequences[s];
-    record.request_bytes = request_bytes;
+    record.request_bytes = submission.reply_bytes + 4 * tokens;
     record.accepted = ticket.ok();
     if (!ticket.ok()) record.refusal = GetErrorDetails(ticket.status()).reason;
+  }
+  if (ticket.ok()) {
+    counts_.accepted += static_cast<int64_t>(submission.items.size());
+    counts_.open_tokens += tokens;
   }
   open.ticket = ticket.value_or(0);
   requests_.push_back(std::move(open));
 }
 
-void SimulatedWorld::CancelOne() {
-  if (requests_.empty()) return;
-  const OpenRequest& request = requests_[Below(requests_.size())];
+void SimulatedWorld::CancelOne(int64_t number) {
+  if (number >= static_cast<int64_t>(requests_.size())) return;
+  const OpenRequest& request = requests_[number];
   if (request.ticket == 0) return;
   for (const auto& client : request.clients) {
     SequenceHistory& record = history_.sequences[client->index()];
@@ -245,43 +251,43 @@ void SimulatedWorld::CancelOne() {
   scheduler_->Cancel(request.ticket, MakeError(ErrorReason::kCancelled, "the client left"));
 }
 
-void SimulatedWorld::LetReadersRead() {
+void SimulatedWorld::LetReadersRead(int64_t rows, bool all) {
   for (const OpenRequest& request : requests_) {
     for (const auto& client : request.clients) {
-      const bool slow = client->index() % 7 == 3 && !readers_rest_;
-      if (client->ended() || slow) continue;
-      const int64_t rows = readers_rest_ ? 1'000'000 : Below(80);
+      if (client->ended() || (client->slow() && !all)) continue;
       if (client->Read(rows)) scheduler_->OnSinkReady(request.ticket);
     }
   }
 }
 
-void SimulatedWorld::Advance() { clock_.AdvanceSeconds(0.01 * (1 + Below(40))); }
-
 bool SimulatedWorld::Round() {
-  RoundHistory round{.began = clock_.Now(), .steps_before = history_.steps.size()};
+  RoundHistory round{.began = clock_.Now()};
   round.ran = scheduler_->RunOnce();
   round.view = scheduler_->View();
   round.live_jobs = encoder_->live_jobs();
   history_.rounds.push_back(round);
+  counts_.abandoned = false;
   return round.ran;
 }
 
-void SimulatedWorld::Drain() {
+void SimulatedWorld::BeginDrain() {
   clock_.Advance(Nanoseconds(1));  // what was submitted before is before
   scheduler_->BeginDrain();
-  history_.drain_began = clock_.Now();
-  Submit();
+  if (history_.drain_began == kNever) history_.drain_began = clock_.Now();
+}
+
+void SimulatedWorld::Abandon() {
   clock_.Advance(Nanoseconds(1));
-  if (Chance(4)) {
-    for (uint32_t i = Below(20); i > 0; --i) Round();
-    history_.abandoned = clock_.Now();
-    scheduler_->AwaitIdle(Instant::min());
-  } else {
-    readers_rest_ = true;
-    LetReadersRead();
-  }
-  while (Round()) LetReadersRead();
+  if (history_.abandoned == kNever) history_.abandoned = clock_.Now();
+  counts_.abandoned = !scheduler_->AwaitIdle(Instant::min());
+}
+
+void SimulatedWorld::NoteMoment() {
+  Moment moment = counts_;
+  moment.computed = encoder_->computed();
+  moment.computed_tokens = encoder_->computed_tokens();
+  moment.view = scheduler_->View();
+  history_.moments.push_back(moment);
 }
 
 }  // namespace longwave

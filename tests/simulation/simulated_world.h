@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <vector>
 
 #include "model/api/fake_encoder.h"
@@ -11,55 +10,55 @@
 #include "server/scheduling/stepped_scheduler.h"
 #include "tests/simulation/history.h"
 #include "tests/simulation/recording_encoder.h"
+#include "tests/simulation/schedule.h"
 
 namespace longwave {
 
 // Clients, readers, an encoder with faults and the scheduler, in one thread and in virtual time.
-// All that happens is a function of the seed.
+// All that happens is a function of the schedule.
 class SimulatedWorld {
  public:
-  explicit SimulatedWorld(uint32_t seed);
+  // What the encoder predicts: this much for a token, and that many tokens to a slice.
+  static constexpr double kSecondsPerToken = 0.001;
+  static constexpr int64_t kTokensPerSlice = 20;
+
+  explicit SimulatedWorld(Schedule schedule);
   ~SimulatedWorld();
 
-  // Runs the schedule to its end.
+  // Runs the schedule, then drains (unless that has begun) until all has ended.
   History Run();
 
  private:
   class Client;
-  class Counter;
+  class Recorder;
   struct OpenRequest {
-    Scheduler::Ticket ticket = 0;
+    Scheduler::Ticket ticket = 0;  // 0: refused
     std::vector<std::shared_ptr<Client>> clients;
   };
 
-  uint32_t Below(uint32_t limit) { return random_() % limit; }
-  bool Chance(uint32_t one_in) { return Below(one_in) == 0; }
-  int64_t RandomLength();
-  void MakeOptions();
-  void MakeTenants();
   void MakeEncoder();
-
-  void Act();
-  void Submit();
-  void CancelOne();
-  void LetReadersRead();
-  void Advance();
+  void Act(const Action& action);
+  void Submit(const Submission& submission);
+  SequenceHistory RecordOf(const Submission& submission, const Submission::Item& item) const;
+  void CancelOne(int64_t number);
+  // The slow readers too, if `all`.
+  void LetReadersRead(int64_t rows, bool all);
   bool Round();
-  void Drain();
+  void BeginDrain();
+  void Abandon();
+  void NoteMoment();
 
-  std::mt19937 random_;
+  const Schedule schedule_;
   FakeClock clock_;
   History history_;
-  FakeEncoderOptions encoder_options_;
   std::unique_ptr<FakeEncoder> fake_;
   std::shared_ptr<RecordingEncoder> encoder_;
   std::shared_ptr<ServedModel> model_;
-  std::unique_ptr<Counter> counter_;
+  std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<SteppedScheduler> scheduler_;
   std::vector<std::shared_ptr<const Tenant>> tenants_;
   std::vector<OpenRequest> requests_;
-  int64_t submissions_left_ = 0;
-  bool readers_rest_ = false;
+  Moment counts_;  // as they are now
 };
 
 }  // namespace longwave
