@@ -76,21 +76,44 @@ TEST(OverloadSimulation, WithoutDeadlinesTheWaitIsBounded) {
   EXPECT_LT(LatencyQuantile(outcomes, 0.999, All), 1.3);
 }
 
+// A calm tenant at three tenths of its half of the engine: by itself, and beside one that sends ten
+// times its own half.
+struct CalmBesideFlood {
+  std::vector<Outcome> alone;
+  std::vector<Outcome> both;
+};
+CalmBesideFlood RunCalmBesideFlood(uint32_t seed, int64_t tokens_per_slice) {
+  const OpenLoopOptions options{.seed = seed, .tokens_per_slice = tokens_per_slice};
+  Source calm = Steady(0.15);
+  calm.tenant = std::make_shared<Tenant>(Tenant{.name = "calm"});
+  Source flood = Steady(5);
+  flood.tenant = std::make_shared<Tenant>(Tenant{.name = "flood"});
+  return {.alone = RunOpenLoop(options, {calm}), .both = RunOpenLoop(options, {calm, flood})};
+}
+bool IsCalm(const Outcome& outcome) { return outcome.source == 0; }
+
 TEST(OverloadSimulation, ATenantAtTenTimesItsShareTakesNothingOfAnother) {
+  // Half a request to a slice, as a server has it whose requests take more than a few milliseconds.
   for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
-    Source calm = Steady(0.15);  // three tenths of half the engine
-    calm.tenant = std::make_shared<Tenant>(Tenant{.name = "calm"});
-    const auto alone = RunOpenLoop({.seed = seed}, {calm});
-    Source flood = Steady(5);
-    flood.tenant = std::make_shared<Tenant>(Tenant{.name = "flood"});
-    const auto both = RunOpenLoop({.seed = seed}, {calm, flood});
-    const auto is_calm = [](const Outcome& outcome) { return outcome.source == 0; };
-    EXPECT_GT(OkShare(both, is_calm), 0.99) << seed;
-    // Beside the flood a request meets one slice, and mates of its batch: kept out of the ratio,
-    // since alone it meets none.
+    const auto [alone, both] = RunCalmBesideFlood(seed, kTokens / 2);
+    EXPECT_GT(OkShare(both, IsCalm), 0.99) << seed;
+    EXPECT_LT(LatencyQuantile(both, 0.99, IsCalm), 1.5 * LatencyQuantile(alone, 0.99, IsCalm))
+        << seed;
+    EXPECT_GT(Goodput(both, 5, 55), 0.93 * kCapacity) << seed;
+  }
+}
+
+TEST(OverloadSimulation, WhatACalmTenantWaitsForBesideAFloodIsTheSliceInProgress) {
+  // A slice of 11 ms, twice as long as a request: 1.5 times alone is out of reach, since the slice
+  // in progress is not cut short. So the median grows by no more than that one slice. The p99,
+  // 15 to 17 ms alone, grew by 9 to 11 ms (1.57 to 1.72 times) when this was written.
+  for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
     const double slice = 0.011;
-    EXPECT_LT(LatencyQuantile(both, 0.99, is_calm),
-              1.5 * LatencyQuantile(alone, 0.99, is_calm) + 2 * slice)
+    const auto [alone, both] = RunCalmBesideFlood(seed, 1000);
+    EXPECT_GT(OkShare(both, IsCalm), 0.99) << seed;
+    EXPECT_LT(LatencyQuantile(both, 0.5, IsCalm), LatencyQuantile(alone, 0.5, IsCalm) + slice)
+        << seed;
+    EXPECT_LT(LatencyQuantile(both, 0.99, IsCalm), 1.8 * LatencyQuantile(alone, 0.99, IsCalm))
         << seed;
     EXPECT_GT(Goodput(both, 5, 55), 0.93 * kCapacity) << seed;
   }
@@ -150,22 +173,38 @@ TEST(OverloadSimulation, OneStallOfAMinutePoisonsNothing) {
   }
 }
 
+// One in twenty has 20 000 tokens: 0.2 s of compute each, and two thirds of all work.
+constexpr int64_t kLongTokens = 20'000;
+constexpr double kLongSeconds = 0.2;
+Source Bimodal(double load) {
+  const double rate = load * kCapacity / (0.95 * kTokens + 0.05 * kLongTokens);
+  return {.rate = Always(rate),
+          .peak_rate = rate,
+          .tokens = [](uint32_t random) { return random % 20 == 0 ? kLongTokens : kTokens; },
+          .deadline_seconds = 5};
+}
+bool IsShort(const Outcome& outcome) { return outcome.tokens == kTokens; }
+bool IsLong(const Outcome& outcome) { return outcome.tokens > kTokens; }
+
+TEST(OverloadSimulation, AShortRequestWaitsForOneLongOneAtMost) {
+  for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
+    const auto outcomes = RunOpenLoop({.seed = seed}, {Bimodal(0.9)});
+    EXPECT_GT(OkShare(outcomes, All), 0.999) << seed;
+    // Then it rides with those that came meanwhile: 0.3 of the work of that time.
+    EXPECT_LT(LatencyQuantile(outcomes, 0.99, IsShort), 1.4 * kLongSeconds) << seed;
+  }
+}
+
 TEST(OverloadSimulation, LongAndShortRequestsBothGetThrough) {
   for (uint32_t seed = 1; seed <= LONGWAVE_SEEDS; ++seed) {
-    // One in twenty has 20 000 tokens: 0.2 s of compute each, and half of all work.
-    Source source = Steady(1);
-    source.tokens = [](uint32_t random) { return random % 20 == 0 ? int64_t{20'000} : kTokens; };
-    source.deadline_seconds = 5;
-    source.peak_rate = 1.5 * kCapacity / (0.95 * kTokens + 0.05 * 20'000);
-    source.rate = Always(source.peak_rate);
-    const auto outcomes = RunOpenLoop({.seed = seed}, {source});
+    const auto outcomes = RunOpenLoop({.seed = seed}, {Bimodal(1.5)});
     EXPECT_GT(Goodput(outcomes, 5, 55), 0.9 * kCapacity) << seed;
-    const auto is_short = [](const Outcome& outcome) { return outcome.tokens == kTokens; };
-    const auto is_long = [](const Outcome& outcome) { return outcome.tokens > kTokens; };
-    EXPECT_GT(OkShare(outcomes, is_short), 0.95) << seed;
-    EXPECT_GT(OkShare(outcomes, is_long), 0.2) << seed;
-    EXPECT_LT(LatencyQuantile(outcomes, 0.5, is_short), 0.2)
-        << seed << ": less than one long takes";
+    EXPECT_GT(OkShare(outcomes, IsShort), 0.95) << seed;
+    EXPECT_GT(OkShare(outcomes, IsLong), 0.2) << seed;
+    // Whose turn has come under equal sharing is computed in one stretch. The short ones are half a
+    // load, so a long one's stretch follows the other: one that comes in it waits for half of it
+    // (0.1 s) in the mean, and for its batch: all that came in the stretch, half of 0.2 s of work.
+    EXPECT_LT(LatencyQuantile(outcomes, 0.5, IsShort), kLongSeconds) << seed;
   }
 }
 
