@@ -92,11 +92,13 @@ class Waiting {
     double own = 0;
     double failed = 0;
     for (const SequenceHistory& other : history_.sequences) {
-      if (&other == &self_ || !InFlow(other) || !other.accepted) continue;
+      if (&other == &self_ || other.priority != self_.priority || !other.accepted) continue;
+      // The class is charged for it too, whosever it was.
       if (other.popped != Instant{} && !other.ok && other.ended < end_) failed += WorkOf(other);
+      if (!InFlow(other)) continue;
       if (Meets(other) && MayGoBefore(other)) own += WorkOf(other);
     }
-    return history_.device_may_fail ? 2 * own + failed : own;
+    return (history_.device_may_fail ? 2 : 1) * own + failed;
   }
 
   // The cost model's seconds for a second of work, the least and the most.

@@ -26,8 +26,9 @@ struct QueueWait {
 // - own: work of its flow that goes before it at most: what came before it, and what came later and
 //   is either not longer than its request (a tag is the virtual time of arrival + the length, so
 //   only such can have a smaller one), or has a deadline (it may be due), or rides in batches (as a
-//   mate where this one does not fit). Twice, if what ran out of memory is computed again; and with
-//   what failed on the way, which is charged like work done.
+//   mate where this one does not fit). Twice, where what ran out of memory is computed again;
+//   and with all of the class that began and failed or was dropped, since what is skipped of it is
+//   charged like work done.
 // - tenants: its tenant's part of the shares of all who had open work of the class meanwhile.
 // - classes: its class's part, 9:1, or all if the other class had none.
 // - 11/9: of eleven slices two go to what has waited, one job and one start.
