@@ -97,13 +97,16 @@ void JobSelector::Ran(absl::Span<const FlowPart> parts, Turn turn) {
   ClassState& state = of(first.priority);
   Sharer& tenant = state.tenants[first.tenant];
   // A slice out of turn does not move virtual time: whoever comes next would begin too late.
-  if (turn == Turn::kFair || turn == Turn::kDue) {
+  const bool in_turn = turn == Turn::kFair || turn == Turn::kDue;
+  if (in_turn) {
     virtual_now_ = state.sharer.start;
     state.virtual_now = std::max(state.virtual_now, tenant.start);
     tenant.was_due = turn == Turn::kDue;
   }
+  // What goes out of turn is beside the classes' ratio. Charged to its class, one paused job of the
+  // batch class would use up all that the class has, and nothing else of it would ever begin.
   for (const FlowPart& part : parts) {
-    state.sharer.start += part.seconds / ClassWeight(first.priority);
+    if (in_turn) state.sharer.start += part.seconds / ClassWeight(first.priority);
     state.tenants[part.flow.tenant].start += part.seconds / part.flow.share;
   }
   since_aged_job_ = turn == Turn::kAgedJob ? 0 : since_aged_job_ + 1;

@@ -34,7 +34,8 @@ struct SliceCandidate {
 // of a flow one may go to work that would else miss its deadline, the earliest due first. Over all:
 // of every ten slices one goes to the started job that has waited longest, if it has waited for
 // nine (so a paused job goes on at least once per nine slices of others), or else to the waiting
-// sequence that has, so that nothing starves. No clock, no lock.
+// sequence that has, so that nothing starves; these slices do not count against the class, or one
+// paused job would take all that the batch class has. No clock, no lock.
 class JobSelector {
  public:
   // Of its own work, in seconds by the cost model.
