@@ -43,7 +43,13 @@ JobSelector::Choice JobSelector::Choose(absl::Span<const SliceCandidate> candida
     if (!best.due.has_value() || due(i) < due(*best.due)) best.due = i;
   }
   NotePresence(bests);
-  if (const std::optional<Choice> aged = ChooseByAge(candidates); aged.has_value()) return *aged;
+  if (const std::optional<Choice> aged = ChooseByAge(candidates); aged.has_value()) {
+    const Priority priority = candidates[aged->index].flow.priority;
+    class_has_more_ = std::count_if(candidates.begin(), candidates.end(), [&](const auto& other) {
+                        return other.flow.priority == priority;
+                      }) > 1;
+    return *aged;
+  }
   const std::optional<Choice> interactive =
       ChooseInClass(Priority::kInteractive, bests, candidates);
   const std::optional<Choice> batch = ChooseInClass(Priority::kBatch, bests, candidates);
@@ -103,10 +109,11 @@ void JobSelector::Ran(absl::Span<const FlowPart> parts, Turn turn) {
     state.virtual_now = std::max(state.virtual_now, tenant.start);
     tenant.was_due = turn == Turn::kDue;
   }
-  // What goes out of turn is beside the classes' ratio. Charged to its class, one paused job of the
-  // batch class would use up all that the class has, and nothing else of it would ever begin.
+  // Were it always charged to its class, one paused job of the batch class would use up all that
+  // the class has, slice for slice, and nothing else of it would ever begin.
+  const bool charged = in_turn || !class_has_more_;
   for (const FlowPart& part : parts) {
-    if (in_turn) state.sharer.start += part.seconds / ClassWeight(first.priority);
+    if (charged) state.sharer.start += part.seconds / ClassWeight(first.priority);
     state.tenants[part.flow.tenant].start += part.seconds / part.flow.share;
   }
   since_aged_job_ = turn == Turn::kAgedJob ? 0 : since_aged_job_ + 1;

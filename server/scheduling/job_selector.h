@@ -34,8 +34,9 @@ struct SliceCandidate {
 // of a flow one may go to work that would else miss its deadline, the earliest due first. Over all:
 // of every ten slices one goes to the started job that has waited longest, if it has waited for
 // nine (so a paused job goes on at least once per nine slices of others), or else to the waiting
-// sequence that has, so that nothing starves; these slices do not count against the class, or one
-// paused job would take all that the batch class has. No clock, no lock.
+// sequence that has, so that nothing starves. While its class has more to run, such a slice does
+// not count against it, or one paused job would take all that the batch class has. No clock, no
+// lock.
 class JobSelector {
  public:
   // Of its own work, in seconds by the cost model.
@@ -84,7 +85,8 @@ class JobSelector {
 
   double virtual_now_ = 0;  // of the classes: start tag of the one served last
   std::array<ClassState, 2> classes_;
-  int64_t since_aged_job_ = 0;  // slices since the last one of this turn
+  bool class_has_more_ = false;  // than what was chosen by age last
+  int64_t since_aged_job_ = 0;   // slices since the last one of this turn
   int64_t since_aged_start_ = 0;
 };
 

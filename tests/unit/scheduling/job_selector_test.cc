@@ -120,6 +120,27 @@ TEST(JobSelectorTest, APausedJobGoesOnAfterNineSlicesOfOthers) {
   EXPECT_EQ(resumed, (std::vector<int>{9, 19, 29, 39}));
 }
 
+// The paused job has its slice in ten out of turn, and the rest of its class the class's own.
+TEST(JobSelectorTest, APausedJobLeavesItsClassTheTurnThatIsTheClasss) {
+  for (const bool more : {false, true}) {
+    JobSelector selector;
+    int64_t waited = 0;
+    int paused = 0;
+    int others = 0;
+    for (int slice = 0; slice < 1000; ++slice) {
+      std::vector<SliceCandidate> candidates = {Of(kInteractive, 1, 1), Of(kBatch, 9, 2, waited)};
+      if (more) candidates.push_back(Of(kBatch, 1, 3));
+      const JobSelector::Choice choice = selector.Choose(candidates, kStart);
+      selector.Ran({Part(candidates[choice.index].flow.priority, 0.02)}, choice.turn);
+      waited = choice.index == 1 ? 0 : waited + 1;
+      paused += choice.index == 1 ? 1 : 0;
+      others += choice.index == 2 ? 1 : 0;
+    }
+    EXPECT_NEAR(paused, 100, 2);
+    EXPECT_NEAR(others, more ? 90 : 0, 2);
+  }
+}
+
 TEST(JobSelectorTest, OfSeveralThatWaitTheLongestWaitingGoesFirst) {
   JobSelector selector;
   for (int i = 0; i < 9; ++i) selector.Ran({Part(kInteractive, 0.02)}, Turn::kFair);
