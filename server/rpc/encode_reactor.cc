@@ -1,5 +1,6 @@
 #include "server/rpc/encode_reactor.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -13,10 +14,10 @@
 #include "server/rpc/message_io.h"
 #include "server/rpc/proto_convert.h"
 #include "server/rpc/request_decoder.h"
-#include "server/rpc/row_packer.h"
 #include "server/rpc/sequence_work.h"
 #include "server/rpc/status_details.h"
 #include "server/rpc/trace_parent.h"
+#include "server/rpc/unary_terms.h"
 
 namespace longwave {
 namespace {
@@ -128,10 +129,9 @@ absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
 }
 
 RequestTerms EncodeReactor::Terms(const ValidatedRequest& request) const {
-  return {.priority = request.priority,
-          .deadline = deadline_,
-          .tenant = tenant_,
-          .reply_bytes = request.total_rows * PackedRowBytes(request.dtype, request.row_dim)};
+  RequestTerms terms = UnaryTerms(request, deadline_, tenant_);
+  terms.reply = reply_memory_;
+  return terms;
 }
 
 absl::Status EncodeReactor::Foresee(const ValidatedRequest& request) {
@@ -235,7 +235,25 @@ void EncodeReactor::Reply() {
     return;
   }
   WriteResponse();
+  BoundTheTaking();
   Finish(grpc::Status::OK);
+}
+
+void EncodeReactor::BoundTheTaking() {
+  // gRPC has no timer of its own for a caller who gave no deadline.
+  const Instant patience = core_->clock().Now() + FromSeconds(core_->options().max_stall_seconds);
+  MutexLock lock(&mutex_);
+  alarm_ = std::make_unique<grpc::Alarm>();
+  alarm_->Set(ToGrpcTime(std::max(deadline_, patience)), [weak = weak_from_this()](bool rang) {
+    if (!rang) return;
+    if (const auto call = weak.lock()) call->GiveUp();
+  });
+}
+
+void EncodeReactor::GiveUp() {
+  // Under the lock, since without it the call could end, and the context with it.
+  MutexLock lock(&mutex_);
+  if (!done_) context_->TryCancel();
 }
 
 void EncodeReactor::WriteResponse() {
@@ -299,7 +317,10 @@ void EncodeReactor::OnCancel() {
 }
 
 void EncodeReactor::OnDone() {
-  const std::shared_ptr<EncodeReactor> self = std::move(self_);  // deleted here at the latest
+  const std::shared_ptr<EncodeReactor> self = std::move(self_);  // may be the last one
+  MutexLock lock(&mutex_);
+  done_ = true;
+  alarm_.reset();
 }
 
 }  // namespace longwave

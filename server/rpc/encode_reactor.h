@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_SERVER_RPC_ENCODE_REACTOR_H_
 #define LONGWAVE_SERVER_RPC_ENCODE_REACTOR_H_
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
@@ -50,6 +51,9 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
                      const SequenceTimes& times);
   void Reply();
   void WriteResponse();
+  // Sets the alarm for a reply that the client does not take. Before Finish.
+  void BoundTheTaking();
+  void GiveUp();
   void Refuse(const absl::Status& status);
 
   ServiceCore* const core_;
@@ -62,6 +66,8 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
   // Written before the sequences are submitted, and by their consumers in disjoint parts.
   std::string request_id_;
   std::optional<PackedRows> rows_;
+  // Goes with the call: the reply is there until the client has taken it.
+  const std::shared_ptr<HostReservation> reply_memory_ = std::make_shared<HostReservation>();
   std::vector<SequenceSummary> summaries_;
 
   Mutex mutex_;
@@ -69,6 +75,8 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
   size_t unfinished_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status error_ ABSL_GUARDED_BY(mutex_);  // the first one
   std::optional<Scheduler::Ticket> ticket_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<EncodeReactor> self_;  // until OnDone
 };
 

@@ -15,6 +15,7 @@
 #include "model/base/clock.h"
 #include "model/base/mutex.h"
 #include "server/admission/admission_policy.h"
+#include "server/admission/host_memory.h"
 #include "server/admission/quota_bucket.h"
 #include "server/scheduling/batch_former.h"
 #include "server/scheduling/job_selector.h"
@@ -135,7 +136,7 @@ class RequestBook {
     TenantEntry* tenant = nullptr;
     double tag = 0;  // of the flow's virtual clock
     size_t sequences = 0;
-    int64_t host_bytes = 0;
+    HostReservation memory;  // its ids; its reply too if nobody else holds that
     bool withdrawn = false;
   };
   struct Taken {
@@ -182,7 +183,9 @@ class RequestBook {
   std::map<std::string, TenantEntry> tenants_ ABSL_GUARDED_BY(mutex_);  // by name
   std::map<Flow, int64_t> open_by_flow_ ABSL_GUARDED_BY(mutex_);        // requests; none zero
   uint64_t next_tenant_ ABSL_GUARDED_BY(mutex_) = 1;
-  int64_t host_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Shared: replies that clients have not taken may outlive this. Grows under the lock only, so
+  // what Decide sees is not exceeded.
+  const std::shared_ptr<HostMemory> host_memory_ = std::make_shared<HostMemory>();
   std::unordered_map<Ticket, OpenRequest> open_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, Taken> taken_ ABSL_GUARDED_BY(mutex_);  // the executor's, by number
   Mail mail_ ABSL_GUARDED_BY(mutex_);

@@ -21,6 +21,15 @@ int64_t HostBytes(const RequestPrice& price, const RequestTerms& terms) {
   return kIdBytes * price.tokens + terms.reply_bytes;
 }
 
+// Returns what the request keeps until its last sequence has ended.
+HostReservation Reserve(const std::shared_ptr<HostMemory>& memory, const RequestPrice& price,
+                        const RequestTerms& terms) {
+  const int64_t bytes = HostBytes(price, terms);
+  if (terms.reply == nullptr) return {memory, bytes};
+  *terms.reply = HostReservation(memory, terms.reply_bytes);
+  return {memory, bytes - terms.reply_bytes};
+}
+
 }  // namespace
 
 absl::StatusOr<RequestBook::Ticket> RequestBook::Admit(Sequences sequences,
@@ -39,8 +48,7 @@ absl::StatusOr<RequestBook::Ticket> RequestBook::Admit(Sequences sequences,
   request.tenant = &tenant;
   request.tag = virtual_clocks_[request.flow].Arrive(price.encoder_seconds);
   request.sequences = sequences.size();
-  request.host_bytes = HostBytes(price, terms);
-  host_bytes_ += request.host_bytes;
+  request.memory = Reserve(host_memory_, price, terms);
   ++open_by_flow_[request.flow];
   for (auto& sequence : sequences) {
     sequence->ticket = ticket;
@@ -78,7 +86,7 @@ AdmissionDecision RequestBook::Decide(const RequestPrice& price, const RequestTe
   AdmissionState state{.now = now,
                        .queued_sequences = queue_.sequences(),
                        .queued_tokens = queue_.tokens(),
-                       .host_bytes = host_bytes_,
+                       .host_bytes = host_memory_->reserved(),
                        .rate = GuaranteedRate(flow)};
   state.total_seconds = price.weather * (ToSeconds(queue_.predicted()) + executor_.running_seconds);
   state.ahead_seconds = price.weather * SecondsAhead(flow, virtual_now + price.encoder_seconds);
@@ -140,7 +148,6 @@ RequestBook::TenantEntry& RequestBook::Enter(const Tenant& tenant, Instant now) 
 }
 
 void RequestBook::Leave(const OpenRequest& request) {
-  host_bytes_ -= request.host_bytes;
   const auto flow = open_by_flow_.find(request.flow);
   if (--flow->second == 0) open_by_flow_.erase(flow);
   if (--request.tenant->open > 0) return;

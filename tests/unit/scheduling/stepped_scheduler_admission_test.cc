@@ -226,6 +226,35 @@ TEST_F(SchedulerAdmission, WhatIsNotNeededAnyMoreIsGivenBack) {
   }
 }
 
+TEST_F(SchedulerAdmission, WhatAReplyTakesIsGivenBackByWhoHoldsIt) {
+  options_.admission.max_host_bytes = 1000;
+  auto reply = std::make_shared<HostReservation>();
+  Must(100, {.reply_bytes = 500, .reply = reply});
+  EXPECT_EQ(Why(26, {}), ErrorReason::kMemoryFull) << "100 bytes are left";
+  Run();
+  EXPECT_EQ(Why(126, {}), ErrorReason::kMemoryFull) << "the ids are back, the reply is not";
+  Must(125);
+  Run();
+  reply.reset();
+  Must(250);
+  Run();
+}
+
+TEST_F(SchedulerAdmission, ARefusedRequestReservesNothingForItsReply) {
+  options_.admission.max_host_bytes = 1000;
+  const auto reply = std::make_shared<HostReservation>();
+  EXPECT_EQ(Why(1, {.reply_bytes = 1000, .reply = reply}), ErrorReason::kMemoryFull);
+  Must(250);
+  Run();
+}
+
+TEST_F(SchedulerAdmission, AReplyMayOutliveTheScheduler) {
+  const auto reply = std::make_shared<HostReservation>();
+  Must(1, {.reply_bytes = 1, .reply = reply});
+  Run();
+  scheduler_.reset();
+}
+
 TEST_F(SchedulerAdmission, TheCostModelLearnsFromJobsThatEnd) {
   encoder_options_.time_factor = 3;
   for (int i = 0; i < 100; ++i) {
