@@ -106,6 +106,8 @@ absl::Status StreamTag::CheckStreamFields(const v1::StreamOpen& open) {
 void StreamTag::PrepareSequences(const v1::EncodeRequest& request, const EncoderInfo& info) {
   std::vector<WantedIds> wanted;
   const int64_t row_bytes = WireRowBytes(request_.dtype, request_.row_dim);
+  int64_t batched_bytes = 0;  // taken at once, whatever waits already
+  int64_t refusable_bytes = 0;
   for (const ValidatedSequence& sequence : request_.sequences) {
     wanted.push_back(
         {.total = sequence.tokens_in, .skip = sequence.first_kept, .keep = sequence.tokens_used});
@@ -115,6 +117,7 @@ void StreamTag::PrepareSequences(const v1::EncodeRequest& request, const Encoder
                           .truncated = sequence.truncated,
                           .rows = rows});
     may_refuse_.push_back(wants_progress_ || rows * row_bytes > kBatchedBytes);
+    (may_refuse_.back() ? refusable_bytes : batched_bytes) += rows * row_bytes;
   }
   fractions_.resize(summaries_.size());
   recorder_.Describe(request_, summaries_);
@@ -124,13 +127,16 @@ void StreamTag::PrepareSequences(const v1::EncodeRequest& request, const Encoder
                                      .dim = request_.row_dim,
                                      .max_chunk_bytes = chunk_bytes_,
                                      .budget_bytes = core_->options().stream_buffer_bytes});
+  reply_bytes_ = batched_bytes + std::min(refusable_bytes, core_->options().stream_buffer_bytes);
+  reply_memory_ = std::make_shared<HostReservation>();
 }
 
 RequestTerms StreamTag::Terms() const {
   return {.priority = request_.priority,
           .deadline = deadline_,
           .tenant = tenant_,
-          .reply_bytes = core_->options().stream_buffer_bytes};
+          .reply_bytes = reply_bytes_,
+          .reply = reply_memory_};
 }
 
 std::vector<SequenceWork> StreamTag::Work() const {
@@ -157,8 +163,11 @@ absl::Status StreamTag::AddIds(const v1::StreamData& data) {
                       .limit = absl::StrCat(kMaxChunkBytes, " bytes")},
                      "the ids of one message are bounded");
   }
-  // Counted as they come, not as declared: what is promised and never sent takes no room.
-  const int64_t bytes = static_cast<int64_t>(data.ids().size()) / id_width_ * kDecodedIdBytes;
+  // Counted as they come, not as declared: what is promised and never sent takes no room. Of all
+  // that came, since pieces of an id become one.
+  const int64_t received = ids_->received_bytes() + static_cast<int64_t>(data.ids().size());
+  const int64_t ids = (received + id_width_ - 1) / id_width_;
+  const int64_t bytes = ids * kDecodedIdBytes - reserved_bytes_;
   if (!core_->ReserveReceiving(bytes)) {
     return MakeError({.reason = ErrorReason::kMemoryFull, .retry_after = kReceivingRetry},
                      "too many ids are arriving at once");

@@ -101,7 +101,10 @@ class StreamTag {
   bool wants_progress_ = false;
   int64_t chunk_bytes_ = 0;
   int id_width_ = 1;
-  int64_t reserved_bytes_ = 0;
+  int64_t reserved_bytes_ = 0;  // of CallOptions::max_receiving_bytes
+  int64_t reply_bytes_ = 0;     // that output_ may hold
+  // Goes with the tag, when the client has taken its last message.
+  std::shared_ptr<HostReservation> reply_memory_;
   std::optional<IdReceiver> ids_;
   std::optional<TagOutput> output_;
   std::vector<SequenceSummary> summaries_;
