@@ -49,14 +49,15 @@ void EncodeStreamReactor::Handle(const v1::EncodeStreamRequest& message) {
     HandleEnd(message.tag());
     return;
   }
+  if (message.message_case() == v1::EncodeStreamRequest::kOpen) {
+    HandleOpen(message.tag(), message.open());
+    return;
+  }
   Decided decided;
   {
     MutexLock lock(&mutex_);
     if (!broken_.ok() || finished_) return;
     switch (message.message_case()) {
-      case v1::EncodeStreamRequest::kOpen:
-        HandleOpen(message.tag(), message.open(), decided);
-        break;
       case v1::EncodeStreamRequest::kData:
         HandleData(message.tag(), message.data(), decided);
         break;
@@ -75,25 +76,51 @@ void EncodeStreamReactor::Handle(const v1::EncodeStreamRequest& message) {
   Do(std::move(decided));
 }
 
-void EncodeStreamReactor::HandleOpen(uint64_t id, const v1::StreamOpen& open, Decided& decided) {
+void EncodeStreamReactor::HandleOpen(uint64_t id, const v1::StreamOpen& open) {
+  Decided decided;
+  bool may_open = false;
+  {
+    MutexLock lock(&mutex_);
+    if (!broken_.ok() || finished_) return;
+    may_open = MayOpen(id, decided);
+    if (!may_open) Advance(decided);
+  }
+  Do(std::move(decided));
+  if (!may_open) return;
+  // Without the lock: a large Open takes long to check, and the executor's thread has rows for
+  // other tags of this stream. Messages are handled one after the other, so no tag of this id
+  // begins meanwhile.
+  const TagPtr tag = MakeTag(id, open);
+  Decided then;
+  {
+    MutexLock lock(&mutex_);
+    Insert(tag);
+    Advance(then);
+  }
+  Do(std::move(then));
+}
+
+bool EncodeStreamReactor::MayOpen(uint64_t id, Decided& decided) {
   if (const TagPtr tag = Find(id)) {
     Fail(*tag, Violation("StreamOpen for a tag that is open"), decided);
-    return;
+    return false;
   }
   ended_early_.erase(id);
-  if (tags_.size() >= static_cast<size_t>(core_->options().max_stream_tags)) {
-    AddFailed(id, MakeError({.reason = ErrorReason::kQueueFull,
-                             .limit = absl::StrCat(core_->options().max_stream_tags),
-                             .retry_after = kTagRetry},
-                            "too many requests are open on this stream"));
-    return;
-  }
-  const auto tag = std::make_shared<StreamTag>(id, core_, trace_id_);
-  tags_[id] = tag;
+  if (tags_.size() < static_cast<size_t>(core_->options().max_stream_tags)) return true;
+  AddFailed(id, MakeError({.reason = ErrorReason::kQueueFull,
+                           .limit = absl::StrCat(core_->options().max_stream_tags),
+                           .retry_after = kTagRetry},
+                          "too many requests are open on this stream"));
+  return false;
+}
+
+EncodeStreamReactor::TagPtr EncodeStreamReactor::MakeTag(uint64_t id,
+                                                         const v1::StreamOpen& open) const {
+  auto tag = std::make_shared<StreamTag>(id, core_, trace_id_);
   auto tenant = IdentifyOpen(open);
   if (!tenant.ok()) {
     tag->Fail(tenant.status());
-    return;
+    return tag;
   }
   tag->SetTenant(*std::move(tenant));
   const absl::StatusOr<Backend> backend = core_->Enter();
@@ -101,11 +128,23 @@ void EncodeStreamReactor::HandleOpen(uint64_t id, const v1::StreamOpen& open, De
       std::min(call_deadline_,
                core_->clock().Now() + FromSeconds(core_->options().max_stream_deadline_seconds));
   const absl::Status status = backend.ok() ? tag->Open(open, *backend, deadline) : backend.status();
-  if (status.ok()) {
-    Arm(deadline);
-  } else {
-    tag->Fail(status);
+  if (!status.ok()) tag->Fail(status);
+  return tag;
+}
+
+void EncodeStreamReactor::Insert(const TagPtr& tag) {
+  // What happened to all tags while this one was none yet.
+  if (!broken_.ok()) {
+    tag->Fail(broken_);
+  } else if (aborted_ || finished_) {
+    tag->Fail(MakeError(ErrorReason::kDraining, "the server is shutting down"));
   }
+  if (finished_) {
+    tag->Abandon();
+    return;
+  }
+  tags_[tag->id()] = tag;
+  if (tag->error().ok()) Arm(tag->deadline());
 }
 
 absl::StatusOr<std::shared_ptr<const Tenant>> EncodeStreamReactor::IdentifyOpen(

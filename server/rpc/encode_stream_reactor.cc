@@ -89,10 +89,16 @@ void EncodeStreamReactor::OnReadDone(bool ok) {
   bool go_on = false;
   {
     MutexLock lock(&mutex_);
-    go_on = ok && broken_.ok() && !finished_;
+    go_on = ok && MayRead();
   }
   Do(std::move(decided));
   if (go_on) StartRead(&in_);
+}
+
+bool EncodeStreamReactor::MayRead() {
+  if (!broken_.ok() || finished_) return false;
+  reading_paused_ = tags_.size() > static_cast<size_t>(core_->options().max_stream_tags);
+  return !reading_paused_;
 }
 
 RowSink::Answer EncodeStreamReactor::OnRows(StreamTag& tag, size_t sequence, int64_t first_row,
@@ -137,6 +143,7 @@ void EncodeStreamReactor::OnSequenceEnd(StreamTag& tag, size_t sequence,
 
 void EncodeStreamReactor::OnWriteDone(bool ok) {
   Decided decided;
+  bool read_again = false;
   {
     MutexLock lock(&mutex_);
     writing_ = false;
@@ -151,8 +158,12 @@ void EncodeStreamReactor::OnWriteDone(bool ok) {
     }
     if (!ok) Break(MakeError(ErrorReason::kCancelled, "the client left"), decided);
     Advance(decided);
+    // While failures wait something is being written, so this comes; and in here, unlike on the
+    // executor's thread, the call cannot end before the read begins.
+    read_again = reading_paused_ && MayRead();
   }
   Do(std::move(decided));
+  if (read_again) StartRead(&in_);
 }
 
 void EncodeStreamReactor::OnCancel() {
@@ -188,6 +199,7 @@ void EncodeStreamReactor::OnAbort() {
   Decided decided;
   {
     MutexLock lock(&mutex_);
+    aborted_ = true;
     FailAll(MakeError(ErrorReason::kDraining, "the server is shutting down"), decided);
     Advance(decided);
   }

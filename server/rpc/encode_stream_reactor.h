@@ -59,8 +59,12 @@ class EncodeStreamReactor final
 
   void Begin();
   void Handle(const v1::EncodeStreamRequest& message);
-  void HandleOpen(uint64_t id, const v1::StreamOpen& open, Decided& decided)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void HandleOpen(uint64_t id, const v1::StreamOpen& open);
+  // Whether a tag may begin; if not, the client is told why.
+  bool MayOpen(uint64_t id, Decided& decided) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A tag that is open or has failed. Reads nothing that is guarded.
+  TagPtr MakeTag(uint64_t id, const v1::StreamOpen& open) const;
+  void Insert(const TagPtr& tag) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Who opens a request: the key is asked for anew each time.
   absl::StatusOr<std::shared_ptr<const Tenant>> IdentifyOpen(const v1::StreamOpen& open) const;
   void HandleData(uint64_t id, const v1::StreamData& data, Decided& decided)
@@ -70,6 +74,9 @@ class EncodeStreamReactor final
   void HandleStray(uint64_t id, const char* what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddFailed(uint64_t id, absl::Status error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Submit(const TagPtr& tag, std::vector<SequenceTask> tasks);
+  // Whether a message may be read now. More tags than may be open are there because failures wait
+  // to be told: then nothing is read, so that their number is bounded, until OnWriteDone.
+  bool MayRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   RowSink::Answer OnRows(StreamTag& tag, size_t sequence, int64_t first_row, RowBlock rows);
   void OnProgress(StreamTag& tag, size_t sequence, double fraction);
@@ -109,7 +116,9 @@ class EncodeStreamReactor final
   Instant write_started_ ABSL_GUARDED_BY(mutex_){};
   Instant idle_since_ ABSL_GUARDED_BY(mutex_){};
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool reading_paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status broken_ ABSL_GUARDED_BY(mutex_);  // what ends the whole call
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
