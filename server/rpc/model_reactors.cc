@@ -1,6 +1,7 @@
 #include "server/rpc/model_reactors.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -13,14 +14,15 @@
 #include "server/admission/validator.h"
 #include "server/observability/safe_text.h"
 #include "server/rpc/caller.h"
+#include "server/rpc/deadline.h"
 #include "server/rpc/message_io.h"
 #include "server/rpc/proto_convert.h"
 #include "server/rpc/request_decoder.h"
 #include "server/rpc/request_recorder.h"
-#include "server/rpc/row_packer.h"
 #include "server/rpc/sequence_work.h"
 #include "server/rpc/status_details.h"
 #include "server/rpc/trace_parent.h"
+#include "server/rpc/unary_terms.h"
 
 namespace longwave {
 namespace {
@@ -32,8 +34,7 @@ template <typename Request, typename Response>
 grpc::ServerUnaryReactor* Answer(
     RpcMethod method, ServiceCore* core, grpc::CallbackServerContext* context,
     grpc::ByteBuffer* request_bytes, grpc::ByteBuffer* response_bytes,
-    absl::FunctionRef<absl::StatusOr<Response>(const Request&, const Backend&, const RequestLimits&,
-                                               const TenantPtr&)>
+    absl::FunctionRef<absl::StatusOr<Response>(const Request&, const Backend&, const TenantPtr&)>
         handler) {
   RequestRecorder recorder(method, core, TraceIdOf(*context));
   auto* reactor = new GuardedUnaryReactor(&core->guard(), context, *request_bytes);
@@ -46,7 +47,7 @@ grpc::ServerUnaryReactor* Answer(
     Request request;
     if (absl::Status status = ParseMessage(request_bytes, &request); !status.ok()) return status;
     recorder.trace().decoded = recorder.Now();
-    return handler(request, *backend, core->options().limits, *tenant);
+    return handler(request, *backend, *tenant);
   };
   const absl::StatusOr<Response> response = answer();
   recorder.End(response.status());
@@ -114,21 +115,23 @@ v1::Model MakeModel(const EncoderInfo& info, v1::ModelState state, const Request
 // Whether Encode would take it now. What no RPC would take was refused before.
 absl::Status UnaryVerdict(const ValidatedRequest& request, const RequestLimits& limits,
                           absl::Status verdict) {
-  const int64_t reply_bytes = request.total_rows * PackedRowBytes(request.dtype, request.row_dim);
-  const bool fits = reply_bytes <= limits.max_unary_reply_bytes &&
+  const bool fits = UnaryReplyBytes(request) <= limits.max_unary_reply_bytes &&
                     request.total_tokens <= limits.max_request_tokens;
   return fits ? verdict : MakeError(ErrorReason::kRequestTooLarge, "EncodeStream would take it");
 }
 
 absl::StatusOr<v1::EstimateEncodeResponse> Estimate(const v1::EstimateEncodeRequest& request,
-                                                    const Backend& backend,
-                                                    const RequestLimits& limits,
-                                                    const TenantPtr& tenant) {
+                                                    const Backend& backend, const TenantPtr& tenant,
+                                                    const ServiceCore& core) {
+  const RequestLimits& limits = core.options().limits;
   absl::StatusOr<ValidatedRequest> valid =
       ValidateStreamOpen(ToRequestData(request), backend.encoder(), limits);
   if (!valid.ok()) return valid.status();
-  const Forecast forecast = backend.scheduler->Foresee(
-      *backend.model, WorkOf(*valid), {.priority = valid->priority, .tenant = tenant});
+  // The caller's deadline is for this call; of the one to come only the server's bound is known.
+  const Instant deadline = EffectiveDeadline(
+      std::nullopt, FromSeconds(core.options().max_deadline_seconds), core.clock().Now());
+  const Forecast forecast = backend.scheduler->Foresee(*backend.model, WorkOf(*valid),
+                                                       UnaryTerms(*valid, deadline, tenant));
   v1::EstimateEncodeResponse response;
   response.set_tokens(static_cast<uint64_t>(valid->total_tokens));
   response.set_predicted_seconds(forecast.seconds);
@@ -204,23 +207,27 @@ grpc::ServerUnaryReactor* AnswerEstimateEncode(ServiceCore* core,
                                                grpc::ByteBuffer* request,
                                                grpc::ByteBuffer* response) {
   return Answer<v1::EstimateEncodeRequest, v1::EstimateEncodeResponse>(
-      RpcMethod::kEstimateEncode, core, context, request, response, Estimate);
+      RpcMethod::kEstimateEncode, core, context, request, response,
+      [core](const v1::EstimateEncodeRequest& message, const Backend& backend,
+             const TenantPtr& tenant) { return Estimate(message, backend, tenant, *core); });
 }
 
 grpc::ServerUnaryReactor* AnswerGetModel(ServiceCore* core, grpc::CallbackServerContext* context,
                                          grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   return Answer<v1::GetModelRequest, v1::GetModelResponse>(
       RpcMethod::kGetModel, core, context, request, response,
-      [core](const v1::GetModelRequest& message, const Backend& backend, const RequestLimits&,
-             const TenantPtr&) { return GetModel(message, backend, *core); });
+      [core](const v1::GetModelRequest& message, const Backend& backend, const TenantPtr&) {
+        return GetModel(message, backend, *core);
+      });
 }
 
 grpc::ServerUnaryReactor* AnswerListModels(ServiceCore* core, grpc::CallbackServerContext* context,
                                            grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   return Answer<v1::ListModelsRequest, v1::ListModelsResponse>(
       RpcMethod::kListModels, core, context, request, response,
-      [core](const v1::ListModelsRequest& message, const Backend& backend, const RequestLimits&,
-             const TenantPtr&) { return ListModels(message, backend, *core); });
+      [core](const v1::ListModelsRequest& message, const Backend& backend, const TenantPtr&) {
+        return ListModels(message, backend, *core);
+      });
 }
 
 }  // namespace longwave
