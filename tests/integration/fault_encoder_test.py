@@ -3,12 +3,20 @@ drain makes of it."""
 
 import signal
 import socket
-import time
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import PATIENCE, Canary, Server, StreamCall, encode_pb2, error_info, request
+from harness import (
+    PATIENCE,
+    Canary,
+    Server,
+    StreamCall,
+    await_true,
+    encode_pb2,
+    error_info,
+    request,
+)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -34,7 +42,7 @@ def test_a_job_that_fails_costs_its_own_request(start_fake):
 
 def test_too_little_memory_for_one_is_enough_for_the_others(start_fake):
     server = start_fake(out_of_memory_above_tokens="1000", base_seconds="0.01")
-    with Canary(server) as canary:
+    with Canary(server):
         stub = server.stub()
         # Batches of them do not fit, so each is computed alone; the large ones never fit.
         small = [stub.Encode.future(request([n + 1] * 400), timeout=PATIENCE) for n in range(40)]
@@ -43,13 +51,12 @@ def test_too_little_memory_for_one_is_enough_for_the_others(start_fake):
             assert call.result().embeddings.rows == 1
         for call in large:
             assert outcome(call) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY")
-    assert max(canary.seconds) < 5
     assert server.metric("longwave_device_errors_total", kind="oom") == 5
 
 
 def test_a_row_that_is_no_number_ends_its_own_sequence(start_fake):
     server = start_fake(poison_id="666", base_seconds="0.005")
-    with Canary(server) as canary:
+    with Canary(server):
         stub = server.stub()
         calls = [
             stub.Encode.future(request([666 if n % 4 == 0 else 5] * 9), timeout=PATIENCE)
@@ -59,7 +66,6 @@ def test_a_row_that_is_no_number_ends_its_own_sequence(start_fake):
             expected = (grpc.StatusCode.INTERNAL, "NON_FINITE") if number % 4 == 0 else (
                 grpc.StatusCode.OK, "")
             assert outcome(call) == expected
-    assert max(canary.seconds) < 5
     assert server.metric("longwave_device_errors_total", kind="nonfinite") == 10
 
 
@@ -110,9 +116,7 @@ def test_being_stopped_is_not_hanging(start_fake):
     )
     call = server.stub().Encode.future(request([1] * 1200), timeout=PATIENCE)
     server.await_metric("longwave_running_requests", lambda value: value == 1)
-    server.signal(signal.SIGSTOP)
-    time.sleep(3)  # three times the limit
-    server.signal(signal.SIGCONT)
+    server.freeze(3)  # three times the limit
     assert call.result().embeddings.rows == 1
     assert server.stop() == 0
 
@@ -185,21 +189,21 @@ def test_signals_that_end_it_drain(start_fake, number):
 
 
 def test_a_signal_while_loading_ends_at_once(fake_program):
-    server = Server(fake_program, env={"LONGWAVE_FAKE_LOAD_SECONDS": "600"})
-    stub = server.stub()
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.Encode(request([1]), timeout=PATIENCE)
-    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert error_info(caught.value).reason == "LOADING"
-    health = health_pb2_grpc.HealthStub(server.channel())
-    for name, expected in (("", NOT_SERVING), ("longwave.live", SERVING)):
-        status = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE).status
-        assert status == expected, name
-    with pytest.raises(grpc.RpcError) as caught:
-        health.Check(health_pb2.HealthCheckRequest(service="no such"), timeout=PATIENCE)
-    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
-    server.signal()
-    assert server.wait() == 0
+    with Server(fake_program, env={"LONGWAVE_FAKE_LOAD_SECONDS": "600"}) as server:
+        stub = server.stub()
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Encode(request([1]), timeout=PATIENCE)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert error_info(caught.value).reason == "LOADING"
+        health = health_pb2_grpc.HealthStub(server.channel())
+        for name, expected in (("", NOT_SERVING), ("longwave.live", SERVING)):
+            status = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE).status
+            assert status == expected, name
+        with pytest.raises(grpc.RpcError) as caught:
+            health.Check(health_pb2.HealthCheckRequest(service="no such"), timeout=PATIENCE)
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        server.signal()
+        assert server.wait() == 0
 
 
 def test_the_metrics_port_goes_last(start_fake):
@@ -209,13 +213,15 @@ def test_the_metrics_port_goes_last(start_fake):
     server.await_metric("longwave_requests_started_total", lambda value: value == 1)
     server.signal()
     server.await_event("draining")
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        assert time.monotonic() < deadline
+
+    def closed() -> bool:
         try:
             socket.create_connection(("127.0.0.1", server.port)).close()
+            return False
         except ConnectionRefusedError:
-            break
+            return True
+
+    await_true(closed, "the calls' port stays open")
     assert server.metric("longwave_draining") == 1
     assert server.metric("longwave_ready") == 0
     assert not call.done(), "the process is still there for it"

@@ -10,44 +10,50 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import PATIENCE, PromptCanary, Server, encode_pb2, error_info, request
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from harness import (
+    PATIENCE,
+    Canary,
+    Server,
+    await_true,
+    encode_pb2,
+    error_info,
+    own_ports,
+    request,
+)
 
 
 class UnreadServer(Server):
     """A server whose log goes elsewhere than to this test."""
 
     def __init__(self, program: str, folder: pathlib.Path, *flags: str, **popen):
-        metrics = free_port()
-        port_file = folder / "port"
+        self.metrics_host, (self._metrics_port,) = own_ports(1)
+        self._port_file = folder / "port"
         self.process = subprocess.Popen(
-            [program, "--address=127.0.0.1:0", f"--metrics_address=127.0.0.1:{metrics}",
-             f"--port_file={port_file}", *flags],
+            [program, "--address=127.0.0.1:0",
+             f"--metrics_address={self.metrics_host}:{self._metrics_port}",
+             f"--port_file={self._port_file}", *flags],
             **popen,
         )
-        deadline = time.monotonic() + PATIENCE
-        while not port_file.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline
-            threading.Event().wait(0.01)
-        listening = {"port": int(port_file.read_text()), "metrics_port": metrics}
-        self._events = {"listening": listening}
+        self._events = {}
         self._changed = threading.Condition()
         self.lines = []
+
+    def _await_ready(self) -> None:
+        ended = lambda: self.process.poll() is not None
+        await_true(lambda: self._port_file.exists() or ended(), "it listens nowhere")
+        assert not ended(), "it does not stay"
+        port = int(self._port_file.read_text())
+        self._events["listening"] = {"port": port, "metrics_port": self._metrics_port}
         health = health_pb2_grpc.HealthStub(self.channel())
-        while health.Check(health_pb2.HealthCheckRequest()).status != 1:
-            assert time.monotonic() < deadline
-            threading.Event().wait(0.01)
+        ask = health_pb2.HealthCheckRequest()
+        await_true(lambda: health.Check(ask, timeout=PATIENCE).status == 1, "it does not serve")
 
     def wait(self) -> int:
         return self.process.wait(PATIENCE)
@@ -87,16 +93,12 @@ def test_a_log_that_cannot_be_written_costs_lines_and_nothing_else(fake_program,
         "full pipe": full_pipe,
         "full disk": lambda: os.open("/dev/full", os.O_WRONLY),
     }[kind]()
-    server = UnreadServer(fake_program, tmp_path, "--log_level=debug", stderr=opened)
-    os.close(opened)
-    try:
-        with PromptCanary(server):
+    with UnreadServer(fake_program, tmp_path, "--log_level=debug", stderr=opened) as server:
+        os.close(opened)
+        with Canary(server.ready()):
             write_log_lines(server, 50)
             assert server.metric("longwave_log_dropped_total") >= 2  # listening, serving
-        server.signal()
-        assert server.wait() == 0
-    finally:
-        server.process.kill()
+        assert server.stop() == 0
 
 
 def test_a_log_file_that_may_not_grow(fake_program, tmp_path):
@@ -106,19 +108,14 @@ def test_a_log_file_that_may_not_grow(fake_program, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-    with open(tmp_path / "log", "wb") as log:
-        server = UnreadServer(
-            fake_program, tmp_path, "--log_level=debug", stderr=log, preexec_fn=limit
-        )
-    try:
-        with PromptCanary(server):
+    with open(tmp_path / "log", "wb") as log, UnreadServer(
+        fake_program, tmp_path, "--log_level=debug", stderr=log, preexec_fn=limit
+    ) as server:
+        with Canary(server.ready()):
             for _ in range(40):
                 server.signal(signal.SIGHUP)  # ignored or logged, never the end
             write_log_lines(server, 10)
-        server.signal()
-        assert server.wait() == 0
-    finally:
-        server.process.kill()
+        assert server.stop() == 0
     assert (tmp_path / "log").stat().st_size <= most
     assert json.loads((tmp_path / "log").read_text().splitlines()[0])["event"] == "listening"
 
@@ -138,38 +135,22 @@ def test_a_port_file_on_a_full_disk_is_an_error(fake_program, tmp_path):
     assert list(tmp_path.iterdir()) == [], "no half-written file is left"
 
 
-def open_descriptors(server: Server) -> int:
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-
-def cpu_seconds(server: Server) -> float:
-    stat = pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def await_true(what) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
-
-
 def test_out_of_descriptors_and_back(start_fake):
     server = start_fake()
     limit = 100
     subprocess.run(["prlimit", f"--pid={server.process.pid}", f"--nofile={limit}"], check=True)
-    with PromptCanary(server) as canary:
+    with Canary(server) as canary:
         flood = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
-        await_true(lambda: server.metric("longwave_connections_refused_total") > 0)
+        server.await_metric("longwave_connections_refused_total", lambda value: value > 0)
         # The reserve is there: the metrics port, which just answered, and whatever else.
-        assert open_descriptors(server) <= limit - 30
-        seen, before, start = len(canary.seconds), cpu_seconds(server), time.monotonic()
-        await_true(lambda: len(canary.seconds) >= seen + 20)
-        busy = (cpu_seconds(server) - before) / (time.monotonic() - start)
+        assert server.open_descriptors() <= limit - 30
+        seen, before, start = len(canary.seconds), server.cpu_seconds(), time.monotonic()
+        canary.await_answers(seen + 20)
+        busy = (server.cpu_seconds() - before) / (time.monotonic() - start)
         assert busy < 0.5, "the accept loop spins"
         for connection in flood:
             connection.close()
-        await_true(lambda: open_descriptors(server) < 40)
+        await_true(lambda: server.open_descriptors() < 40, "the flood is still there")
         assert server.stub().Encode(request([1]), timeout=PATIENCE).embeddings.rows == 1
     assert any('"connections_refused"' in line for line in server.lines)
 
@@ -178,9 +159,9 @@ def test_no_descriptor_at_all_for_a_while(start_fake):
     server = start_fake()
     stub = server.stub()
     stub.Encode(request([1]), timeout=PATIENCE)
-    with PromptCanary(server):
+    with Canary(server):
         pid = server.process.pid
-        await_true(lambda: open_descriptors(server) < 20)
+        await_true(lambda: server.open_descriptors() < 20, "too many descriptors")
         subprocess.run(["prlimit", f"--pid={pid}", "--nofile=3:"], check=True)
         waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
         late = server.stub().Encode.future(request([7]), timeout=PATIENCE, wait_for_ready=True)
@@ -194,7 +175,7 @@ def test_no_descriptor_at_all_for_a_while(start_fake):
 def test_slow_and_silent_readers_of_the_metrics_port(start_fake):
     server = start_fake()
     port = server.await_event("listening")["metrics_port"]
-    with PromptCanary(server):
+    with Canary(server):
         flood = [socket.create_connection(("127.0.0.1", port)) for _ in range(30)]
         for number, connection in enumerate(flood):
             if number % 2 == 0:  # asks and does not read; the others say nothing
@@ -203,7 +184,7 @@ def test_slow_and_silent_readers_of_the_metrics_port(start_fake):
         stub = server.stub()
         for number in range(20):
             stub.Encode(request([number]), timeout=PATIENCE)
-        assert open_descriptors(server) < 60, "the metrics port's connections are bounded"
+        assert server.open_descriptors() < 60, "the metrics port's connections are bounded"
         for connection in flood:
             connection.close()
         assert "longwave_ready 1" in server.scrape()
@@ -218,13 +199,11 @@ def test_stopped_for_seconds_what_expired_is_not_computed(start_fake):
     live = health_pb2.HealthCheckRequest(service="longwave.live")
     stub = server.stub()
     size, count = 10_000, 20
-    with PromptCanary(server):
+    with Canary(server, slowed="the process stands still"):
         doomed = [stub.Encode.future(request([n + 1] * size), timeout=2) for n in range(count)]
         server.await_metric("longwave_requests_started_total", lambda value: value >= count)
-        server.signal(signal.SIGSTOP)
-        threading.Event().wait(3)
+        server.freeze(3)
         computed = "longwave_tokens_total"
-        server.signal(signal.SIGCONT)
         before = server.metric(computed, kind="real")
         codes = [call.code() for call in doomed]
         assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
@@ -251,7 +230,7 @@ def test_throttled_to_a_tenth(start_fake):
             server.signal(signal.SIGCONT)
             done.wait(0.01)
 
-    with PromptCanary(server):
+    with Canary(server, slowed="nine tenths of the processor are taken away"):
         thread = threading.Thread(target=throttle)
         thread.start()
         try:
@@ -263,16 +242,22 @@ def test_throttled_to_a_tenth(start_fake):
             thread.join()
 
 
+@pytest.fixture
+def open_folder():
+    """A folder that every user may enter and write to, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder)
+        path.chmod(0o777)
+        yield path
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start it as another user")
 @pytest.mark.skipif(
     bool(os.environ.get("LONGWAVE_SANITIZE")), reason="looking for leaks at the end needs a thread"
 )
-def test_threads_are_refused(fake_program, tmp_path):
+def test_threads_are_refused(fake_program, open_folder):
     # Root is not bound by the limit, so the server runs as somebody else.
-    program = shutil.copy(fake_program, tmp_path / "server")
-    tmp_path.chmod(0o777)
-    for parent in list(tmp_path.parents)[:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
+    program = shutil.copy(fake_program, open_folder / "server")
     as_nobody = {"user": 65534, "group": 65534, "extra_groups": []}
     few = subprocess.run(
         ["prlimit", "--nproc=3", program, "--address=127.0.0.1:0", "--metrics_address=127.0.0.1:0"],
@@ -281,9 +266,11 @@ def test_threads_are_refused(fake_program, tmp_path):
     assert few.returncode in (1, -signal.SIGABRT), few.stderr  # gRPC itself gives up by abort
     assert few.stderr.strip(), "it says something"
 
-    with open(tmp_path / "log", "wb") as log:
-        server = UnreadServer(program, tmp_path, stderr=log, **as_nobody)
-    try:
+    with open(open_folder / "log", "wb") as log, UnreadServer(
+        program, open_folder, stderr=log, **as_nobody
+    ) as server:
+        server.ready()
+
         def load():
             stubs = [server.stub() for _ in range(16)]
             calls = [
@@ -296,12 +283,9 @@ def test_threads_are_refused(fake_program, tmp_path):
         load()  # gRPC has started what it needs by now
         limit = ["prlimit", f"--pid={server.process.pid}", "--nproc=1"]
         subprocess.run(limit, check=True, **as_nobody)
-        with PromptCanary(server):
+        with Canary(server):
             load()
-        server.signal()
-        assert server.wait() == 0
-    finally:
-        server.process.kill()
+        assert server.stop() == 0
 
 
 @pytest.mark.skipif(bool(os.environ.get("LONGWAVE_SANITIZE")), reason="its memory is not ours")

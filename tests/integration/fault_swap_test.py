@@ -13,6 +13,7 @@ from harness import (
     PATIENCE,
     Server,
     StreamCall,
+    await_true,
     encode_pb2,
     error_info,
     model_pb2,
@@ -144,13 +145,7 @@ class Callers:
             assert not self.problems, self.problems[:5]
 
     def await_digest(self, digest: str) -> None:
-        pause = threading.Event()
-        for _ in range(int(PATIENCE / 0.01)):
-            with self._lock:
-                if digest in self.answers:
-                    return
-            pause.wait(0.01)
-        raise AssertionError(f"no answer of {digest}: {list(self.answers)}")
+        await_true(lambda: digest in self.answers, f"no answer of {digest}")
 
 
 def test_a_swap_under_load_loses_and_mixes_nothing(start, versions):
@@ -272,9 +267,11 @@ def test_a_released_versions_memory_comes_back(start, versions):
     for number in range(2, 7):
         versions.put(number, weights_bytes=size)
         hang_up(server, "ok", number)
-        pause = threading.Event()
-        while json.loads(_last(server, "model_released"))["version"] != str(number - 1):
-            pause.wait(0.01)
+        gone = str(number - 1)
+        await_true(
+            lambda: json.loads(_last(server, "model_released"))["version"] == gone,
+            f"version {gone} is still there",
+        )
         stub.Encode(request(*IDS), timeout=PATIENCE)
     assert server.resident_bytes() < before + size / 2
 

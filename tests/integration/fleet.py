@@ -1,16 +1,13 @@
-"""Three replicas of the fake server on fixed ports, and a client that calls them all the time."""
+"""Three replicas of the fake server on ports that they keep, and a client that calls them all the time."""
 
 from __future__ import annotations
 
 import json
 import pathlib
 import signal
-import socket
 import subprocess
-import threading
-import time
 
-from harness import PATIENCE, Server
+from harness import PATIENCE, Server, await_true, own_ports
 
 # A unary call of 2^20 ids takes about a tenth of a second here, and so does a stream's compute.
 SCRIPT = {
@@ -38,16 +35,6 @@ def other_model(folder: pathlib.Path) -> str:
     return f"--model={folder}"
 
 
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 class Fleet:
     """Replicas that are killed or drained, and started again where they were."""
 
@@ -60,20 +47,19 @@ class Fleet:
         self._flags = flags
         self._env = {**SCRIPT, **(env or {})}
         self._own = own or {}
-        self.ports = _free_ports(count)
-        self.servers = [self._start(index) for index in range(count)]
+        host, ports = own_ports(count)
+        self._addresses = [f"{host}:{port}" for port in ports]
+        self.servers: list[Server] = []
 
     def _start(self, index: int) -> Server:
-        own = [self._own[index]] if index in self._own else []
-        server = Server(
-            self._program, f"--address=127.0.0.1:{self.ports[index]}", *self._flags, *own,
-            env=self._env,
-        )
-        return server.ready()
+        flags = [f"--address={self._addresses[index]}", *self._flags]
+        if index in self._own:
+            flags.append(self._own[index])
+        return Server(self._program, *flags, env=self._env).ready()
 
     @property
     def target(self) -> str:
-        return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return "ipv4:" + ",".join(self._addresses)
 
     def restart(self, index: int) -> None:
         """Starts the replica, which has gone, once more."""
@@ -94,13 +80,17 @@ class Fleet:
         return sum(server.metric(name, **labels) for server in there)
 
     def __enter__(self) -> Fleet:
+        try:
+            for index in range(len(self._addresses)):
+                self.servers.append(self._start(index))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc) -> None:
         for server in self.servers:
-            if server.process.poll() is None:
-                server.process.kill()
-            server.wait()
+            server.kill()
 
 
 class Caller:
@@ -132,7 +122,5 @@ def await_progress(fleet: Fleet, calls: int, **labels: str) -> None:
     name = "longwave_requests_total"
     labels = {"code": "OK", **labels}
     start = fleet.total(name, **labels)
-    deadline = time.monotonic() + PATIENCE
-    while fleet.total(name, **labels) < start + calls:
-        assert time.monotonic() < deadline, "no progress"
-        threading.Event().wait(0.02)
+    done = lambda: fleet.total(name, **labels) >= start + calls
+    await_true(done, "no progress", pause=0.02)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import importlib
 import json
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,36 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVICE = "longwave.v1.EncoderService"
 # Long enough for a loaded machine; only a failing test waits for it.
 PATIENCE = 60.0
+
+
+def came_true(predicate, limit: float = PATIENCE, pause: float = 0.01) -> bool:
+    """Whether the predicate becomes true within the limit: for what no event tells of."""
+    waiting = threading.Event()
+    deadline = time.monotonic() + limit
+    while not predicate():
+        if time.monotonic() >= deadline:
+            return False
+        waiting.wait(pause)
+    return True
+
+
+def await_true(predicate, what: str, limit: float = PATIENCE, pause: float = 0.01) -> None:
+    """Waits until the predicate is true. `what` says what has not come about if it never is."""
+    assert came_true(predicate, limit, pause), what
+
+
+def own_ports(count: int) -> tuple[str, list[int]]:
+    """An address that no other process of tests uses, and ports of it that are free: for servers
+    that must be found again where they were, or cannot say which port they took."""
+    pid = os.getpid()  # below 2^22
+    host = f"127.{1 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}"
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind((host, 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return host, ports
 
 
 def _generate_stubs() -> pathlib.Path:
@@ -44,8 +76,22 @@ model_pb2 = importlib.import_module("longwave.v1.model_pb2")
 service_pb2_grpc = importlib.import_module("longwave.v1.encoder_service_pb2_grpc")
 
 
+def plain_channel(port: int, **options) -> grpc.Channel:
+    settings = {
+        "grpc.enable_retries": 0,
+        "grpc.use_local_subchannel_pool": 1,
+        "grpc.max_receive_message_length": 4 << 20,
+        "grpc.max_send_message_length": -1,
+        **options,
+    }
+    return grpc.insecure_channel(f"127.0.0.1:{port}", options=list(settings.items()))
+
+
 class Server:
-    """One server process on free ports."""
+    """One server process on free ports. As a context manager it ends with its block, whatever
+    happens there."""
+
+    metrics_host = "127.0.0.1"
 
     def __init__(self, program: str, *flags: str, env: dict[str, str] | None = None):
         given = {flag.split("=")[0] for flag in flags}
@@ -83,8 +129,16 @@ class Server:
             return self._events[name]
 
     def ready(self) -> Server:
-        self.await_event("serving")
+        """The server, once it serves. One that does not get there is ended: nobody else would."""
+        try:
+            self._await_ready()
+        except BaseException:
+            self.kill()
+            raise
         return self
+
+    def _await_ready(self) -> None:
+        self.await_event("serving")
 
     def has_event(self, name: str) -> bool:
         with self._changed:
@@ -95,14 +149,7 @@ class Server:
         return self.await_event("listening")["port"]
 
     def channel(self, **options) -> grpc.Channel:
-        settings = {
-            "grpc.enable_retries": 0,
-            "grpc.use_local_subchannel_pool": 1,
-            "grpc.max_receive_message_length": 4 << 20,
-            "grpc.max_send_message_length": -1,
-            **options,
-        }
-        return grpc.insecure_channel(f"127.0.0.1:{self.port}", options=list(settings.items()))
+        return plain_channel(self.port, **options)
 
     def stub(self, **options):
         return service_pb2_grpc.EncoderServiceStub(self.channel(**options))
@@ -120,13 +167,46 @@ class Server:
             self.signal()
         return self.wait()
 
+    def kill(self) -> None:
+        """The end of a server that may have ended already."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.kill()
+
+    def freeze(self, seconds: float) -> None:
+        """Stops the process for so long: until a call has waited in vain."""
+        health = health_pb2_grpc.HealthStub(self.channel())
+        self.signal(signal.SIGSTOP)
+        try:
+            call = health.Check.future(health_pb2.HealthCheckRequest(), timeout=seconds)
+            assert call.code() == grpc.StatusCode.DEADLINE_EXCEEDED, "it was not stopped"
+        finally:
+            self.signal(signal.SIGCONT)
+
+    # What /proc says of the process.
+
     def resident_bytes(self) -> int:
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", text).group(1)) * 1024
 
+    def cpu_seconds(self) -> float:
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def open_descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def scrape(self) -> str:
         port = self.await_event("listening")["metrics_port"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as reply:
+        url = f"http://{self.metrics_host}:{port}/metrics"
+        with urllib.request.urlopen(url, timeout=PATIENCE) as reply:
             return reply.read().decode()
 
     def metric(self, name: str, **labels: str) -> float:
@@ -139,11 +219,8 @@ class Server:
 
     def await_metric(self, name: str, wanted, **labels: str) -> None:
         """Waits until a metric satisfies `wanted`."""
-        pause = threading.Event()
-        deadline = time.monotonic() + PATIENCE
-        while not wanted(self.metric(name, **labels)):
-            assert time.monotonic() < deadline, f"{name} {labels} = {self.metric(name, **labels)}"
-            pause.wait(0.01)
+        found = came_true(lambda: wanted(self.metric(name, **labels)))
+        assert found, f"{name} {labels} = {self.metric(name, **labels)}"
 
 
 Sample = collections.namedtuple("Sample", "name labels value")
@@ -259,89 +336,153 @@ class StreamCall:
                 return chunks, getattr(message, kind)
 
 
+# Where the soak wants to know how canaries fared (tests/soak/hostile.py).
+CANARY_LOG = os.environ.get("LONGWAVE_CANARY_LOG")
+
+
+class Canaries:
+    """Good requests with a known answer, sent by the clock; `sent()` and `ended(seconds, problem)`
+    are called for each."""
+
+    # The soak looks at latencies, of which short tests would otherwise yield too few.
+    INTERVAL = 0.02 if CANARY_LOG else 0.05
+
+    def __init__(self, stub, sent, ended):
+        self._stub = stub
+        self._sent = sent
+        self._tell_end = ended
+        self._request = request([1, 2, 3], [5] * 50)
+        self._expected = stub.Encode(self._request, timeout=PATIENCE).embeddings.data
+        self._changed = threading.Condition()
+        self._open = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Sends no more, and waits for the answers that are due."""
+        self._stop.set()
+        self._thread.join()
+        with self._changed:
+            self._changed.wait_for(lambda: self._open == 0, PATIENCE)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        # By the clock, not by the answers: a slow answer holds up no other request.
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            due += self.INTERVAL
+            with self._changed:
+                self._open += 1
+            self._sent()
+            begin = time.monotonic()
+            call = self._stub.Encode.future(self._request, timeout=PATIENCE)
+            call.add_done_callback(lambda done, begin=begin: self._ended(done, begin))
+
+    def _ended(self, call, begin: float) -> None:
+        seconds = time.monotonic() - begin
+        problem = ""
+        if call.code() != grpc.StatusCode.OK:
+            problem = f"{call.code()} {call.details()}"
+        elif call.result().embeddings.data != self._expected:
+            problem = "another answer than before"
+        self._tell_end(seconds, problem)
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+
+
+class DistantCanaries:
+    """Canaries of a process of their own. Beside the load of a test, in one interpreter with it,
+    their latencies would be the interpreter's."""
+
+    def __init__(self, port: int, sent, ended):
+        self._sent = sent
+        self._ended = ended
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(port)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        self._thread = threading.Thread(target=self._read)
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            event = json.loads(line)
+            if event:
+                self._ended(*event)
+            else:
+                self._sent()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._process.stdin.close()
+        self._thread.join()
+        self._process.wait(PATIENCE)
+
+    @staticmethod
+    def main(port: int) -> None:
+        """What the other process does until its input ends: a line for each event."""
+        lock = threading.Lock()
+
+        def say(*event) -> None:
+            with lock:
+                print(json.dumps(event), flush=True)
+
+        stub = service_pb2_grpc.EncoderServiceStub(plain_channel(port))
+        canaries = Canaries(stub, say, say)
+        canaries.start()
+        sys.stdin.read()
+        canaries.stop()
+
+
 class Canary:
     """Good requests with a known answer, 20 a second, while a test does its worst: each must be
     answered, bit by bit as before, within LIMIT seconds; the readiness that a balancer watches
     must not drop, and the process must stay the same one."""
 
-    INTERVAL = 0.05
     LIMIT = 5.0
+    BASELINE = 50  # canaries
+    # What a test leaves behind is its own, and not the baseline of the next.
+    AFTERMATH = 10
+    # What comes back of memory comes back within this time: connections end in their own, and what
+    # the allocator kept is looked for every ten seconds (server/memory_trimmer.h).
+    SETTLING = 25.0
+    SPARE_BYTES = 8 << 20
 
-    def __init__(self, server: Server, limit: float = LIMIT, **options):
-        """`options` are those of its channel."""
+    def __init__(self, server: Server, slowed: str = ""):
+        """`slowed`: why nobody can ask for quick answers beside this test; the soak then looks at
+        its memory alone."""
         self._server = server
         self._pid = server.process.pid
-        self._limit = limit
-        self._stub = server.stub(**options)
-        self._request = request([1, 2, 3], [5] * 50)
-        self._expected = self._stub.Encode(self._request, timeout=PATIENCE).embeddings.data
+        self._slowed = slowed
         self._health = health_pb2_grpc.HealthStub(server.channel())
-        self._stop = threading.Event()
+        self._stopped = False
         self._changed = threading.Condition()
-        self._open = 0
         self._begun = 0
-        self._threads = [
-            threading.Thread(target=self._send),
-            threading.Thread(target=self._watch, daemon=True),
-        ]
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._block = contextlib.ExitStack()
         self.problems: list[str] = []
         self.seconds: list[float] = []
-        # Where the soak wants to know how canaries fared (tests/soak/hostile.py).
-        self._log = os.environ.get("LONGWAVE_CANARY_LOG")
-        self._before = self._baseline() if self._log else {}
 
-    def _baseline(self) -> dict:
-        """Latencies and memory of the server before the test does its worst."""
-        pause = threading.Event()
-        seconds = []
-        for _ in range(20):
-            start = time.monotonic()
-            self._stub.Encode(self._request, timeout=PATIENCE)
-            seconds.append(time.monotonic() - start)
-            pause.wait(self.INTERVAL)
-        return {"baseline": seconds, "resident_before": self._server.resident_bytes()}
+    def _canaries(self):
+        # Credentials do not travel to another process.
+        if CANARY_LOG and type(self._server).channel is Server.channel:
+            return DistantCanaries(self._server.port, self._on_sent, self._on_end)
+        return Canaries(self._server.stub(), self._on_sent, self._on_end)
 
-    def _write_log(self) -> None:
-        # What the test held goes with its connections, which end in their own time; what the
-        # allocator kept of it, within seconds (server/memory_trimmer.h).
-        pause = threading.Event()
-        for _ in range(250):
-            if self._server.resident_bytes() <= self._before["resident_before"] + (8 << 20):
-                break
-            pause.wait(0.1)
-        entry = {
-            **self._before,
-            "test": os.environ.get("PYTEST_CURRENT_TEST", ""),
-            "seconds": self.seconds,
-            "resident_after": self._server.resident_bytes(),
-        }
-        with open(self._log, "a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
+    def _on_sent(self) -> None:
+        with self._changed:
+            self._begun += 1
 
-    def _send(self) -> None:
-        start = time.monotonic()
-        # By the clock, not by the answers: a slow answer holds up no other request.
-        while not self._stop.wait(max(0.0, start + self._begun * self.INTERVAL - time.monotonic())):
-            with self._changed:
-                self._open += 1
-                self._begun += 1
-            sent = time.monotonic()
-            call = self._stub.Encode.future(self._request, timeout=PATIENCE)
-            call.add_done_callback(lambda done, sent=sent: self._ended(done, sent))
-
-    def _ended(self, call, sent: float) -> None:
-        seconds = time.monotonic() - sent
-        problem = None
-        if call.code() != grpc.StatusCode.OK:
-            problem = f"{call.code()} {call.details()}"
-        elif call.result().embeddings.data != self._expected:
-            problem = "another answer than before"
-        elif seconds > self._limit:
+    def _on_end(self, seconds: float, problem: str) -> None:
+        if not problem and seconds > self.LIMIT:
             problem = f"an answer after {seconds:.1f} s"
         with self._changed:
-            self._open -= 1
             self.seconds.append(seconds)
-            if problem is not None:
+            if problem:
                 self.problems.append(problem)
             self._changed.notify_all()
 
@@ -354,46 +495,87 @@ class Canary:
             ended = "ended"
         except grpc.RpcError as error:
             ended = f"{error.code()} {error.details()}"
-        if not self._stop.is_set():
+        if not self._stopped:
             self.problems.append(f"readiness watch: {ended}")
+
+    @property
+    def sent(self) -> int:
+        """Canaries altogether; each is of two sequences."""
+        return 1 + self._begun
+
+    def await_answers(self, count: int) -> None:
+        """Waits until so many have been answered altogether."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.seconds) >= count, PATIENCE), "no answer"
 
     def check(self) -> None:
         """Waits for the answers to what has been sent, then fails if anything was amiss."""
-        with self._changed:
-            # One more than those on their way, so that what the test did last has had its effect.
-            wanted = self._begun + (not self._stop.is_set())
-            assert self._changed.wait_for(lambda: len(self.seconds) >= wanted, PATIENCE), "no answer"
+        # One more than those on their way, so that what the test did last has had its effect.
+        self.await_answers(self._begun + (not self._stopped))
         assert not self.problems, self.problems[:5]
         assert self._server.process.poll() is None, "the server is gone"
         assert self._server.process.pid == self._pid
+        assert self._server.metric("longwave_ready") == 1
+
+    @contextlib.contextmanager
+    def streaming(self):
+        """The stream of canaries, beside whatever the block does."""
+        canaries = self._canaries()
+        self._watching = self._health.Watch(health_pb2.HealthCheckRequest())
+        self._watcher.start()
+        canaries.start()
+        try:
+            yield self
+        finally:
+            self._stopped = True
+            canaries.stop()
+            self._watching.cancel()
+            self._watcher.join()
+        self.check()
+
+    @contextlib.contextmanager
+    def beside(self, test: str):
+        """One test beside the stream, which has not noticed it afterwards."""
+        before = self._baseline() if CANARY_LOG else {}
+        begin = len(self.seconds)
+        yield self
+        self.check()
+        if CANARY_LOG:
+            self.await_answers(self._begun + self.AFTERMATH)
+            self._write_log({"test": test, **before, "beside": self.seconds[begin:]})
+
+    def _baseline(self) -> dict:
+        """How the canaries fare and what the server holds before the test."""
+        begin = len(self.seconds)
+        self.await_answers(begin + self.BASELINE)
+        return {"before": self.seconds[begin:], "resident_before": self._server.resident_bytes()}
+
+    def _write_log(self, entry: dict) -> None:
+        bound = entry["resident_before"] + self.SPARE_BYTES
+        came_true(lambda: self._server.resident_bytes() <= bound, self.SETTLING, pause=0.1)
+        entry |= {
+            "slowed": self._slowed,
+            "server": self._pid,
+            "resident_after": self._server.resident_bytes(),
+        }
+        with open(CANARY_LOG, "a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
 
     def __enter__(self) -> Canary:
-        self._watching = self._health.Watch(health_pb2.HealthCheckRequest())
-        for thread in self._threads:
-            thread.start()
+        with contextlib.ExitStack() as block:
+            block.enter_context(self.streaming())
+            block.enter_context(self.beside(current_test()))
+            self._block = block.pop_all()
         return self
 
     def __exit__(self, *exc) -> None:
-        self._stop.set()
-        self._threads[0].join()
-        with self._changed:
-            self._changed.wait_for(lambda: self._open == 0, PATIENCE)
-        self._watching.cancel()
-        self._threads[1].join()
-        if exc[0] is None:
-            assert self.seconds
-            self.check()
-            if self._log:
-                self._write_log()
+        self._block.__exit__(*exc)
 
 
-class PromptCanary(Canary):
-    """A canary that must also be answered in time, by a server that stays ready."""
+def current_test() -> str:
+    """Name of the test that runs, as pytest has it, without its phase."""
+    return os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
 
-    SECONDS = 5.0
 
-    def __exit__(self, *exc) -> None:
-        super().__exit__(*exc)
-        if exc[0] is None:
-            assert self.seconds and max(self.seconds) < self.SECONDS, max(self.seconds)
-            assert self._server.metric("longwave_ready") == 1
+if __name__ == "__main__":
+    DistantCanaries.main(int(sys.argv[1]))

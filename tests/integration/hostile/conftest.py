@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from harness import Canary, Server
+from harness import Canary, Server, current_test
 
 
 @pytest.fixture(scope="module")
@@ -14,26 +14,25 @@ def server_flags() -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def server(fake_program, server_flags):
-    server = Server(fake_program, *server_flags).ready()
-    yield server
-    assert server.stop() == 0
+    with Server(fake_program, *server_flags) as server:
+        yield server.ready()
+        assert server.stop() == 0
 
 
 @pytest.fixture(scope="module")
 def canary_stream(server):
-    with Canary(server) as canary:
-        yield canary
+    with Canary(server).streaming() as stream:
+        yield stream
 
 
 @pytest.fixture(autouse=True)
 def canary(request):
-    """The canaries must not notice the test; a file that shares no server makes its own."""
+    """The canaries must not notice the test; one with a server of its own brings its own."""
     if "server" not in request.fixturenames:
         yield None
         return
-    stream = request.getfixturevalue("canary_stream")
-    yield stream
-    stream.check()
+    with request.getfixturevalue("canary_stream").beside(current_test()) as stream:
+        yield stream
 
 
 @pytest.fixture(scope="session")

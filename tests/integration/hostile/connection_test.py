@@ -6,12 +6,11 @@ memory stays within a bound; README.md here says which limit is whose.
 
 import math
 import os
-import pathlib
 import threading
 import time
 
 import pytest
-from harness import PATIENCE, request
+from harness import PATIENCE, Canary, await_true, request
 from http2 import (
     ENCODE_STREAM,
     HEALTH_CHECK,
@@ -31,7 +30,7 @@ from http2 import (
     message,
 )
 
-OK = 0
+OK, DEADLINE_EXCEEDED = 0, 4
 GOOD = request([1, 2, 3]).SerializeToString()
 MiB = 1 << 20
 # A flood that the server does not end itself lasts this long: what matters there is how much comes,
@@ -46,19 +45,13 @@ LIBRARY_BYTES = 1280 * MiB
 
 def settle(server) -> None:
     """Waits until the server has worked off what earlier floods left, which is not this one's."""
+    seen = [-math.inf]
 
-    def seconds() -> float:
-        text = pathlib.Path(f"/proc/{server.process.pid}/stat").read_text()
-        user, system = text.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    def idle() -> bool:
+        before, seen[0] = seen[0], server.cpu_seconds()
+        return seen[0] - before < 0.05  # the canaries alone
 
-    end = time.monotonic() + PATIENCE
-    while True:
-        before = seconds()
-        time.sleep(0.2)
-        if seconds() - before < 0.05:  # the canaries alone
-            return
-        assert time.monotonic() < end, "the server is busy with nothing"
+    await_true(idle, "the server is busy with nothing", pause=0.2)
 
 
 class Flood:
@@ -113,22 +106,26 @@ def test_37_slowloris(server):
 
 
 def test_38_a_slow_body_ends_with_its_deadline(start_fake):
-    server = start_fake("--max_deadline=1")
-    with Http2Connection(server.port) as connection:
+    server = start_fake()
+    with Canary(server), Http2Connection(server.port) as connection:
+        begin = time.monotonic()
         stream = connection.open(call_headers(grpc_timeout="1S"))
-        stop = threading.Event()
+        connection.data(stream, message(b"", length=1 << 20), end=False)
+        done = threading.Event()
 
         def drip():
-            for byte in message(GOOD)[:-1]:
-                connection.data(stream, bytes([byte]), end=False)
-                if stop.wait(0.2):
-                    return
+            while not done.wait(0.2):
+                connection.data(stream, b"\n", end=False)
 
         thread = threading.Thread(target=drip)
         thread.start()
-        assert connection.trailers(stream).get("grpc-status", "4") == "4"
-        stop.set()
-        thread.join()
+        try:
+            assert connection.await_end(stream, patience=5), "a body without end keeps its call"
+        finally:
+            done.set()
+            thread.join()
+        assert time.monotonic() - begin > 0.9, "ended before its deadline"
+        assert connection.status(stream) == DEADLINE_EXCEEDED
         assert connection.status(connection.call(GOOD)) == OK
 
 

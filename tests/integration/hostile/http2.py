@@ -253,6 +253,12 @@ class Http2Connection:
         with self._changed:
             return [frame for frame in self._frames if isinstance(frame, kind)]
 
+    def await_end(self, stream: int, patience: float = 60) -> bool:
+        """Whether the server ends the call, by trailers or by a reset, and not the connection."""
+        self._await(lambda: self._ended(stream), patience)
+        with self._changed:
+            return self._ended(stream)
+
     def trailers(self, stream: int, patience: float = 60) -> dict[str, str]:
         """Headers and trailers of a call once it has ended; {} if it was reset or cut off."""
         self._await(lambda: self._ended(stream), patience)

@@ -143,11 +143,13 @@ def test_row(server, name):
 def test_14_refusals_take_no_batch_slot(start_fake):
     server = start_fake()
     stub = server.stub()
-    for message, *_ in CASES.values():
-        refused(lambda: stub.Encode(message, timeout=PATIENCE))
-    server.await_metric("longwave_requests_total", lambda value: value == len(CASES))
-    assert server.metric("longwave_batch_tokens_count") == 0
-    assert server.metric("longwave_admission_total", decision="accept") == 0
+    with Canary(server) as canary:
+        for message, *_ in CASES.values():
+            refused(lambda: stub.Encode(message, timeout=PATIENCE))
+    total = len(CASES) + canary.sent
+    server.await_metric("longwave_requests_total", lambda value: value == total)
+    assert server.metric("longwave_admission_total", decision="accept") == canary.sent
+    assert server.metric("longwave_batch_sequences_sum") == 2 * canary.sent
 
 
 def test_16_large_refused_messages_leave_no_memory_behind(server, sanitized):
