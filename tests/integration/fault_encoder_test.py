@@ -42,7 +42,7 @@ def test_a_job_that_fails_costs_its_own_request(start_fake):
 
 def test_too_little_memory_for_one_is_enough_for_the_others(start_fake):
     server = start_fake(out_of_memory_above_tokens="1000", base_seconds="0.01")
-    with Canary(server):
+    with Canary(server, slowed="the engine is full of good calls, computed one by one"):
         stub = server.stub()
         # Batches of them do not fit, so each is computed alone; the large ones never fit.
         small = [stub.Encode.future(request([n + 1] * 400), timeout=PATIENCE) for n in range(40)]
