@@ -55,6 +55,7 @@ ordered_json Figures(const GroupResult& group, double seconds) {
   json["shed_latency"] = Latency(group.shed_latency);
   json["endings"] = ordered_json::object();
   for (const auto& [name, alike] : group.endings) json["endings"][name] = Latency(alike.latency);
+  json["since_sent"] = Latency(group.since_sent);
   json["server_queue"] = Latency(group.queue);
   json["server_compute"] = Latency(group.compute);
   json["server_total"] = Latency(group.server);

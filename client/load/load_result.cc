@@ -21,10 +21,11 @@ void GroupResult::Merge(const GroupResult& other) {
     endings[name].calls += alike.calls;
     endings[name].latency.Merge(alike.latency);
   }
+  since_sent.Merge(other.since_sent);
+  overhead.Merge(other.overhead);
   queue.Merge(other.queue);
   compute.Merge(other.compute);
   server.Merge(other.server);
-  overhead.Merge(other.overhead);
 }
 
 }  // namespace longwave::load

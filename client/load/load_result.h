@@ -36,12 +36,14 @@ struct GroupResult {
   Histogram shed_latency;  // of shed calls
   // By code and reason: "OK", "RESOURCE_EXHAUSTED QUEUE_FULL".
   std::map<std::string, EndedAlike> endings;
-  // Of OK replies, by the server's own account; overhead is what a call took from its sending, less
-  // compute: what server, network and client add, but not a generator that is late.
+  // Of OK replies: what the call took from its sending, which a late generator does not lengthen,
+  // and that less compute: what server, network and client add.
+  Histogram since_sent;
+  Histogram overhead;
+  // Of OK replies, by the server's own account.
   Histogram queue;
   Histogram compute;
   Histogram server;
-  Histogram overhead;
 
   void Merge(const GroupResult& other);
 };

@@ -107,10 +107,12 @@ void Recorder::NoteOk(int64_t number, const CallResult& result, double latency, 
     ++Interval(call).failed;
   }
   if (!Counts(call)) return;
+  const double since_sent = latency - lateness_[number];
+  group.since_sent.Record(since_sent);
+  group.overhead.Record(since_sent - result.compute_seconds);
   group.queue.Record(result.queue_seconds);
   group.compute.Record(result.compute_seconds);
   group.server.Record(result.server_seconds);
-  group.overhead.Record(latency - lateness_[number] - result.compute_seconds);
   if (!in_time) ++group.late;
   if (!same || !in_time) return;
   ++group.good;

@@ -1,6 +1,7 @@
-// longwave-bare-encoder: what the encoder of a model does with nothing around it, as the measure of
-// what the server adds. One JSON object: median seconds of one sequence, and the best tokens a
-// second over batches of 1, 2, 4 and 8 of them, as a server may form.
+// longwave-bare-encoder: what an encoder does with nothing around it, as the measure of what the
+// server adds: that of a model, or a FakeEncoder that sleeps. One JSON object: median seconds of
+// one sequence, and the best tokens a second over batches of 1, 2, 4 and 8 of them, as a server may
+// form.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -11,6 +12,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "model/api/fake_encoder.h"
 #include "model/base/clock.h"
 #include "model/encoder/transformer_encoder.h"
 #include "model/weights/model_folder.h"
@@ -75,13 +78,35 @@ absl::StatusOr<double> MedianSeconds(Encoder& encoder, int sequences, int64_t to
   return samples[samples.size() / 2];
 }
 
-absl::Status Measure(const std::string& model, int64_t tokens, double seconds) {
+// "fake:SECONDS_PER_TOKEN:TOKENS_PER_SLICE", null if it is not that; the server's script sets the
+// same two and no base.
+std::unique_ptr<Encoder> MakeFake(absl::string_view model) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(model, ':');
+  FakeEncoderOptions options;
+  options.pace = FakePace::kSleep;
+  options.base_seconds = 0;
+  if (parts.size() != 3 || parts[0] != "fake" ||
+      !absl::SimpleAtod(parts[1], &options.seconds_per_token) ||
+      !absl::SimpleAtoi(parts[2], &options.tokens_per_slice)) {
+    return nullptr;
+  }
+  return std::make_unique<FakeEncoder>(options);
+}
+
+absl::StatusOr<std::unique_ptr<Encoder>> MakeEncoder(const std::string& model) {
+  if (auto fake = MakeFake(model); fake != nullptr) return fake;
   if (absl::Status prepared = PrepareProcessForCompute("auto"); !prepared.ok()) return prepared;
   const auto folder = LoadModelFolder(model);
   if (!folder.ok()) return folder.status();
-  const auto encoder = TransformerEncoder::Create(*folder, {.device = "cpu"});
+  auto encoder = TransformerEncoder::Create(*folder, {.device = "cpu"});
   if (!encoder.ok()) return encoder.status();
   if (absl::Status warm = (*encoder)->WarmUp(); !warm.ok()) return warm;
+  return *std::move(encoder);
+}
+
+absl::Status Measure(const std::string& model, int64_t tokens, double seconds) {
+  const absl::StatusOr<std::unique_ptr<Encoder>> encoder = MakeEncoder(model);
+  if (!encoder.ok()) return encoder.status();
   double single = 0;
   double best_rate = 0;
   for (const int sequences : {1, 2, 4, 8}) {
@@ -100,7 +125,9 @@ int Main(int argc, char** argv) {
   double seconds = 0;
   if (argc != 4 || !absl::SimpleAtoi(argv[2], &tokens) || tokens < 1 ||
       !absl::SimpleAtod(argv[3], &seconds) || !(seconds > 0)) {
-    std::fprintf(stderr, "usage: longwave-bare-encoder MODEL TOKENS SECONDS\n");
+    std::fprintf(stderr,
+                 "usage: longwave-bare-encoder MODEL|fake:SECONDS_PER_TOKEN:TOKENS_PER_SLICE "
+                 "TOKENS SECONDS\n");
     return 2;
   }
   const absl::Status measured = Measure(argv[1], tokens, seconds);

@@ -69,7 +69,7 @@ TEST(LoadReportTest, JsonHasEveryFigureOfEveryGroup) {
   EXPECT_EQ(a["intervals"]["offered"].size(), 11u);
   EXPECT_EQ(a["distribution_ms"].back()[2], 100);
   for (const char* key : {"late", "wrong", "expired", "failed", "cancelled", "left", "server_queue",
-                          "server_compute", "server_total", "overhead", "in_flight_at_end"}) {
+                          "server_compute", "server_total", "since_sent", "overhead", "in_flight_at_end"}) {
     EXPECT_TRUE(a.contains(key)) << key;
   }
   EXPECT_TRUE(report["groups"][1]["deadline_ms"].is_null());

@@ -109,6 +109,7 @@ TEST_F(RecorderTest, ALateGeneratorIsNoOverhead) {
   recorder.OnDone(0, {.compute_seconds = 0.1});
   const GroupResult group = recorder.Take().groups[0];
   EXPECT_NEAR(group.latency.max_seconds(), 0.9, 1e-3);
+  EXPECT_NEAR(group.since_sent.max_seconds(), 0.4, 1e-6);
   EXPECT_NEAR(group.overhead.max_seconds(), 0.3, 1e-6);
 }
 
