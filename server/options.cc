@@ -103,7 +103,8 @@ void AddCallFlags(CallOptions& calls, FlagTable& table) {
 
 void AddSchedulerFlags(SchedulerOptions& scheduler, FlagTable& table) {
   table.Add("max_queue_sequences", &scheduler.admission.max_queue_sequences,
-            "Sequences that may wait; more are refused with QUEUE_FULL.");
+            "Sequences that may wait; more are refused with QUEUE_FULL. Of this and the next two "
+            "limits the batch class, and any one tenant, may hold as much as it leaves free.");
   table.Add("max_queue_tokens", &scheduler.admission.max_queue_tokens, "Tokens that may wait.");
   table.Add("max_host_bytes", &scheduler.admission.max_host_bytes,
             "Bytes of ids and replies of all requests that have not ended.");

@@ -32,33 +32,63 @@ double End(double seconds, const AdmissionState& state) {
   return std::min(state.total_seconds + seconds, (state.ahead_seconds + seconds) / state.rate);
 }
 
-absl::Status CheckQueue(const AdmissionRequest& request, const AdmissionState& state,
-                        const AdmissionLimits& limits) {
-  const bool too_many = state.queued_sequences + request.sequences > limits.max_queue_sequences;
-  if (!too_many && state.queued_tokens + request.tokens <= limits.max_queue_tokens) {
-    return absl::OkStatus();
-  }
-  ErrorDetails details{.reason = ErrorReason::kQueueFull};
-  details.limit = too_many ? absl::StrCat(limits.max_queue_sequences, " sequences")
-                           : absl::StrCat(limits.max_queue_tokens, " tokens");
-  // What an empty queue would not take either is not worth another try.
-  if (request.sequences <= limits.max_queue_sequences &&
-      request.tokens <= limits.max_queue_tokens) {
+// One of the limits on what requests hold.
+struct Limit {
+  int64_t Holding::* held;
+  int64_t most;
+  absl::string_view unit;
+  ErrorReason reason;
+  absl::string_view of;  // for the message
+};
+
+absl::Status Full(const AdmissionRequest& request, const AdmissionState& state, const Limit& limit,
+                  int64_t most, absl::string_view whose, absl::string_view message) {
+  const int64_t asked = request.takes.*limit.held;
+  ErrorDetails details{.reason = limit.reason,
+                       .value = absl::StrCat(asked, " ", limit.unit),
+                       .limit = absl::StrCat(most, " ", limit.unit, whose)};
+  // What an empty server would not take either is not worth another try.
+  if (asked <= limit.most) {
     details.retry_after = FromSeconds(std::max(state.total_seconds, kShortestRetry));
   }
-  return MakeError(std::move(details), "the queue has no room for the request");
+  return MakeError(std::move(details), message);
 }
 
-absl::Status CheckHostBytes(const AdmissionRequest& request, const AdmissionState& state,
-                            const AdmissionLimits& limits) {
-  if (state.host_bytes + request.host_bytes <= limits.max_host_bytes) return absl::OkStatus();
-  ErrorDetails details{.reason = ErrorReason::kMemoryFull,
-                       .value = absl::StrCat(request.host_bytes, " bytes"),
-                       .limit = absl::StrCat(limits.max_host_bytes, " bytes")};
-  if (request.host_bytes <= limits.max_host_bytes) {
-    details.retry_after = FromSeconds(std::max(state.total_seconds, kShortestRetry));
+absl::Status CheckLimit(const AdmissionRequest& request, const AdmissionState& state,
+                        const Limit& limit) {
+  const int64_t asked = request.takes.*limit.held;
+  const int64_t all = state.all.*limit.held;
+  if (all + asked > limit.most) {
+    return Full(request, state, limit, limit.most, "",
+                absl::StrCat(limit.of, " has no room for the request"));
   }
-  return MakeError(std::move(details), "ids and replies of the open requests leave no room");
+  // Held to what it leaves free: half of what others do not hold.
+  const auto most = [&](const Holding& own) { return (limit.most - (all - own.*limit.held)) / 2; };
+  const auto over = [&](const Holding& own) {
+    return own.*limit.held > 0 && own.*limit.held + asked > most(own);
+  };
+  if (request.priority == Priority::kBatch && over(state.batch_class)) {
+    return Full(request, state, limit, most(state.batch_class), " of the batch class",
+                absl::StrCat("the rest of ", limit.of, " is kept from the batch class"));
+  }
+  if (state.tenant.has_value() && over(*state.tenant)) {
+    return Full(request, state, limit, most(*state.tenant), " of one tenant",
+                absl::StrCat("the rest of ", limit.of, " is kept for other tenants"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLimits(const AdmissionRequest& request, const AdmissionState& state,
+                         const AdmissionLimits& limits) {
+  for (const Limit& limit : {Limit{&Holding::sequences, limits.max_queue_sequences, "sequences",
+                                   ErrorReason::kQueueFull, "the queue"},
+                             Limit{&Holding::tokens, limits.max_queue_tokens, "tokens",
+                                   ErrorReason::kQueueFull, "the queue"},
+                             Limit{&Holding::host_bytes, limits.max_host_bytes, "bytes",
+                                   ErrorReason::kMemoryFull, "the memory for ids and replies"}}) {
+    if (absl::Status status = CheckLimit(request, state, limit); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckDeadline(const AdmissionRequest& request, const AdmissionState& state) {
@@ -98,8 +128,7 @@ absl::Status CheckGrace(const AdmissionRequest& request, const AdmissionLimits& 
 absl::Status Decide(const AdmissionRequest& request, const AdmissionState& state,
                     const AdmissionLimits& limits, double wait_seconds) {
   absl::Status status = CheckGrace(request, limits);
-  if (status.ok()) status = CheckQueue(request, state, limits);
-  if (status.ok()) status = CheckHostBytes(request, state, limits);
+  if (status.ok()) status = CheckLimits(request, state, limits);
   if (status.ok()) status = CheckDeadline(request, state);
   if (status.ok()) status = CheckWait(request, limits, wait_seconds);
   if (!status.ok() || state.quota_wait_seconds <= 0) return status;

@@ -2,6 +2,7 @@
 #define LONGWAVE_SERVER_ADMISSION_ADMISSION_POLICY_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "model/base/clock.h"
@@ -9,7 +10,9 @@
 
 namespace longwave {
 
-// What a server takes on. Seconds are predicted ones.
+// What a server takes on. Seconds are predicted ones. Of each of the first three limits, the batch
+// class and a tenant with a name may hold no more than they leave free; whoever holds nothing may
+// take what is free.
 struct AdmissionLimits {
   int64_t max_queue_sequences = 4096;
   int64_t max_queue_tokens = 64 << 20;
@@ -24,12 +27,17 @@ struct AdmissionLimits {
   double max_job_seconds = 0;
 };
 
+// What requests hold of the limits, or one would.
+struct Holding {
+  int64_t sequences = 0;   // that wait
+  int64_t tokens = 0;      // of those
+  int64_t host_bytes = 0;  // of requests that have not ended
+};
+
 // What a request would take.
 struct AdmissionRequest {
   Priority priority = Priority::kInteractive;
-  int64_t sequences = 0;
-  int64_t tokens = 0;
-  int64_t host_bytes = 0;
+  Holding takes;
   double seconds = 0;          // on the engine alone
   double high_seconds = 0;     // the same, which it exceeds one time in twenty
   double longest_seconds = 0;  // of its sequences
@@ -39,10 +47,10 @@ struct AdmissionRequest {
 // What stands before it.
 struct AdmissionState {
   Instant now{};
-  int64_t queued_sequences = 0;
-  int64_t queued_tokens = 0;
-  int64_t host_bytes = 0;
-  double total_seconds = 0;  // of everything accepted that has not ended
+  Holding all;
+  Holding batch_class;
+  std::optional<Holding> tenant;  // the request's own; empty: it has no name
+  double total_seconds = 0;       // of everything accepted that has not ended
   // Of that, what belongs to the same tenant and class and will be served first.
   double ahead_seconds = 0;
   // The share of the engine that this tenant has in this class, while all who have work want it.

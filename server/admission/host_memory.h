@@ -5,10 +5,11 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 namespace longwave {
 
-// Bytes of the host that are reserved for requests, all together. Thread-safe.
+// Bytes of the host that are reserved for some requests together. Thread-safe.
 class HostMemory {
  public:
   int64_t reserved() const { return reserved_.load(); }
@@ -18,28 +19,31 @@ class HostMemory {
   std::atomic<int64_t> reserved_{0};
 };
 
-// Some of them, given back when this goes: on any thread, and after the account's owner too.
+using HostAccounts = std::vector<std::shared_ptr<HostMemory>>;
+
+// Bytes that count in each of several accounts, given back when this goes: on any thread, and after
+// the accounts' owner too.
 class HostReservation {
  public:
   HostReservation() = default;
   // Reserves: whether there is room was decided before.
-  HostReservation(std::shared_ptr<HostMemory> memory, int64_t bytes)
-      : memory_(std::move(memory)), bytes_(bytes) {
-    memory_->reserved_.fetch_add(bytes_);
+  HostReservation(HostAccounts accounts, int64_t bytes)
+      : accounts_(std::move(accounts)), bytes_(bytes) {
+    for (const auto& account : accounts_) account->reserved_.fetch_add(bytes_);
   }
   HostReservation(HostReservation&& other) noexcept
-      : memory_(std::move(other.memory_)), bytes_(other.bytes_) {}
+      : accounts_(std::exchange(other.accounts_, {})), bytes_(other.bytes_) {}
   HostReservation& operator=(HostReservation&& other) noexcept {
-    std::swap(memory_, other.memory_);
+    std::swap(accounts_, other.accounts_);
     std::swap(bytes_, other.bytes_);
     return *this;
   }
   ~HostReservation() {
-    if (memory_ != nullptr) memory_->reserved_.fetch_sub(bytes_);
+    for (const auto& account : accounts_) account->reserved_.fetch_sub(bytes_);
   }
 
  private:
-  std::shared_ptr<HostMemory> memory_;  // null: nothing is reserved
+  HostAccounts accounts_;  // empty: nothing is reserved
   int64_t bytes_ = 0;
 };
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/base/clock.h"
@@ -127,7 +128,8 @@ class RequestBook {
   // every request.
   struct TenantEntry {
     uint64_t number = 0;
-    int64_t open = 0;           // requests
+    int64_t open = 0;  // requests
+    std::shared_ptr<HostMemory> memory = std::make_shared<HostMemory>();
     mutable QuotaBucket quota;  // follows the file's, when it is looked at
   };
   // A request of which sequences have not ended.
@@ -150,6 +152,12 @@ class RequestBook {
   double SecondsAhead(const Flow& flow, double tag) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The share of the engine that is the flow's while everybody who has work wants it.
   double GuaranteedRate(const Flow& flow) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Where the bytes of a request count.
+  HostAccounts AccountsOf(const Flow& flow, const TenantEntry& tenant) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What flows hold of the queue, together.
+  Holding HeldBy(absl::FunctionRef<bool(const Flow&)> whose) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The flow of a request; tenant 0 if the tenant is not known yet.
   Flow FlowOf(const RequestTerms& terms) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   TenantEntry& Enter(const Tenant& tenant, Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -185,7 +193,9 @@ class RequestBook {
   uint64_t next_tenant_ ABSL_GUARDED_BY(mutex_) = 1;
   // Shared: replies that clients have not taken may outlive this. Grows under the lock only, so
   // what Decide sees is not exceeded.
+  // Of all requests, and of the batch class.
   const std::shared_ptr<HostMemory> host_memory_ = std::make_shared<HostMemory>();
+  const std::shared_ptr<HostMemory> batch_memory_ = std::make_shared<HostMemory>();
   std::unordered_map<Ticket, OpenRequest> open_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, Taken> taken_ ABSL_GUARDED_BY(mutex_);  // the executor's, by number
   Mail mail_ ABSL_GUARDED_BY(mutex_);

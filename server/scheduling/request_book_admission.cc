@@ -22,12 +22,12 @@ int64_t HostBytes(const RequestPrice& price, const RequestTerms& terms) {
 }
 
 // Returns what the request keeps until its last sequence has ended.
-HostReservation Reserve(const std::shared_ptr<HostMemory>& memory, const RequestPrice& price,
+HostReservation Reserve(const HostAccounts& accounts, const RequestPrice& price,
                         const RequestTerms& terms) {
   const int64_t bytes = HostBytes(price, terms);
-  if (terms.reply == nullptr) return {memory, bytes};
-  *terms.reply = HostReservation(memory, terms.reply_bytes);
-  return {memory, bytes - terms.reply_bytes};
+  if (terms.reply == nullptr) return {accounts, bytes};
+  *terms.reply = HostReservation(accounts, terms.reply_bytes);
+  return {accounts, bytes - terms.reply_bytes};
 }
 
 }  // namespace
@@ -48,7 +48,7 @@ absl::StatusOr<RequestBook::Ticket> RequestBook::Admit(Sequences sequences,
   request.tenant = &tenant;
   request.tag = virtual_clocks_[request.flow].Arrive(price.encoder_seconds);
   request.sequences = sequences.size();
-  request.memory = Reserve(host_memory_, price, terms);
+  request.memory = Reserve(AccountsOf(request.flow, tenant), price, terms);
   ++open_by_flow_[request.flow];
   for (auto& sequence : sequences) {
     sequence->ticket = ticket;
@@ -76,18 +76,25 @@ AdmissionDecision RequestBook::Decide(const RequestPrice& price, const RequestTe
   const double virtual_now = clock == virtual_clocks_.end() ? 0 : clock->second.now();
   const auto tenant = tenants_.find(TenantOf(terms).name);
   AdmissionRequest request{.priority = terms.priority,
-                           .sequences = price.sequences,
-                           .tokens = price.tokens,
-                           .host_bytes = HostBytes(price, terms),
+                           .takes = {.sequences = price.sequences,
+                                     .tokens = price.tokens,
+                                     .host_bytes = HostBytes(price, terms)},
                            .seconds = price.seconds * price.weather,
                            .high_seconds = price.seconds * price.weather * price.high_ratio,
                            .longest_seconds = price.longest_seconds * price.weather,
                            .deadline = terms.deadline};
-  AdmissionState state{.now = now,
-                       .queued_sequences = queue_.sequences(),
-                       .queued_tokens = queue_.tokens(),
-                       .host_bytes = host_memory_->reserved(),
-                       .rate = GuaranteedRate(flow)};
+  AdmissionState state{
+      .now = now,
+      .all = {.sequences = queue_.sequences(),
+              .tokens = queue_.tokens(),
+              .host_bytes = host_memory_->reserved()},
+      .batch_class = HeldBy([](const Flow& other) { return other.priority == Priority::kBatch; }),
+      .rate = GuaranteedRate(flow)};
+  state.batch_class.host_bytes = batch_memory_->reserved();
+  if (!TenantOf(terms).name.empty()) {
+    state.tenant = HeldBy([&](const Flow& other) { return other.tenant == flow.tenant; });
+    if (tenant != tenants_.end()) state.tenant->host_bytes = tenant->second.memory->reserved();
+  }
   state.total_seconds = price.weather * (ToSeconds(queue_.predicted()) + executor_.running_seconds);
   state.ahead_seconds = price.weather * SecondsAhead(flow, virtual_now + price.encoder_seconds);
   if (!price.alone) state.batch_seconds = price.weather * options_.max_batch_seconds;
@@ -96,6 +103,22 @@ AdmissionDecision RequestBook::Decide(const RequestPrice& price, const RequestTe
     state.quota_wait_seconds = tenant->second.quota.WaitSeconds(now);
   }
   return DecideAdmission(request, state, options_.admission);
+}
+
+HostAccounts RequestBook::AccountsOf(const Flow& flow, const TenantEntry& tenant) const {
+  HostAccounts accounts = {host_memory_, tenant.memory};
+  if (flow.priority == Priority::kBatch) accounts.push_back(batch_memory_);
+  return accounts;
+}
+
+Holding RequestBook::HeldBy(absl::FunctionRef<bool(const Flow&)> whose) const {
+  Holding held;
+  for (const auto& [flow, line] : queue_.lines()) {
+    if (!whose(flow)) continue;
+    held.sequences += static_cast<int64_t>(line.in_order.size());
+    held.tokens += line.tokens;
+  }
+  return held;
 }
 
 double RequestBook::SecondsAhead(const Flow& flow, double tag) const {

@@ -11,6 +11,7 @@ void SequenceQueue::Push(std::unique_ptr<Sequence> sequence) {
   ++by_model_[sequence->model];
   by_deadline_[{key.deadline, key.number}] = sequence.get();
   Line& line = lines_[sequence->flow];
+  line.tokens += sequence->tokens;
   line.predicted += sequence->predicted;
   line.by_due.emplace(DueTime(key.deadline, sequence->predicted), key.number);
   line.in_order[key] = std::move(sequence);
@@ -29,6 +30,7 @@ std::unique_ptr<Sequence> SequenceQueue::Take(uint64_t number) {
   if (--model->second == 0) by_model_.erase(model);
   const auto line = lines_.find(found.flow);
   line->second.predicted -= found.predicted;
+  line->second.tokens -= found.tokens;
   line->second.by_due.erase({DueTime(found.key.deadline, found.predicted), number});
   auto node = line->second.in_order.extract(found.key);
   if (line->second.in_order.empty()) lines_.erase(line);

@@ -20,6 +20,7 @@ class SequenceQueue {
     InOrder in_order;
     std::set<std::pair<Instant, uint64_t>> by_due;  // DueTime, number
     Nanoseconds predicted{0};
+    int64_t tokens = 0;
   };
 
   void Push(std::unique_ptr<Sequence> sequence);

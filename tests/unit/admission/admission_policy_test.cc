@@ -12,9 +12,7 @@ Instant In(double seconds) { return kNow + FromSeconds(seconds); }
 
 // A request of one sequence that takes a tenth of a second, an eighth at worst.
 AdmissionRequest Request() {
-  return {.sequences = 1,
-          .tokens = 1000,
-          .host_bytes = 4000,
+  return {.takes = {.sequences = 1, .tokens = 1000, .host_bytes = 4000},
           .seconds = 0.1,
           .high_seconds = 0.125,
           .longest_seconds = 0.1};
@@ -103,14 +101,14 @@ TEST(AdmissionPolicyTest, TheBatchClassMayWaitLonger) {
 
 TEST(AdmissionPolicyTest, TheQueueIsBoundedInSequencesAndTokens) {
   AdmissionState state = Idle();
-  state.queued_sequences = 3;
+  state.all.sequences = 3;
   state.total_seconds = 0.5;
   const AdmissionDecision full = DecideAdmission(Request(), state, {.max_queue_sequences = 3});
   EXPECT_EQ(Reason(full), ErrorReason::kQueueFull);
   EXPECT_NEAR(ToSeconds(*GetErrorDetails(full.status).retry_after), 0.5, 1e-6);
   EXPECT_EQ(GetErrorDetails(full.status).limit, "3 sequences");
   state = Idle();
-  state.queued_tokens = 1;
+  state.all.tokens = 1;
   EXPECT_EQ(
       GetErrorDetails(DecideAdmission(Request(), state, {.max_queue_tokens = 1000}).status).limit,
       "1000 tokens");
@@ -127,12 +125,72 @@ TEST(AdmissionPolicyTest, WhatNoQueueWouldTakeIsNotWorthAnotherTry) {
 
 TEST(AdmissionPolicyTest, TheMemoryOfTheHostIsBounded) {
   AdmissionState state = Idle();
-  state.host_bytes = 6001;
+  state.all.host_bytes = 6001;
   const AdmissionDecision full = DecideAdmission(Request(), state, {.max_host_bytes = 10'000});
   EXPECT_EQ(Reason(full), ErrorReason::kMemoryFull);
   EXPECT_TRUE(GetErrorDetails(full.status).retry_after.has_value());
-  state.host_bytes = 6000;
+  state.all.host_bytes = 6000;
   EXPECT_TRUE(DecideAdmission(Request(), state, {.max_host_bytes = 10'000}).status.ok());
+}
+
+// Of ten sequences others hold two: half of the rest is four.
+AdmissionState WithOthers(int64_t own) {
+  AdmissionState state = Idle();
+  state.all.sequences = 2 + own;
+  return state;
+}
+
+TEST(AdmissionPolicyTest, TheBatchClassLeavesAsMuchFreeAsItHolds) {
+  const AdmissionLimits limits{.max_queue_sequences = 10};
+  AdmissionRequest request = Request();
+  request.priority = Priority::kBatch;
+  AdmissionState state = WithOthers(3);
+  state.batch_class.sequences = 3;
+  EXPECT_TRUE(DecideAdmission(request, state, limits).status.ok());
+  state = WithOthers(4);
+  state.batch_class.sequences = 4;
+  const AdmissionDecision refused = DecideAdmission(request, state, limits);
+  EXPECT_EQ(Reason(refused), ErrorReason::kQueueFull);
+  EXPECT_EQ(GetErrorDetails(refused.status).limit, "4 sequences of the batch class");
+  EXPECT_TRUE(GetErrorDetails(refused.status).retry_after.has_value());
+  request.priority = Priority::kInteractive;
+  EXPECT_TRUE(DecideAdmission(request, state, limits).status.ok());
+}
+
+TEST(AdmissionPolicyTest, ATenantWithANameLeavesAsMuchFreeAsItHolds) {
+  const AdmissionLimits limits{.max_queue_sequences = 10};
+  AdmissionState state = WithOthers(3);
+  state.tenant = Holding{.sequences = 3};
+  EXPECT_TRUE(DecideAdmission(Request(), state, limits).status.ok());
+  state = WithOthers(4);
+  state.tenant = Holding{.sequences = 4};
+  const AdmissionDecision refused = DecideAdmission(Request(), state, limits);
+  EXPECT_EQ(Reason(refused), ErrorReason::kQueueFull);
+  EXPECT_EQ(GetErrorDetails(refused.status).limit, "4 sequences of one tenant");
+  state.tenant.reset();
+  EXPECT_TRUE(DecideAdmission(Request(), state, limits).status.ok()) << "no name, no others";
+}
+
+TEST(AdmissionPolicyTest, TokensAndMemoryAreSharedLikeTheQueue) {
+  AdmissionState state = Idle();
+  state.all = {.tokens = 1000, .host_bytes = 4000};
+  state.tenant = state.all;
+  EXPECT_TRUE(DecideAdmission(Request(), state, {.max_queue_tokens = 4000}).status.ok());
+  const AdmissionDecision tokens = DecideAdmission(Request(), state, {.max_queue_tokens = 3999});
+  EXPECT_EQ(Reason(tokens), ErrorReason::kQueueFull);
+  EXPECT_EQ(GetErrorDetails(tokens.status).limit, "1999 tokens of one tenant");
+  EXPECT_TRUE(DecideAdmission(Request(), state, {.max_host_bytes = 16'000}).status.ok());
+  const AdmissionDecision bytes = DecideAdmission(Request(), state, {.max_host_bytes = 15'999});
+  EXPECT_EQ(Reason(bytes), ErrorReason::kMemoryFull);
+  EXPECT_EQ(GetErrorDetails(bytes.status).limit, "7999 bytes of one tenant");
+}
+
+TEST(AdmissionPolicyTest, WhoHoldsNothingMayTakeWhatIsFree) {
+  AdmissionState state = Idle();
+  state.tenant = Holding{};
+  AdmissionRequest request = Request();
+  request.priority = Priority::kBatch;
+  EXPECT_TRUE(DecideAdmission(request, state, {.max_queue_sequences = 1}).status.ok());
 }
 
 TEST(AdmissionPolicyTest, AJobThatOutlastsTheGraceIsRefusedUnlessToldOtherwise) {

@@ -153,6 +153,69 @@ TEST_F(SchedulerAdmission, AFloodIsRefusedAndTheOthersAreNot) {
   EXPECT_TRUE(Try(100, {.tenant = other}).ok());
 }
 
+TEST_F(SchedulerAdmission, TheBatchClassDoesNotFillTheQueue) {
+  options_.admission.max_queue_sequences = 8;
+  options_.max_batch_sequences = 1;
+  std::vector<Consumer> taken;
+  for (int i = 0; i < 4; ++i) taken.push_back(Must(10, {.priority = Priority::kBatch}));
+  EXPECT_EQ(Why(10, {.priority = Priority::kBatch}), ErrorReason::kQueueFull);
+  Must(10, {});
+  RunSlices(3);  // of the batch class at least one
+  Must(10, {.priority = Priority::kBatch});
+  Run();
+}
+
+TEST_F(SchedulerAdmission, OneTenantDoesNotFillTheQueue) {
+  options_.admission.max_queue_sequences = 8;
+  const RequestTerms greedy{.tenant = TenantOf("greedy")};
+  for (int i = 0; i < 2; ++i) Must(10, greedy);
+  // The two classes of a tenant are one tenant.
+  for (int i = 0; i < 2; ++i) Must(10, {.priority = Priority::kBatch, .tenant = greedy.tenant});
+  EXPECT_EQ(Why(10, greedy), ErrorReason::kQueueFull);
+  for (const char* name : {"b", "c"}) Must(10, {.tenant = TenantOf(name)});
+  Run();
+  Must(10, greedy);
+  Run();
+}
+
+TEST_F(SchedulerAdmission, OneTenantDoesNotFillTheQueueWithTokens) {
+  options_.admission.max_queue_tokens = 10'000;
+  Must(5000, {.tenant = TenantOf("greedy")});
+  EXPECT_EQ(Why(10, {.tenant = TenantOf("greedy")}), ErrorReason::kQueueFull);
+  Must(5000, {.tenant = TenantOf("b")});
+  Run();
+}
+
+TEST_F(SchedulerAdmission, OneTenantDoesNotTakeAllMemory) {
+  options_.admission.max_host_bytes = 8'000;
+  const RequestTerms greedy{.tenant = TenantOf("greedy"), .reply_bytes = 600};
+  for (int i = 0; i < 4; ++i) Must(100, greedy);
+  RunSlices(1);  // no matter whether it waits
+  EXPECT_EQ(Why(10, greedy), ErrorReason::kMemoryFull);
+  Must(100, {.tenant = TenantOf("b"), .reply_bytes = 3600});
+  Run();
+  Must(10, greedy);
+  Run();
+}
+
+// Half of the limit each would leave none to a third.
+TEST_F(SchedulerAdmission, ManyGreedyTenantsLeaveAPlaceForAnother) {
+  options_.admission.max_queue_sequences = 100;
+  for (int i = 0; i < 200; ++i) {
+    for (const char* name : {"a", "b", "c"}) (void)Try(10, {.tenant = TenantOf(name)});
+  }
+  EXPECT_EQ(scheduler().View().queued_sequences, 75);
+  Must(10, {.tenant = TenantOf("d")});
+  Run();
+}
+
+TEST_F(SchedulerAdmission, WithoutTenantsTheWholeQueueIsTheirs) {
+  options_.admission.max_queue_sequences = 8;
+  for (int i = 0; i < 8; ++i) Must(10, {});
+  EXPECT_EQ(Why(10, {}), ErrorReason::kQueueFull);
+  Run();
+}
+
 TEST_F(SchedulerAdmission, MatesOfOtherTenantsTakeNoMoreThanASliceOfTheFirst) {
   const auto flood = TenantOf("flood");
   const auto other = TenantOf("other");
