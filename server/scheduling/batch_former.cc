@@ -9,6 +9,12 @@ constexpr int64_t kBatchShare = 8;  // of the memory, 1/8
 // How many sequences that do not fit are looked at before the batch goes as it is.
 constexpr int kMaxPasses = 256;
 
+// Whether a sequence of this peak has room once all jobs that do not wait for readers have ended.
+bool MayComeToFit(int64_t peak_bytes, const HeldJobs& held, const SchedulerOptions& options) {
+  if (held.blocked_bytes == 0) return true;
+  return peak_bytes <= options.max_resident_bytes - BatchShareBytes(options) - held.blocked_bytes;
+}
+
 }  // namespace
 
 int64_t BatchShareBytes(const SchedulerOptions& options) {
@@ -21,7 +27,7 @@ bool RidesAlone(const CostPrediction& cost, int64_t tokens, bool streamed,
          tokens > options.max_batch_tokens || cost.peak_bytes > BatchShareBytes(options);
 }
 
-StartRoom RoomFor(const HeldJobs& held, const SchedulerOptions& options) {
+StartRoom RoomFor(const HeldJobs& held, const SchedulerOptions& options, int64_t impatient_peak) {
   const int64_t share = BatchShareBytes(options);
   StartRoom room;
   if (held.jobs == 0) {
@@ -37,6 +43,8 @@ StartRoom RoomFor(const HeldJobs& held, const SchedulerOptions& options) {
     room.batch_bytes = options.max_resident_bytes - held.bytes;
     if (held.batches == 0) room.batch_bytes = std::max(room.batch_bytes, share);
   }
+  room.impatient_bytes = room.long_bytes;
+  if (impatient_peak > 0 && MayComeToFit(impatient_peak, held, options)) room.long_bytes = -1;
   return room;
 }
 

@@ -23,14 +23,17 @@ struct WaitingShape {
 struct StartRoom {
   int64_t long_bytes = 0;
   int64_t batch_bytes = 0;
+  // As long_bytes, for the long sequence that memory is kept for: SequenceQueue::Impatient.
+  int64_t impatient_bytes = 0;
 };
 
 // The started jobs.
 struct HeldJobs {
   int jobs = 0;
-  int batches = 0;         // of `jobs`, those of short sequences
-  int64_t bytes = 0;       // predicted peaks
-  int64_t long_bytes = 0;  // of `bytes`, those of long sequences
+  int batches = 0;            // of `jobs`, those of short sequences
+  int64_t bytes = 0;          // predicted peaks
+  int64_t long_bytes = 0;     // of `bytes`, those of long sequences
+  int64_t blocked_bytes = 0;  // of `long_bytes`, those of jobs that wait for their readers
 };
 
 // The largest peak of a sequence that may have mates, and of a batch: a share of the memory that
@@ -41,7 +44,9 @@ int64_t BatchShareBytes(const SchedulerOptions& options);
 bool RidesAlone(const CostPrediction& cost, int64_t tokens, bool streamed,
                 const SchedulerOptions& options);
 
-StartRoom RoomFor(const HeldJobs& held, const SchedulerOptions& options);
+// `impatient_peak`: of the long sequence that has been passed too often; 0: there is none. Until it
+// has started no other long one may. Unless it has to wait for readers: who knows how long.
+StartRoom RoomFor(const HeldJobs& held, const SchedulerOptions& options, int64_t impatient_peak);
 
 // Chooses the members of one batch, from sequences shown to it in the order in which they are to be
 // served. A pure policy without a clock: what is there and fits is taken at once. What fits ends

@@ -24,7 +24,7 @@ bool Executor::RunOnce() {
   CheckHealth();
   EndDoomed(clock_.Now());
   Sweep();
-  const StartRoom room = RoomFor(Held(), options_);
+  const StartRoom room = RoomFor(Held(), options_, book_.ImpatientPeak());
   const std::vector<Option> options = Options(room);
   if (options.empty()) return false;
   std::vector<SliceCandidate> candidates;
@@ -118,6 +118,7 @@ HeldJobs Executor::Held() const {
     held.bytes += job->peak_bytes();
     if (job->alone()) {
       held.long_bytes += job->peak_bytes();
+      if (job->blocked()) held.blocked_bytes += job->peak_bytes();
     } else {
       ++held.batches;
     }

@@ -184,12 +184,24 @@ std::vector<RequestBook::Head> RequestBook::StartableHeads(const StartRoom& room
   std::vector<Head> heads;
   MutexLock lock(&mutex_);
   for (const auto& [flow, line] : queue_.lines()) AddHeads(line, room, now, heads);
-  const Sequence* const oldest = queue_.OldestLong();
-  if (oldest == nullptr) return heads;
-  if (BatchFormer(options_, room).Consider(ShapeOf(*oldest)) == BatchFormer::Verdict::kTake) {
-    heads.push_back(MakeHead(*oldest));
+  for (const Sequence* const sequence : {queue_.OldestLong(), queue_.Impatient()}) {
+    if (sequence == nullptr) continue;
+    BatchFormer former(options_, RoomOf(*sequence, room));
+    if (former.Consider(ShapeOf(*sequence)) != BatchFormer::Verdict::kTake) continue;
+    heads.push_back(MakeHead(*sequence));
   }
   return heads;
+}
+
+int64_t RequestBook::ImpatientPeak() const {
+  MutexLock lock(&mutex_);
+  const Sequence* const impatient = queue_.Impatient();
+  return impatient == nullptr ? 0 : impatient->peak_bytes;
+}
+
+StartRoom RequestBook::RoomOf(const Sequence& sequence, StartRoom room) const {
+  if (&sequence == queue_.Impatient()) room.long_bytes = room.impatient_bytes;
+  return room;
 }
 
 void RequestBook::TakeMates(const SequenceQueue::Line& line, const Mates& wanted, double most,
@@ -226,7 +238,7 @@ Sequences RequestBook::TakeBatch(uint64_t number, const StartRoom& room, Instant
   MutexLock lock(&mutex_);
   const Sequence* const first = queue_.Find(number);
   if (first == nullptr) return {};
-  BatchFormer former(options_, room);
+  BatchFormer former(options_, RoomOf(*first, room));
   const double pace = 1 / first->model->cost.Weather();
   if (former.Consider(ShapeOf(*first, now, pace)) != BatchFormer::Verdict::kTake) return {};
   const std::vector<uint64_t> numbers = ChooseMates({*first, now, pace}, former);
@@ -237,6 +249,7 @@ Sequences RequestBook::TakeBatch(uint64_t number, const StartRoom& room, Instant
     if (times.popped == Instant{}) times.popped = now;
     taken_[member] = {.gate = batch.back()->gate, .times = times};
   }
+  if (batch.front()->alone) queue_.CountPass(room.impatient_bytes);
   return batch;
 }
 

@@ -104,6 +104,8 @@ class RequestBook {
   // The sequences that a new job could begin with: of each flow the first and the one that is due
   // first, if it is due; and the oldest of those that ride alone.
   std::vector<Head> StartableHeads(const StartRoom& room, Instant now) const;
+  // The peak of the long sequence that memory is to be kept for; 0: there is none.
+  int64_t ImpatientPeak() const;
   // The members of the job that begins with `number`; empty if it has left the queue.
   Sequences TakeBatch(uint64_t number, const StartRoom& room, Instant now);
   // The sequences, taken before, wait again in their old places.
@@ -175,6 +177,9 @@ class RequestBook {
   // Adds what `former` takes of a line to `numbers`, up to `most` seconds for a share of 1.
   static void TakeMates(const SequenceQueue::Line& line, const Mates& wanted, double most,
                         BatchFormer& former, std::vector<uint64_t>& numbers);
+  // What `room` is to this sequence.
+  StartRoom RoomOf(const Sequence& sequence, StartRoom room) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddHeads(const SequenceQueue::Line& line, const StartRoom& room, Instant now,
                 std::vector<Head>& heads) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WithdrawLocked(Ticket ticket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

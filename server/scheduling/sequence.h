@@ -44,7 +44,8 @@ struct Sequence {
   int64_t peak_bytes = 0;
   int64_t slices = 1;  // predicted
   bool alone =
-      false;  // takes no mates: long, streamed, or tried again after a batch ran out of memory
+      false;       // takes no mates: long, streamed, or tried again after a batch ran out of memory
+  int passed = 0;  // long ones that were started while this one had no room
   int64_t arrival_slice = 0;  // slices that the executor had run when it arrived
 
   // Rows that the consumer has taken. A second try computes the same bits, so it goes on from here.

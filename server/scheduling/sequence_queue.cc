@@ -14,6 +14,7 @@ void SequenceQueue::Push(std::unique_ptr<Sequence> sequence) {
   line.tokens += sequence->tokens;
   line.predicted += sequence->predicted;
   line.by_due.emplace(DueTime(key.deadline, sequence->predicted), key.number);
+  if (sequence->alone) line.long_in_order[key] = sequence.get();
   line.in_order[key] = std::move(sequence);
 }
 
@@ -29,9 +30,10 @@ std::unique_ptr<Sequence> SequenceQueue::Take(uint64_t number) {
   const auto model = by_model_.find(found.model);
   if (--model->second == 0) by_model_.erase(model);
   const auto line = lines_.find(found.flow);
-  line->second.predicted -= found.predicted;
   line->second.tokens -= found.tokens;
+  line->second.predicted -= found.predicted;
   line->second.by_due.erase({DueTime(found.key.deadline, found.predicted), number});
+  line->second.long_in_order.erase(found.key);
   auto node = line->second.in_order.extract(found.key);
   if (line->second.in_order.empty()) lines_.erase(line);
   return std::move(node.mapped());
@@ -85,6 +87,25 @@ const SequenceQueue::Line* SequenceQueue::Find(const Flow& flow) const {
 
 const Sequence* SequenceQueue::OldestLong() const {
   return long_.empty() ? nullptr : Find(*long_.begin());
+}
+
+void SequenceQueue::CountPass(int64_t long_bytes) {
+  for (const auto& [flow, line] : lines_) {
+    if (line.long_in_order.empty()) continue;
+    Sequence& first = *line.long_in_order.begin()->second;
+    if (first.peak_bytes > long_bytes) ++first.passed;
+  }
+}
+
+const Sequence* SequenceQueue::Impatient() const {
+  const Sequence* impatient = nullptr;
+  for (const auto& [flow, line] : lines_) {
+    if (line.long_in_order.empty()) continue;
+    const Sequence& first = *line.long_in_order.begin()->second;
+    if (first.passed < kMostPasses) continue;
+    if (impatient == nullptr || first.key.number < impatient->key.number) impatient = &first;
+  }
+  return impatient;
 }
 
 const Sequence* SequenceQueue::Find(uint64_t number) const {

@@ -18,15 +18,22 @@ class SequenceQueue {
   // What waits of one flow.
   struct Line {
     InOrder in_order;
+    std::map<OrderKey, Sequence*> long_in_order;    // those that ride alone
     std::set<std::pair<Instant, uint64_t>> by_due;  // DueTime, number
-    Nanoseconds predicted{0};
     int64_t tokens = 0;
+    Nanoseconds predicted{0};
   };
+
+  // Rarely enough that memory is seldom kept free for one.
+  static constexpr int kMostPasses = 9;
 
   void Push(std::unique_ptr<Sequence> sequence);
   // Null if it does not wait here.
   std::unique_ptr<Sequence> Take(uint64_t number);
   Sequences TakeTicket(Scheduler::Ticket ticket);
+  // A long sequence was started where others had `long_bytes` of room: counts against the first
+  // long one of each flow that needs more.
+  void CountPass(int64_t long_bytes);
   // Those whose deadline is not after `now`.
   Sequences TakeExpired(Instant now);
   Sequences TakeAll();
@@ -40,6 +47,9 @@ class SequenceQueue {
   const Line* Find(const Flow& flow) const;
   // Of those that ride alone the one that arrived first; null if there is none.
   const Sequence* OldestLong() const;
+  // Of those that have been passed kMostPasses times the one that arrived first; null if there is
+  // none. So it starts even where others always hold some of the memory that it needs.
+  const Sequence* Impatient() const;
   const Sequence* Find(uint64_t number) const;
   // kNever if none has one.
   Instant NextDeadline() const;

@@ -121,6 +121,8 @@ struct RoomCase {
   HeldJobs held;
   int64_t long_bytes;
   int64_t batch_bytes;
+  int64_t impatient_peak = 0;
+  int64_t impatient_bytes = 0;
 };
 
 TEST(RoomForTest, Table) {
@@ -137,11 +139,24 @@ TEST(RoomForTest, Table) {
       {{.jobs = 1, .batches = 1, .bytes = 1000, .long_bytes = 0}, 7000, 7000},
       // The last place is kept for a batch.
       {{.jobs = 2, .batches = 0, .bytes = 200, .long_bytes = 200}, -1, 7800},
-      {{.jobs = 3, .batches = 1, .bytes = 300, .long_bytes = 200}, -1, -1}};
+      {{.jobs = 3, .batches = 1, .bytes = 300, .long_bytes = 200}, -1, -1},
+      // One that has been passed too often holds up other long ones, whether it fits or not.
+      {{.jobs = 1, .bytes = 3000, .long_bytes = 3000}, -1, 5000, 4000, 4000},
+      {{.jobs = 1, .bytes = 3000, .long_bytes = 3000}, -1, 5000, 4001, 4000},
+      {{}, -1, 8000, 8000, 8000},
+      // But nobody while it has to wait for readers.
+      {{.jobs = 1, .bytes = 3000, .long_bytes = 3000, .blocked_bytes = 1000}, -1, 5000, 6000, 4000},
+      {{.jobs = 1, .bytes = 3000, .long_bytes = 3000, .blocked_bytes = 1000},
+       4000,
+       5000,
+       6001,
+       4000}};
   for (const RoomCase& c : cases) {
-    const StartRoom room = RoomFor(c.held, Options());
+    const StartRoom room = RoomFor(c.held, Options(), c.impatient_peak);
+    SCOPED_TRACE(&c - cases.data());
     EXPECT_EQ(room.long_bytes, c.long_bytes);
     EXPECT_EQ(room.batch_bytes, c.batch_bytes);
+    EXPECT_EQ(room.impatient_bytes, c.impatient_peak > 0 ? c.impatient_bytes : c.long_bytes);
   }
 }
 

@@ -85,6 +85,30 @@ TEST(SequenceQueueTest, WhatIsNotThereIsNotTaken) {
   EXPECT_EQ(queue.Take(1), nullptr);
 }
 
+TEST(SequenceQueueTest, ALongOneThatIsPassedTooOftenGetsImpatient) {
+  SequenceQueue queue;
+  const auto push = [&](uint64_t number, double finish, Priority priority, int64_t peak) {
+    auto sequence = Make(number, number, finish, kNever, priority);
+    sequence->alone = peak > 0;
+    sequence->peak_bytes = peak;
+    queue.Push(std::move(sequence));
+  };
+  push(1, 0, Priority::kInteractive, 0);  // no long one
+  push(2, 9, Priority::kInteractive, 100);
+  push(3, 8, Priority::kInteractive, 100);  // before it in its flow
+  push(4, 7, Priority::kBatch, 50);
+  for (int i = 0; i < 100; ++i) queue.CountPass(100);  // there was room
+  for (int i = 0; i < SequenceQueue::kMostPasses; ++i) {
+    EXPECT_EQ(queue.Impatient(), nullptr);
+    queue.CountPass(99);
+  }
+  EXPECT_EQ(queue.Impatient(), queue.Find(3));
+  for (int i = 0; i < SequenceQueue::kMostPasses; ++i) queue.CountPass(49);
+  EXPECT_EQ(queue.Impatient(), queue.Find(3)) << "it came first";
+  queue.Take(3);
+  EXPECT_EQ(queue.Impatient(), queue.Find(4)) << "the next of the flow has not been passed";
+}
+
 TEST(SequenceQueueTest, CountsReturnToZeroByWhateverWayItEmpties) {
   std::mt19937 random(7);
   SequenceQueue queue;

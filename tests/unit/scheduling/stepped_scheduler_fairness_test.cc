@@ -1,3 +1,5 @@
+#include <string>
+
 #include "tests/unit/scheduling/scheduler_fixture.h"
 
 namespace longwave {
@@ -153,24 +155,55 @@ TEST_F(SchedulerFairness, SlowReadersLeaveOnePlaceForShortSequences) {
   EXPECT_EQ(scheduler().View().queued_sequences, 2);
 }
 
-TEST_F(SchedulerFairness, ALargeSequenceIsNotStarvedBySmallerLongOnes) {
-  options_.max_resident_bytes = 1000;
-  std::vector<Consumer> smaller = {Submit(280), Submit(280)};
-  RunSlices(1);
-  const Consumer large = Submit(870);
-  // Two smaller ones are always there, which together leave no room for the large one.
-  int64_t ended = 0;
-  while (!large->end.has_value() && ended < 100) {
-    ASSERT_TRUE(scheduler().RunOnce());
-    for (Consumer& consumer : smaller) {
-      if (!consumer->end.has_value()) continue;
-      consumer = Submit(280);
-      ++ended;
-    }
+// One that needs much memory among others that always hold some.
+class SchedulerStarvation : public SchedulerTest {
+ protected:
+  SchedulerStarvation() { options_.max_resident_bytes = 1000; }
+
+  static RequestTerms Of(const std::string& tenant, Priority priority = Priority::kInteractive) {
+    return {.priority = priority, .tenant = std::make_shared<Tenant>(Tenant{.name = tenant})};
   }
-  EXPECT_TRUE(large->ok());
-  // The smaller ones alone are a full load; the large one gets its share of it all the same.
-  EXPECT_LE(ended, 20);
+  Consumer Send(int64_t tokens, const RequestTerms& terms) {
+    scheduler();
+    auto consumer = std::make_shared<RecordingConsumer>();
+    std::vector<SequenceTask> tasks;
+    tasks.push_back(
+        {.model = model_, .token_ids = Ids(tokens, next_id_ += 7), .consumer = consumer});
+    EXPECT_TRUE(scheduler().Submit(std::move(tasks), terms).ok());
+    return consumer;
+  }
+  // How many requests of 280 tokens, of which there are always two, end before a larger one does;
+  // 200 if it does not.
+  int64_t EndedBefore(int64_t tokens, const RequestTerms& terms, const RequestTerms& others) {
+    std::vector<Consumer> smaller = {Send(280, others), Send(280, others)};
+    RunSlices(1);
+    const Consumer large = Send(tokens, terms);
+    int64_t ended = 0;
+    while (!large->end.has_value() && ended < 200 && scheduler().RunOnce()) {
+      for (Consumer& consumer : smaller) {
+        if (!consumer->end.has_value()) continue;
+        consumer = Send(280, others);
+        ++ended;
+      }
+    }
+    Run();
+    EXPECT_TRUE(large->ok());
+    return ended;
+  }
+};
+
+// The smaller ones alone are a full load; the large one gets its share of it all the same.
+TEST_F(SchedulerStarvation, ALargeSequenceIsNotStarvedBySmallerLongOnes) {
+  EXPECT_LE(EndedBefore(870, {}, {}), 20);
+}
+
+TEST_F(SchedulerStarvation, NorByThoseOfAnotherTenant) {
+  EXPECT_LE(EndedBefore(870, Of("a"), Of("b")), 20);
+  EXPECT_LE(EndedBefore(1000, Of("a"), Of("b")), 20) << "all of the memory";
+}
+
+TEST_F(SchedulerStarvation, NorByThoseOfTheOtherClass) {
+  EXPECT_LE(EndedBefore(870, Of("a", Priority::kBatch), Of("a")), 60) << "it has a tenth";
 }
 
 }  // namespace
