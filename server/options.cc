@@ -122,7 +122,8 @@ void AddSchedulerFlags(SchedulerOptions& scheduler, FlagTable& table) {
   table.Add("max_paused_jobs", &scheduler.max_paused_jobs,
             "Long computations paused while shorter ones run.");
   table.Add("max_stall", &scheduler.max_stall_seconds,
-            "Seconds that a reader may hold up its stream before it is given up.");
+            "Seconds that a reader may hold up its stream, all stalls together, before it is given "
+            "up; every 128 KiB of rows that it takes make good for one of them.");
 }
 
 void AddLifeFlags(ServerOptions& options, RawFlags& raw, FlagTable& table) {

@@ -103,7 +103,7 @@ void Executor::EndStalled(RunningJob& job, Instant now) {
     book_.Withdraw(sequence.ticket);
     return MakeError({.reason = ErrorReason::kSlowReader,
                       .limit = absl::StrCat(options_.max_stall_seconds, " s")},
-                     "the reader took no rows for too long");
+                     "the reader held up its computation for too long");
   });
 }
 

@@ -4,6 +4,14 @@
 #include <utility>
 
 namespace longwave {
+namespace {
+
+// The slowest reader that may go on for ever, in bytes of rows as they are computed: a line of a
+// megabit per second. Were a stall over with any row, a few readers that take a little now and then
+// would keep every place of a paused job for hours.
+constexpr double kLeastBytesPerSecond = 128 << 10;
+
+}  // namespace
 
 RunningJob::RunningJob(Sequences members, const Clock* clock)
     : clock_(*clock),
@@ -76,7 +84,7 @@ absl::StatusOr<EncodeJob::State> RunningJob::Step() {
       member->times.first_step = start;
     }
   }
-  took_rows_ = false;
+  bytes_taken_ = 0;
   absl::StatusOr<EncodeJob::State> state = job_->Step();
   spent_seconds_ += ToSeconds(clock_.Now() - start);
   last_progress_ = 0;
@@ -101,13 +109,24 @@ void RunningJob::ObserveCost() const {
                         .actual_seconds = spent_seconds_});
 }
 
+void RunningJob::Unblock() {
+  if (blocked_) ready_ = clock_.Now();
+  blocked_ = false;
+}
+
 void RunningJob::NoteBlocked(bool blocked) {
   blocked_ = blocked;
-  if (!blocked) {
-    stalled_since_ = kNever;
-  } else if (took_rows_ || stalled_since_ == kNever) {
-    stalled_since_ = clock_.Now();
-  }
+  if (bytes_taken_ > 0 || !blocked) EndStall();
+  if (blocked && stalled_since_ == kNever) stalled_since_ = clock_.Now();
+}
+
+void RunningJob::EndStall() {
+  // Once the sink is ready, what the job waits for is its turn.
+  if (stalled_since_ != kNever) stalled_before_ += ready_ - stalled_since_;
+  stalled_since_ = kNever;
+  const Nanoseconds made_good =
+      FromSeconds(static_cast<double>(bytes_taken_) / kLeastBytesPerSecond);
+  stalled_before_ -= std::min(stalled_before_, made_good);
 }
 
 void RunningJob::EndWhere(absl::FunctionRef<absl::Status(const Sequence&)> reason_for) {
@@ -164,7 +183,7 @@ RowSink::Answer RunningJob::Offer(int sequence, int64_t first_row, RowBlock rows
   const Answer answer = member->gate->OnRows(first_row + skip, rows);
   if (answer == Answer::kTaken) {
     member->rows_taken = first_row + skip + rows.rows;
-    took_rows_ = true;
+    bytes_taken_ += rows.rows * rows.dim * static_cast<int64_t>(sizeof(float));
   }
   return answer;
 }

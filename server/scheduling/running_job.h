@@ -67,9 +67,10 @@ class RunningJob final : private RowSink {
 
   // Blocked: the sink refused and has not said that it is ready.
   bool blocked() const { return blocked_; }
-  void Unblock() { blocked_ = false; }
-  // Since when the sink has taken nothing; kNever if it did not refuse last.
-  Instant stalled_since() const { return stalled_since_; }
+  void Unblock();
+  // When the reader's stall began: all the time that it has kept the job blocked and not made good
+  // by what it took since, as if that had been in one piece up to now. Precondition: blocked.
+  Instant stalled_since() const { return stalled_since_ - stalled_before_; }
 
   int64_t last_slice = 0;  // the executor's count of slices when this ran last
 
@@ -80,7 +81,10 @@ class RunningJob final : private RowSink {
 
   void End(int sequence, absl::StatusOr<SequenceReport> result);
   void AddPart(const Sequence& member);
+  // What a Step that ended so says of the reader.
   void NoteBlocked(bool blocked);
+  // The stall, if there was one, has ended, and rows that were taken make good for stalls.
+  void EndStall();
 
   const Clock& clock_;
   const std::shared_ptr<ServedModel> model_;
@@ -102,8 +106,10 @@ class RunningJob final : private RowSink {
   double last_progress_ = 0;
   bool whole_ = true;
   bool blocked_ = false;
-  bool took_rows_ = false;  // in this Step
-  Instant stalled_since_ = kNever;
+  int64_t bytes_taken_ = 0;         // of rows, in this Step
+  Instant stalled_since_ = kNever;  // since when nothing was taken; kNever: not refused last
+  Instant ready_ = kNever;          // when the sink said that it is, if it has not refused since
+  Nanoseconds stalled_before_{0};   // in earlier stalls
   std::unique_ptr<EncodeJob> job_;  // last: it calls the sink while it lives
 };
 

@@ -60,7 +60,8 @@ struct SchedulerOptions {
   // for batches of short sequences, which long ones never lock out.
   int64_t max_resident_bytes = int64_t{8} << 30;
   int max_paused_jobs = 16;
-  // A job whose sink refuses for longer ends with SLOW_READER.
+  // A job whose sink refuses for longer, all its refusals together, ends with SLOW_READER. Rows
+  // that are taken make good for refusals, a second for every 128 KiB as computed.
   double max_stall_seconds = 30;
 
   // Every problem at once, each naming the flag to change.

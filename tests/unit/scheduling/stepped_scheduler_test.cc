@@ -307,6 +307,7 @@ TEST_F(SchedulerTest, AReaderThatStallsForTooLongIsLeft) {
 
 TEST_F(SchedulerTest, OnlyRowsThatAreTakenEndAStall) {
   options_.max_stall_seconds = 2;
+  encoder_options_.info.dim = 1 << 14;  // five rows are worth two seconds and a half
   const Consumer says_ready = SubmitStream(30, 10);
   const Scheduler::Ticket liar = ticket_;
   const Consumer takes_some = SubmitStream(30, 10);
@@ -321,6 +322,46 @@ TEST_F(SchedulerTest, OnlyRowsThatAreTakenEndAStall) {
   }
   EXPECT_EQ(says_ready->reason(), ErrorReason::kSlowReader);
   EXPECT_FALSE(takes_some->end.has_value());
+}
+
+// Who takes a little now and then would keep the places of paused jobs from all others.
+TEST_F(SchedulerTest, AReaderThatTakesTooLittleIsLeftToo) {
+  options_.max_stall_seconds = 2;
+  options_.max_paused_jobs = 1;
+  const Consumer trickles = SubmitStream(300, 10);
+  const Scheduler::Ticket slow = ticket_;
+  Run();
+  const Consumer other = SubmitStream(30, 30);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_FALSE(trickles->end.has_value());
+    clock_.AdvanceSeconds(1.5);
+    trickles->room = 5;
+    scheduler().OnSinkReady(slow);
+    Run();
+  }
+  clock_.AdvanceSeconds(0.01);
+  Run();
+  EXPECT_EQ(trickles->reason(), ErrorReason::kSlowReader);
+  EXPECT_TRUE(other->ok());
+}
+
+TEST_F(SchedulerTest, WaitingForItsTurnIsNotTheReadersFault) {
+  options_.max_stall_seconds = 2;
+  const Consumer reader = SubmitStream(300, 10);
+  const Scheduler::Ticket ticket = ticket_;
+  Run();
+  for (int i = 0; i < 10; ++i) {
+    clock_.AdvanceSeconds(0.1);
+    reader->room = 10;
+    scheduler().OnSinkReady(ticket);
+    // Read by the executor, which has something else to do for a second.
+    Submit(10, Priority::kInteractive);
+    RunSlices(1);
+    clock_.AdvanceSeconds(1);
+    Run();
+  }
+  EXPECT_FALSE(reader->end.has_value());
+  scheduler().Cancel(ticket, MakeError(ErrorReason::kCancelled, "gone"));
 }
 
 TEST_F(SchedulerTest, ABlockedStreamCanBeCancelledAndExpires) {
