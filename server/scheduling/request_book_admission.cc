@@ -128,12 +128,7 @@ double RequestBook::SecondsAhead(const Flow& flow, double tag) const {
   }
   const SequenceQueue::Line* const line = queue_.Find(flow);
   if (line == nullptr) return seconds;
-  Nanoseconds queued{0};
-  for (const auto& [key, sequence] : line->in_order) {
-    if (key.finish > tag) break;
-    queued += sequence->predicted;
-  }
-  return seconds + ToSeconds(queued);
+  return seconds + ToSeconds(line->PredictedUpTo(tag));
 }
 
 double RequestBook::GuaranteedRate(const Flow& flow) const {

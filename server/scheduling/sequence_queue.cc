@@ -1,6 +1,23 @@
 #include "server/scheduling/sequence_queue.h"
 
+#include <iterator>
+
 namespace longwave {
+
+Nanoseconds SequenceQueue::Line::PredictedUpTo(double finish) const {
+  Nanoseconds before{0};
+  Nanoseconds after{0};
+  auto first = in_order.begin();
+  auto last = in_order.end();
+  while (first != last) {
+    if (first->first.finish > finish) return before;
+    before += first->second->predicted;
+    if (++first == last) return before;
+    if (std::prev(last)->first.finish <= finish) return predicted - after;
+    after += (--last)->second->predicted;
+  }
+  return before;
+}
 
 void SequenceQueue::Push(std::unique_ptr<Sequence> sequence) {
   tokens_ += sequence->tokens;

@@ -22,6 +22,10 @@ class SequenceQueue {
     std::set<std::pair<Instant, uint64_t>> by_due;  // DueTime, number
     int64_t tokens = 0;
     Nanoseconds predicted{0};
+
+    // Of what is not after this tag. Takes time for each sequence between it and the nearer end of
+    // the line: little where requests are alike, since the new ones are last.
+    Nanoseconds PredictedUpTo(double finish) const;
   };
 
   // Rarely enough that memory is seldom kept free for one.

@@ -85,6 +85,25 @@ TEST(SequenceQueueTest, WhatIsNotThereIsNotTaken) {
   EXPECT_EQ(queue.Take(1), nullptr);
 }
 
+TEST(SequenceQueueTest, WhatIsPredictedUpToATagIsTheSumOfIt) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 200; ++round) {
+    SequenceQueue queue;
+    std::vector<double> tags;
+    for (uint64_t number = 1; number <= 1 + random() % 8; ++number) {
+      tags.push_back(random() % 6);
+      queue.Push(Make(number, number, tags.back()));
+    }
+    for (const double tag : {-1.0, 0.0, 1.0, 2.5, 4.0, 9.0}) {
+      Nanoseconds sum{0};
+      for (size_t i = 0; i < tags.size(); ++i) {
+        if (tags[i] <= tag) sum += Nanoseconds(i + 1);
+      }
+      EXPECT_EQ(queue.Find(Flow{})->PredictedUpTo(tag), sum);
+    }
+  }
+}
+
 TEST(SequenceQueueTest, ALongOneThatIsPassedTooOftenGetsImpatient) {
   SequenceQueue queue;
   const auto push = [&](uint64_t number, double finish, Priority priority, int64_t peak) {
