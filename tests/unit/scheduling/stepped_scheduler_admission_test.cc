@@ -198,6 +198,20 @@ TEST_F(SchedulerAdmission, OneTenantDoesNotTakeAllMemory) {
   Run();
 }
 
+TEST_F(SchedulerAdmission, RepliesThatAreNotReadCountAgainstTheirTenantAndClass) {
+  options_.admission.max_host_bytes = 8'000;
+  const auto reply = std::make_shared<HostReservation>();
+  Must(10, {.priority = Priority::kBatch,
+            .tenant = TenantOf("deaf"),
+            .reply_bytes = 4'000,
+            .reply = reply});
+  Run();
+  EXPECT_EQ(Why(10, {.tenant = TenantOf("deaf")}), ErrorReason::kMemoryFull);
+  EXPECT_EQ(Why(10, {.priority = Priority::kBatch}), ErrorReason::kMemoryFull);
+  Must(500, {.tenant = TenantOf("b")});
+  Run();
+}
+
 // Half of the limit each would leave none to a third.
 TEST_F(SchedulerAdmission, ManyGreedyTenantsLeaveAPlaceForAnother) {
   options_.admission.max_queue_sequences = 100;
