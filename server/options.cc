@@ -106,8 +106,10 @@ void AddSchedulerFlags(SchedulerOptions& scheduler, FlagTable& table) {
             "Sequences that may wait; more are refused with QUEUE_FULL. Of this and the next two "
             "limits the batch class, and any one tenant, may hold as much as it leaves free.");
   table.Add("max_queue_tokens", &scheduler.admission.max_queue_tokens, "Tokens that may wait.");
-  table.Add("max_host_bytes", &scheduler.admission.max_host_bytes,
-            "Bytes of ids and replies of all requests that have not ended.");
+  table.Add(
+      "max_host_bytes", &scheduler.admission.max_host_bytes,
+      "Bytes of ids of all requests that have not ended, and of replies until their clients have "
+      "taken them; more is refused with MEMORY_FULL.");
   table.Add("max_wait", &scheduler.admission.max_wait_seconds,
             "Predicted seconds that others may keep an interactive request waiting, beyond its own "
             "time; more is refused with QUEUE_FULL.");

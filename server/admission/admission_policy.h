@@ -31,7 +31,7 @@ struct AdmissionLimits {
 struct Holding {
   int64_t sequences = 0;   // that wait
   int64_t tokens = 0;      // of those
-  int64_t host_bytes = 0;  // of requests that have not ended
+  int64_t host_bytes = 0;  // ids of requests that have not ended, and replies not yet taken
 };
 
 // What a request would take.
