@@ -22,6 +22,11 @@ gpr_timespec ToGrpcTime(Instant when) {
   return time;
 }
 
+bool CancelledByDeadline(Instant deadline, Instant now) {
+  constexpr Nanoseconds kEarly = std::chrono::milliseconds(2);
+  return deadline - now <= kEarly;
+}
+
 Instant EffectiveDeadline(std::optional<Nanoseconds> left, Nanoseconds cap, Instant now) {
   return now + std::min(left.value_or(cap), cap);
 }

@@ -311,7 +311,7 @@ void EncodeReactor::OnCancel() {
   if (!ticket.has_value()) return;  // refused: Finish is under way
   // gRPC cancels at the caller's deadline too.
   backend_.scheduler->Cancel(*ticket,
-                             core_->clock().Now() >= deadline_
+                             CancelledByDeadline(deadline_, core_->clock().Now())
                                  ? MakeError(ErrorReason::kDeadlineExpired, "the deadline passed")
                                  : MakeError(ErrorReason::kCancelled, "the caller cancelled"));
 }

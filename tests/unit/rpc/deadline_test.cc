@@ -42,5 +42,11 @@ TEST(DeadlineTest, EnormousAndLongPastDeadlinesDoNotOverflow) {
   EXPECT_LT(EffectiveDeadline(past, seconds(120), kNow), kNow);
 }
 
+TEST(DeadlineTest, ATimerThatRingsALittleEarlyIsTheDeadlineAllTheSame) {
+  EXPECT_TRUE(CancelledByDeadline(kNow, kNow + seconds(1)));
+  EXPECT_TRUE(CancelledByDeadline(kNow + std::chrono::microseconds(900), kNow));
+  EXPECT_FALSE(CancelledByDeadline(kNow + std::chrono::milliseconds(50), kNow));
+}
+
 }  // namespace
 }  // namespace longwave
