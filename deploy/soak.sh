@@ -46,7 +46,7 @@ build_release() {
   cd "$root"
   cmake --preset release && cmake --build --preset release --parallel "$(default_jobs)" --target \
     longwave-server longwave-fake-server longwave-cli default_model longwave-bare-encoder \
-    longwave-metrics-bench replica_client
+    longwave-one-caller longwave-metrics-bench replica_client
 }
 
 if [ "$build" = 1 ]; then

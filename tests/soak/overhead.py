@@ -40,19 +40,38 @@ def quiet_load(server, rate: float, seconds: float, **options) -> dict:
     )["total"]
 
 
-def over_bare(part: rows.Part, engine: str, bare: list[dict], quiet: list[dict]) -> None:
-    """The row of what a call takes over the encoder called by itself, in turns with it."""
-    bare_ms = statistics.median(run["p50_seconds"] for run in bare) * 1e3
-    call_ms = statistics.median(total["since_sent"]["p50_ms"] for total in quiet)
+def one_caller(server, seconds: float) -> dict:
+    done = subprocess.run(
+        [rows.program("LONGWAVE_ONE_CALLER"), f"127.0.0.1:{server.port}", str(driver.TOKENS),
+         f"{seconds:g}"],
+        capture_output=True, text=True, check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def over_bare(part: rows.Part, engine: str, bare: list[dict], calls: list[dict],
+              quiet: list[dict]) -> None:
+    """What a call takes over the encoder called by itself: in turns with it and like it, the next
+    one when the last one has ended; and from rest, where each step of a call wakes a processor."""
+
+    def milliseconds(runs: list[dict], name: str) -> float:
+        return statistics.median(run[name] for run in runs) * 1e3
+
+    call_ms, bare_ms = milliseconds(calls, "p50_seconds"), milliseconds(bare, "p50_seconds")
     part.at_most(
         f"server overhead, {engine}: p50 of Encode(512) over the bare encoder's",
         call_ms - bare_ms, OVERHEAD_BAR_MS, "ms", encode_p50_ms=call_ms, bare_p50_ms=bare_ms,
-        calls=sum(total["good"] for total in quiet), rounds=len(quiet),
-        # By the servers' own account: what is not compute, and what of it is not the server's.
-        less_compute_ms=statistics.median(total["overhead"]["p50_ms"] for total in quiet),
+        less_compute_ms=call_ms - milliseconds(calls, "compute_p50_seconds"),
+        health_check_p50_ms=milliseconds(calls, "health_p50_seconds"),
+        calls=sum(run["calls"] for run in calls), rounds=len(calls),
+    )
+    part.at_most(
+        f"server overhead, {engine}: the same from rest, less the call's own compute",
+        statistics.median(total["overhead"]["p50_ms"] for total in quiet), OVERHEAD_BAR_MS, "ms",
         server_ms=statistics.median(
             total["server_total"]["p50_ms"] - total["server_compute"]["p50_ms"] for total in quiet
         ),
+        calls=sum(total["good"] for total in quiet),
     )
 
 
@@ -60,12 +79,14 @@ def fake(part: rows.Part) -> None:
     seconds = max(4.0, min(30.0, part.seconds / 8))
     rounds = 1 if part.short else 3
     rate = QUIET_SHARE / (driver.TOKENS * driver.SECONDS_PER_TOKEN)
-    bare, quiet = [], []
+    bare, calls, quiet = [], [], []
     with driver.fake_server() as server:
         for _ in range(rounds):
+            # In turns, so that all meet the same machine.
             bare.append(bare_encoder(FAKE_MODEL, max(2.0, seconds / rounds / 3)))
+            calls.append(one_caller(server, max(2.0, seconds / rounds / 3)))
             quiet.append(quiet_load(server, rate, max(2.0, seconds / rounds)))
-        over_bare(part, "fake engine", bare, quiet)
+        over_bare(part, "fake engine", bare, calls, quiet)
         capacity = driver.capacity(
             server, f"--tokens={driver.TOKENS}", f"--deadline={driver.DEADLINE}",
             step=max(1.5, seconds / 6),
@@ -80,11 +101,11 @@ def fake(part: rows.Part) -> None:
 def real(part: rows.Part) -> None:
     budget = max(20.0, part.left)
     rounds = 1 if part.short else 3
-    bare, quiet, goodput, cpu_ratio = [], [], [], []
+    bare, calls, quiet, goodput, cpu_ratio = [], [], [], [], []
     with driver.real_server() as server:
         for _ in range(rounds):
-            # In turns, so that both meet the same machine.
             bare.append(bare_encoder(rows.program("LONGWAVE_MODEL"), budget / rounds / 6))
+            calls.append(one_caller(server, budget / rounds / 12))
             capacity = bare[-1]["tokens_per_second"] / driver.TOKENS
             quiet.append(
                 quiet_load(server, QUIET_SHARE * capacity, budget / rounds / 5, pinned=False)
@@ -93,7 +114,7 @@ def real(part: rows.Part) -> None:
             goodput.append(full["goodput_tokens_per_second"] / bare[-1]["tokens_per_second"])
             compute = quiet[-1]["server_compute"]["p50_ms"] / 1e3
             cpu_ratio.append(refusal_cost(server, capacity, compute))
-    over_bare(part, "real encoder", bare, quiet)
+    over_bare(part, "real encoder", bare, calls, quiet)
     part.at_least(
         "goodput / bare encoder's tokens a second, real encoder", statistics.median(goodput),
         GOODPUT_BAR, "", bare_tokens_per_second=[run["tokens_per_second"] for run in bare],

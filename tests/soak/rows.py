@@ -35,6 +35,7 @@ _PROGRAMS = {
     "LONGWAVE_REPLICA_CLIENT": "tests/integration/replica_client",
     "LONGWAVE_METRICS_BENCH": "tests/soak/longwave-metrics-bench",
     "LONGWAVE_BARE_ENCODER": "tests/soak/longwave-bare-encoder",
+    "LONGWAVE_ONE_CALLER": "tests/soak/longwave-one-caller",
 }
 
 
