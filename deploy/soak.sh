@@ -15,8 +15,9 @@ much it was measured. "short": the bar was held, with less than the row asks for
 "----": it could not be measured. Exit code 0: all passed; 1: not all. Wants a
 machine that does nothing else. Logs of set-up and build: build/soak-logs/.
 
-  --minutes N    about how long (default 30); 26 are to reach what every row asks
-                 for, with less some rows are short
+  --minutes N    about how long (default 30), and once more as long as the hostile
+                 catalogue takes, some ten minutes; 26 are to reach what every row
+                 asks for, with less some rows are short
   --only PARTS   overload, fairness, isolation, drain, kill, leak, overhead,
                  metrics, hostile; separated by commas
   --short        the least that exercises every part; figures prove nothing, and
