@@ -292,7 +292,7 @@ def test_widths_of_ids_do_not_matter(stub):
 
 def test_a_long_request_that_is_left_stops(server):
     stream = StreamCall(server.stub(), timeout=LONG)
-    length = 1 << 19
+    length = 1 << 18  # minutes on a busy machine would be refused
     stream.open(1, [length], output={"pooling": encode_pb2.POOLING_MEAN}, progress=True)
     assert stream.read().HasField("accepted")
     stream.data(1, b"a" * length)
@@ -374,7 +374,8 @@ def test_a_new_version_takes_over_while_the_old_one_computes(real_program, model
     models = tmp_path / "models"
     models.mkdir()
     (models / "1").symlink_to(model_folder)
-    server = Server(real_program, f"--model={models}").ready()
+    # Loading beside it slows calls down; a loaded machine would have canaries refused for that.
+    server = Server(real_program, f"--model={models}", "--max_wait=60").ready()
     stub = server.stub()
     first = stub.Encode(request(text(300)), timeout=LONG)
     threads = server.metric("process_threads")
