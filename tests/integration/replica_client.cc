@@ -76,13 +76,11 @@ class Tally {
       entry[name] = entry[name].get<int>() + more;
     };
     add(status.ok() ? "ok" : "failed", 1);
-    const bool model_changed = client::GetErrorInfo(status).reason == "MODEL_CHANGED";
-    if (model_changed) add("model_changed", 1);
+    if (client::GetErrorInfo(status).reason == "MODEL_CHANGED") add("model_changed", 1);
     add("retries", attempts - 1);
     entry["most_retries"] = std::max(entry["most_retries"].get<int>(), attempts - 1);
     entry["max_seconds"] = std::max(entry["max_seconds"].get<double>(), seconds);
-    // The other errors are few, and these would hide them.
-    if (!status.ok() && !model_changed && errors_.size() < 20) {
+    if (!status.ok() && errors_.size() < 20) {
       errors_.push_back(absl::StrCat(kind, ": ", status.ToString()));
     }
   }

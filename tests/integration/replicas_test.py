@@ -36,7 +36,7 @@ def check(result: dict, *, retries: int = 1) -> None:
 def test_drain_under_full_load_loses_nothing(fake_program, replica_client, health_checked):
     # Whoever watches health is away before the refusals begin; whoever does not hears one.
     delay = 0.3 if health_checked else 0
-    with Fleet(fake_program, f"--drain_delay={delay}", "--grace=30") as fleet:
+    with Fleet(fake_program, PATIENT, f"--drain_delay={delay}", "--grace=30") as fleet:
         with Caller(
             replica_client, fleet.target, unary=6, streams=2, health_checked=health_checked
         ) as caller:
