@@ -47,7 +47,9 @@ def test_drain_under_full_load_loses_nothing(fake_program, replica_client, healt
                 fleet.restart(repeat % 3)
             await_progress(fleet, 15)
             result = caller.result()
-        check(result, retries=0 if health_checked else 1)
+        # A stream is opened again by its client, at once: round robin may well choose the replica that
+        # is going once more before its connection has ended.
+        check(result, retries=0 if health_checked else 3)
         assert list(result["fingerprints"]) == ONE_PRINT
 
 
