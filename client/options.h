@@ -31,6 +31,9 @@ struct StreamRetryOptions {
   int attempts_without_progress = 8;  // once rows have come: about 7 s of waiting altogether
   absl::Duration initial_backoff = absl::Milliseconds(50);
   absl::Duration max_backoff = absl::Seconds(2);
+  // At least, once refused twice by replicas that shut down: such a one is still chosen, and
+  // refuses, for up to a second before its port closes.
+  absl::Duration draining_backoff = absl::Milliseconds(1250);
 };
 
 struct ClientOptions {

@@ -266,9 +266,13 @@ absl::Status RowReader::WaitToRetry(const absl::Status& status) {
   if (!MayRetry(status) || failures_ >= attempts) return status;
   absl::Duration delay = retry_.initial_backoff;
   for (int i = 1; i < failures_ && delay < retry_.max_backoff; ++i) delay *= 2;
-  delay = WithJitter(std::min(delay, retry_.max_backoff));
+  delay = std::min(delay, retry_.max_backoff);
+  const ErrorInfo info = GetErrorInfo(status);
+  // Twice in turn may have been the same one.
+  if (failures_ > 1 && info.reason == "DRAINING") delay = std::max(delay, retry_.draining_backoff);
+  delay = WithJitter(delay);
   // A server that names a time has already spread its clients.
-  delay = GetErrorInfo(status).retry_after.value_or(delay);
+  delay = info.retry_after.value_or(delay);
   const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(delay);
   if (until >= deadline_) return status;
   std::unique_lock<std::mutex> lock(mutex_);

@@ -38,6 +38,16 @@ int AttemptsBefore(const grpc::CallbackServerContext& context) {
   return attempts;
 }
 
+// The same refusal for a caller that has been refused before, perhaps by this port: clients that do
+// not watch health choose among replicas by turns, and after four attempts they give up. So the
+// next one is to come when this port is closed, however short the jitter makes its wait.
+absl::Status PutOff(const absl::Status& refusal) {
+  ErrorDetails details = GetErrorDetails(refusal);
+  if (details.reason != ErrorReason::kDraining) return refusal;
+  details.retry_after = kLongestUnrest * 5 / 4;
+  return MakeError(details, refusal.message());
+}
+
 std::string MillisecondText(Nanoseconds duration) {
   return absl::StrCat(ToSeconds(duration) * 1e3);
 }
@@ -102,7 +112,7 @@ absl::Status EncodeReactor::Admit(grpc::ByteBuffer* request) {
     core_->metrics()->Retried(attempts_before);
   }
   absl::StatusOr<Backend> backend = core_->Enter();
-  if (!backend.ok()) return backend.status();
+  if (!backend.ok()) return attempts_before > 0 ? PutOff(backend.status()) : backend.status();
   backend_ = *backend;
 
   deadline_ =
@@ -234,6 +244,16 @@ void EncodeReactor::Reply() {
     Refuse(error);
     return;
   }
+  // While others wait, the thread that computed the rows has better to do. A call that is alone
+  // would only wait for one more thread to wake.
+  if (core_->open_requests() > 1) {
+    core_->replies().Post([call = shared_from_this()] { call->Answer(); });
+  } else {
+    Answer();
+  }
+}
+
+void EncodeReactor::Answer() {
   WriteResponse();
   BoundTheTaking();
   Finish(grpc::Status::OK);

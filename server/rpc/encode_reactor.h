@@ -49,7 +49,9 @@ class EncodeReactor final : public grpc::ServerUnaryReactor,
   absl::Status Submit(ValidatedRequest request);
   void SequenceEnded(size_t sequence, absl::StatusOr<SequenceReport> result,
                      const SequenceTimes& times);
+  // Ends the call, with its error or an answer.
   void Reply();
+  void Answer();
   void WriteResponse();
   // Sets the alarm for a reply that the client does not take. Before Finish.
   void BoundTheTaking();

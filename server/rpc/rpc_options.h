@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_SERVER_RPC_RPC_OPTIONS_H_
 #define LONGWAVE_SERVER_RPC_RPC_OPTIONS_H_
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -13,6 +14,11 @@ namespace longwave {
 inline constexpr int64_t kMaxReplyBytes = 4 << 20;
 // Largest payload of a stream's message, both ways.
 inline constexpr int64_t kMaxChunkBytes = 1 << 20;
+
+// gRPC cuts off calls that arrive in the moment of its shutdown with CANCELLED, which other clients
+// than ours do not repeat. So a port that drains refuses calls with UNAVAILABLE first, until none
+// has come for a while, or for this long.
+inline constexpr std::chrono::milliseconds kLongestUnrest{1000};
 
 // What each call may take.
 struct CallOptions {

@@ -23,11 +23,8 @@ constexpr milliseconds kLastWords{2000};
 // The same where a second signal says that nobody wants to wait.
 constexpr milliseconds kHurriedLastWords{500};
 
-// gRPC cuts off calls that arrive in the moment of its shutdown with CANCELLED, which other clients
-// than ours do not repeat. So calls are refused with UNAVAILABLE first, until none has come for
-// this long, or for long enough.
+// A port that has refused no call for so long may shut down (kLongestUnrest).
 constexpr milliseconds kQuiet{100};
-constexpr milliseconds kLongestUnrest{1000};
 
 // A peer that is gone without a word is noticed after a minute and a half.
 constexpr milliseconds kKeepaliveTime{60'000};
@@ -91,6 +88,7 @@ RpcServer::RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetric
     : core_(calls, clock, metrics, log, access.authenticator),
       service_(&core_),
       health_(&core_.guard()),
+      unknown_methods_(&core_.guard()),
       credentials_(MakeServerCredentials(access.tls)) {}
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(
@@ -111,6 +109,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(
   if (!listening.ok()) return listening;
   builder.RegisterService(&result->service_);
   builder.RegisterService(&result->health_);
+  builder.RegisterCallbackGenericService(&result->unknown_methods_);
   result->server_ = builder.BuildAndStart();
   if (result->server_ == nullptr || result->port_ == 0) {
     return absl::UnavailableError(

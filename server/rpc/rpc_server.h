@@ -21,6 +21,7 @@
 #include "server/rpc/listener.h"
 #include "server/rpc/rpc_options.h"
 #include "server/rpc/service_core.h"
+#include "server/rpc/unknown_methods.h"
 #include "server/security/tls_store.h"
 
 namespace longwave {
@@ -94,6 +95,7 @@ class RpcServer {
   ServiceCore core_;
   EncoderServiceImpl service_;
   HealthService health_;
+  UnknownMethods unknown_methods_;
   std::unique_ptr<Listener> listener_;  // null: a unix socket, which gRPC opens
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::shared_ptr<grpc::ServerCredentials> credentials_;  // asked for as long as there is a server

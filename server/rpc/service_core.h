@@ -14,6 +14,7 @@
 #include "server/observability/log.h"
 #include "server/observability/service_metrics.h"
 #include "server/rpc/connection_guard.h"
+#include "server/rpc/reply_thread.h"
 #include "server/rpc/rpc_options.h"
 #include "server/scheduling/scheduler.h"
 #include "server/security/authenticator.h"
@@ -84,6 +85,7 @@ class ServiceCore {
 
   const CallOptions& options() const { return options_; }
   ConnectionGuard& guard() { return guard_; }
+  ReplyThread& replies() { return replies_; }
   const Clock& clock() const { return *clock_; }
   ServiceMetrics* metrics() const { return metrics_; }
   Logger* log() const { return log_; }
@@ -107,6 +109,7 @@ class ServiceCore {
   std::vector<std::weak_ptr<DrainListener>> listeners_ ABSL_GUARDED_BY(mutex_);
   std::atomic<int64_t> open_requests_{0};
   std::atomic<int64_t> receiving_bytes_{0};
+  ReplyThread replies_;  // last: the calls whose replies it writes use the above
 };
 
 }  // namespace longwave

@@ -3,7 +3,8 @@ cancellation and floods: hostile/time_test.py and hostile/exposure_test.py."""
 
 import os
 
-from harness import PATIENCE, Canary, StreamCall, encode_pb2, request
+from canary import Canary
+from harness import PATIENCE, StreamCall, encode_pb2, request
 
 # A sanitizer keeps what was freed: memory is then not the server's.
 SANITIZED = bool(os.environ.get("LONGWAVE_SANITIZE"))

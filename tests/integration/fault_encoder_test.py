@@ -6,17 +6,9 @@ import socket
 
 import grpc
 import pytest
+from canary import Canary
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import (
-    PATIENCE,
-    Canary,
-    Server,
-    StreamCall,
-    await_true,
-    encode_pb2,
-    error_info,
-    request,
-)
+from harness import PATIENCE, Server, StreamCall, await_true, encode_pb2, error_info, request
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -16,17 +16,9 @@ import time
 
 import grpc
 import pytest
+from canary import Canary
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import (
-    PATIENCE,
-    Canary,
-    Server,
-    await_true,
-    encode_pb2,
-    error_info,
-    own_ports,
-    request,
-)
+from harness import PATIENCE, Server, await_true, encode_pb2, error_info, own_ports, request
 
 
 class UnreadServer(Server):

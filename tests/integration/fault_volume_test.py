@@ -4,7 +4,8 @@ import os
 import pathlib
 import shutil
 
-from harness import PATIENCE, Canary, Server, request
+from canary import Canary
+from harness import PATIENCE, Server, request
 
 
 def test_files_that_change_after_loading_change_nothing(real_program, model_folder, tmp_path):

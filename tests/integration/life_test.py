@@ -8,17 +8,9 @@ import subprocess
 
 import grpc
 import pytest
+from canary import Canary
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import (
-    PATIENCE,
-    Canary,
-    Server,
-    StreamCall,
-    encode_pb2,
-    error_info,
-    request,
-    service_pb2_grpc,
-)
+from harness import PATIENCE, Server, StreamCall, encode_pb2, error_info, request, service_pb2_grpc
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -11,9 +11,9 @@ import subprocess
 import grpc
 import numpy as np
 import pytest
+from canary import Canary
 from harness import (
     PATIENCE,
-    Canary,
     Server,
     StreamCall,
     encode_pb2,

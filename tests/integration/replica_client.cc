@@ -64,6 +64,8 @@ struct Origins {
 // What all calls together came to.
 class Tally {
  public:
+  static constexpr size_t kMostErrors = 20;
+
   void Count(const std::string& kind, const absl::Status& status, double seconds,
              int attempts = 1) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -76,12 +78,15 @@ class Tally {
       entry[name] = entry[name].get<int>() + more;
     };
     add(status.ok() ? "ok" : "failed", 1);
-    if (client::GetErrorInfo(status).reason == "MODEL_CHANGED") add("model_changed", 1);
+    const bool changed = client::GetErrorInfo(status).reason == "MODEL_CHANGED";
+    if (changed) add("model_changed", 1);
     add("retries", attempts - 1);
     entry["most_retries"] = std::max(entry["most_retries"].get<int>(), attempts - 1);
     entry["max_seconds"] = std::max(entry["max_seconds"].get<double>(), seconds);
-    if (!status.ok() && errors_.size() < 20) {
-      errors_.push_back(absl::StrCat(kind, ": ", status.ToString()));
+    // Apart, since where there are two models these are many, and expected.
+    std::vector<std::string>& errors = changed ? changes_ : errors_;
+    if (!status.ok() && errors.size() < kMostErrors) {
+      errors.push_back(absl::StrCat(kind, ": ", status.ToString()));
     }
   }
   // To be called for every call that got rows, however it ended.
@@ -99,7 +104,7 @@ class Tally {
   void Wrong(const std::string& what) {
     std::lock_guard<std::mutex> lock(mutex_);
     ++wrong_;
-    if (errors_.size() < 20) errors_.push_back("wrong: " + what);
+    if (errors_.size() < kMostErrors) errors_.push_back("wrong: " + what);
   }
   std::string Json() {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -107,6 +112,7 @@ class Tally {
                            {"wrong", wrong_},
                            {"mixed", mixed_},
                            {"errors", errors_},
+                           {"changes", changes_},
                            {"fingerprints", fingerprints_}})
         .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   }
@@ -116,7 +122,8 @@ class Tally {
   std::map<std::string, nlohmann::json> kinds_;
   int64_t wrong_ = 0;
   int64_t mixed_ = 0;
-  std::vector<std::string> errors_;
+  std::vector<std::string> errors_;              // texts, but for MODEL_CHANGED
+  std::vector<std::string> changes_;             // texts of MODEL_CHANGED
   std::map<std::string, int64_t> fingerprints_;  // calls that ended well, by model
 };
 

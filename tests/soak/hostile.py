@@ -13,7 +13,7 @@ import tempfile
 
 import figures
 import rows
-from harness import Canary
+from canary import Canary
 
 LATENCY_BAR = 2
 # Below this a canary's p99 "before" says how lucky it was rather than how fast the server is: with

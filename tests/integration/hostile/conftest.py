@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from harness import Canary, Server, current_test
+from canary import Canary, current_test
+from harness import Server
 
 
 @pytest.fixture(scope="module")

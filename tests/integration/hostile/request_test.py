@@ -2,15 +2,8 @@
 
 import grpc
 import pytest
-from harness import (
-    PATIENCE,
-    Canary,
-    StreamCall,
-    encode_pb2,
-    error_info,
-    model_pb2,
-    request,
-)
+from canary import Canary
+from harness import PATIENCE, StreamCall, encode_pb2, error_info, model_pb2, request
 
 MAX_TOKENS = 1 << 20  # of FakeEncoder
 RECEIVE_LIMIT = 4 * MAX_TOKENS + (1 << 20)
@@ -167,6 +160,7 @@ def test_23_unknown_method_and_service(server):
     for path in ("/longwave.v1.EncoderService/Nothing", "/other.Service/Encode"):
         error = refused(lambda: server.channel().unary_unary(path)(b"", timeout=PATIENCE))
         assert error.code() == UNIMPLEMENTED
+        assert error.details() == f"no such method: {path}"
 
 
 def test_50_hostile_texts_stay_on_one_log_line(server):

@@ -11,17 +11,9 @@ import time
 
 import grpc
 import pytest
+from canary import Canary
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import (
-    PATIENCE,
-    Canary,
-    StreamCall,
-    await_true,
-    encode_pb2,
-    error_info,
-    request,
-    trailer,
-)
+from harness import PATIENCE, StreamCall, await_true, encode_pb2, error_info, request, trailer
 from http2 import Http2Connection, call_headers, message
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

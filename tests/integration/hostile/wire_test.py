@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from harness import PATIENCE, Canary, await_true, encode_pb2, error_info, request
+from canary import Canary
+from harness import PATIENCE, await_true, encode_pb2, error_info, request
 from http2 import (
     ENCODE,
     ErrorCodes,

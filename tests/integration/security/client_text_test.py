@@ -6,7 +6,8 @@ import json
 
 import grpc
 import pytest
-from harness import PATIENCE, Canary, request
+from canary import Canary
+from harness import PATIENCE, request
 
 NASTY = [
     "two\r\nlines",

@@ -9,16 +9,9 @@ import subprocess
 
 import grpc
 import pytest
+from canary import Canary
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import (
-    PATIENCE,
-    Canary,
-    StreamCall,
-    error_info,
-    model_pb2,
-    request,
-    service_pb2_grpc,
-)
+from harness import PATIENCE, StreamCall, error_info, model_pb2, request, service_pb2_grpc
 from secure_server import KEY, OTHER_KEY, tenants, with_key
 
 

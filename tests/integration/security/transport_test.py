@@ -11,7 +11,8 @@ import time
 
 import grpc
 import pytest
-from harness import PATIENCE, Canary, request
+from canary import Canary
+from harness import PATIENCE, request
 from secure_server import call_code, handshake
 
 # --- 45: versions, suites, ALPN, plaintext ------------------------------------------------------

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <future>
 #include <memory>
 #include <numeric>
@@ -16,6 +17,7 @@ namespace longwave::client {
 namespace {
 
 constexpr char kFingerprint[] = "weights-a cpu";
+constexpr std::chrono::milliseconds kDrainingBackoff{100};
 
 class RowReaderTest : public testing::Test {
  protected:
@@ -25,6 +27,7 @@ class RowReaderTest : public testing::Test {
     ClientOptions options;
     options.target = server_.target();
     options.stream_retry.initial_backoff = absl::Microseconds(100);
+    options.stream_retry.draining_backoff = absl::FromChrono(kDrainingBackoff);
     options.stream_retry.max_backoff = absl::Milliseconds(1);
     client_ = std::move(Client::Create(options)).value();
   }
@@ -287,6 +290,21 @@ TEST_F(RowReaderTest, WaitsAsLongAsAFullServerAsks) {
   };
   EXPECT_TRUE(OpenAndReadAll().ok());
   EXPECT_EQ(server_.streams(), 3);
+}
+
+TEST_F(RowReaderTest, RefusedTwiceByReplicasThatDrainItWaitsForTheirPortsToClose) {
+  std::vector<std::chrono::steady_clock::time_point> attempts;
+  server_.on_stream = [&](int number, StreamScript& script) {
+    attempts.push_back(std::chrono::steady_clock::now());
+    if (number >= 2) return script.ServeAll(kFingerprint);
+    if (!script.ReadOpen()) return grpc::Status::CANCELLED;
+    script.Send(Failed(14, "DRAINING"));
+    return grpc::Status::OK;
+  };
+  EXPECT_TRUE(OpenAndReadAll().ok());
+  ASSERT_EQ(attempts.size(), 3u);
+  // Less the jitter; any other wait is a hundredth of it.
+  EXPECT_GE(attempts[2] - attempts[1], 0.8 * kDrainingBackoff);
 }
 
 TEST_F(RowReaderTest, DoesNotComeBackUnasked) {

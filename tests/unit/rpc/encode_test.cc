@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "google/rpc/status.pb.h"
@@ -338,6 +339,21 @@ TEST_F(EncodeTest, ManyCallsAtOnceGetTheirOwnAnswers) {
               encoder_.ExpectedRows({id, id + 1}, output));
   }
   EXPECT_EQ(metrics_.AwaitEnded(kCalls).size(), kCalls);
+}
+
+TEST_F(EncodeTest, AReplyIsWrittenBesideTheExecutorWhileOthersWait) {
+  Start();
+  auto first = CallEncode(MakeRequest({{1}}));
+  ManualScheduler::Request& computed = scheduler_.AwaitSubmitted(1);
+  auto second = CallEncode(MakeRequest({{2}}));
+  ManualScheduler::Request& waiting = scheduler_.AwaitSubmitted(2);
+  ComputeAll(computed);  // this thread is the executor
+  EXPECT_TRUE(first.get().status.ok());
+  EXPECT_NE(metrics_.AwaitEnded(1)[0].thread, std::this_thread::get_id());
+
+  ComputeAll(waiting);  // nobody else waits: no other thread needs to wake
+  EXPECT_TRUE(second.get().status.ok());
+  EXPECT_EQ(metrics_.AwaitEnded(2)[1].thread, std::this_thread::get_id());
 }
 
 }  // namespace

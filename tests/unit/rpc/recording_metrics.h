@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "model/base/mutex.h"
@@ -17,6 +18,7 @@ class RecordingMetrics : public NullMetrics {
     RequestRecord record;
     std::string priority;  // the record's own are views
     std::string route;
+    std::thread::id thread;  // that told
   };
 
   // Waits until `count` requests have ended, and returns them.
@@ -52,7 +54,8 @@ class RecordingMetrics : public NullMetrics {
   }
   void RequestEnded(const RequestRecord& record) override {
     MutexLock lock(&mutex_);
-    ended_.push_back({record, std::string(record.priority), std::string(record.route)});
+    ended_.push_back({record, std::string(record.priority), std::string(record.route),
+                      std::this_thread::get_id()});
     changed_.NotifyAll();
   }
   void FirstChunk(int64_t longest_sequence, double seconds) override {

@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "model/base/error.h"
 #include "tests/unit/rpc/rpc_fixture.h"
@@ -76,6 +77,33 @@ TEST_F(RpcServerTest, DrainLetsAcceptedCallsFinish) {
   drain.join();
   EXPECT_EQ(CallEncode(MakeRequest({{1}})).get().status.error_code(),
             grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(RpcServerTest, WhoeverIsRefusedAgainWhileItDrainsComesBackWhenThePortIsClosed) {
+  FakeClock clock;  // stands still, and so the port refuses until it is hurried
+  auto server =
+      RpcServer::Create({.address = "127.0.0.1:0"}, {}, 1024, &clock, &metrics_, /*log=*/nullptr);
+  ASSERT_TRUE(server.ok());
+  server_ = *std::move(server);
+  Serve();
+  channel_ = NewChannel();
+  stub_ = v1::EncoderService::NewStub(channel_);
+  std::thread drain([&] { EXPECT_TRUE(server_->Drain(clock.Now() + seconds(60), [] {}).clean); });
+  while (CallRaw("Encode", "no message").error_code() != grpc::StatusCode::UNAVAILABLE) {
+  }
+
+  const Result first = CallEncode(MakeRequest({{1}})).get();
+  EXPECT_EQ(Info(first.status).reason(), "DRAINING");
+  EXPECT_EQ(first.pushback, "");  // another replica may be asked at once
+  auto context = std::make_shared<grpc::ClientContext>();
+  context->AddMetadata("grpc-previous-rpc-attempts", "1");
+  const Result second = CallEncode(MakeRequest({{1}}), context).get();
+  EXPECT_EQ(Info(second.status).reason(), "DRAINING");
+  int64_t pushback = 0;
+  EXPECT_TRUE(absl::SimpleAtoi(second.pushback, &pushback)) << second.pushback;
+  EXPECT_GE(pushback, kLongestUnrest.count());
+  server_->Hurry();
+  drain.join();
 }
 
 TEST_F(RpcServerTest, WhatIsLeftAtTheEndOfTheGraceGetsAStatus) {
