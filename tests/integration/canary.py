@@ -141,6 +141,7 @@ class Canary:
         self._changed = threading.Condition()
         self._begun = 0
         self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watched = threading.Event()
         self._block = contextlib.ExitStack()
         self.problems: list[str] = []
         self.seconds: list[float] = []
@@ -169,6 +170,7 @@ class Canary:
         """Readiness as balancers see it. A stream that breaks is a drop too."""
         try:
             for answer in self._watching:
+                self._watched.set()
                 if answer.status != health_pb2.HealthCheckResponse.SERVING:
                     self.problems.append(f"readiness: {answer.status}")
             ended = "ended"
@@ -202,6 +204,8 @@ class Canary:
         canaries = self._canaries()
         self._watching = self._health.Watch(health_pb2.HealthCheckRequest())
         self._watcher.start()
+        # Before the test begins: one that lets nobody connect is no drop of readiness.
+        assert self._watched.wait(PATIENCE), "the readiness watch says nothing"
         canaries.start()
         try:
             yield self

@@ -183,10 +183,16 @@ class Server:
         health = health_pb2_grpc.HealthStub(self.channel())
         self.signal(signal.SIGSTOP)
         try:
+            await_true(self._stands_still, "it does not stop")
             call = health.Check.future(health_pb2.HealthCheckRequest(), timeout=seconds)
-            assert call.code() == grpc.StatusCode.DEADLINE_EXCEEDED, "it was not stopped"
+            assert call.code() == grpc.StatusCode.DEADLINE_EXCEEDED, call
         finally:
             self.signal(signal.SIGCONT)
+
+    def _stands_still(self) -> bool:
+        """Whether each of its threads has been stopped: one that runs still, is for a while."""
+        stats = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
 
     # What /proc says of the process.
 
@@ -201,6 +207,10 @@ class Server:
 
     def open_descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def thread_names(self) -> list[str]:
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
+        return sorted(name.read_text().strip() for name in tasks.glob("*/comm"))
 
     def scrape(self) -> str:
         port = self.await_event("listening")["metrics_port"]

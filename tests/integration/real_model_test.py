@@ -370,6 +370,10 @@ def put_version(models, number: int, model_folder: str, note: str, spoil: bool =
     folder.rename(models / str(number))
 
 
+def compute_threads(server) -> list[str]:
+    return [name for name in server.thread_names() if name.startswith("compute-")]
+
+
 def test_a_new_version_takes_over_while_the_old_one_computes(real_program, model_folder, tmp_path):
     models = tmp_path / "models"
     models.mkdir()
@@ -378,7 +382,8 @@ def test_a_new_version_takes_over_while_the_old_one_computes(real_program, model
     server = Server(real_program, f"--model={models}", "--max_wait=60").ready()
     stub = server.stub()
     first = stub.Encode(request(text(300)), timeout=LONG)
-    threads = server.metric("process_threads")
+    computing = compute_threads(server)
+    assert computing
     put_version(models, 2, model_folder, "the same numbers in another file")
     answers = []
     with Canary(server) as canary:
@@ -401,7 +406,5 @@ def test_a_new_version_takes_over_while_the_old_one_computes(real_program, model
         assert answer.execution.fingerprint == expected.execution.fingerprint
     assert "golden" in server.await_event("model_failed")["message"]
     server.await_event("model_released")
-    # Both versions compute on the same threads: the keeper's is all that has come. gRPC has some of
-    # its own that come and go.
-    assert server.metric("process_threads") < threads + 4
+    assert compute_threads(server) == computing, "both versions compute on the same threads"
     assert server.stop() == 0
