@@ -79,23 +79,18 @@ def fake(part: rows.Part) -> None:
     seconds = max(4.0, min(30.0, part.seconds / 8))
     rounds = 1 if part.short else 3
     rate = QUIET_SHARE / (driver.TOKENS * driver.SECONDS_PER_TOKEN)
-    bare, calls, quiet = [], [], []
+    bare, calls, quiet, goodput = [], [], [], []
     with driver.fake_server() as server:
         for _ in range(rounds):
             # In turns, so that all meet the same machine.
             bare.append(bare_encoder(FAKE_MODEL, max(2.0, seconds / rounds / 3)))
             calls.append(one_caller(server, max(2.0, seconds / rounds / 3)))
             quiet.append(quiet_load(server, rate, max(2.0, seconds / rounds)))
+            capacity = bare[-1]["tokens_per_second"] / driver.TOKENS
+            full = overload(server, capacity, max(2.0, seconds / rounds), driver.DEADLINE)
+            goodput.append(full["goodput_tokens_per_second"] / bare[-1]["tokens_per_second"])
         over_bare(part, "fake engine", bare, calls, quiet)
-        capacity = driver.capacity(
-            server, f"--tokens={driver.TOKENS}", f"--deadline={driver.DEADLINE}",
-            step=max(1.5, seconds / 6),
-        )
-    bare_ms = statistics.median(run["p50_seconds"] for run in bare) * 1e3
-    part.at_least(
-        "goodput / bare encoder, fake engine", capacity * bare_ms / 1e3, GOODPUT_BAR, "",
-        capacity_per_second=capacity, bare_p50_ms=bare_ms,
-    )
+    goodput_over_bare(part, "fake engine", bare, goodput)
 
 
 def real(part: rows.Part) -> None:
@@ -110,29 +105,33 @@ def real(part: rows.Part) -> None:
             quiet.append(
                 quiet_load(server, QUIET_SHARE * capacity, budget / rounds / 5, pinned=False)
             )
-            full = overload(server, capacity, budget / rounds / 6)
+            full = overload(server, capacity, budget / rounds / 6, REAL_DEADLINE, pinned=False)
             goodput.append(full["goodput_tokens_per_second"] / bare[-1]["tokens_per_second"])
             compute = quiet[-1]["server_compute"]["p50_ms"] / 1e3
             cpu_ratio.append(refusal_cost(server, capacity, compute))
     over_bare(part, "real encoder", bare, calls, quiet)
-    part.at_least(
-        "goodput / bare encoder's tokens a second, real encoder", statistics.median(goodput),
-        GOODPUT_BAR, "", bare_tokens_per_second=[run["tokens_per_second"] for run in bare],
-        ratios=goodput,
-    )
+    goodput_over_bare(part, "real encoder", bare, goodput)
     part.at_most(
         "processor time of a refusal / of an accepted call, real encoder",
         statistics.median(cpu_ratio), REFUSAL_BAR, "", ratios=cpu_ratio,
     )
 
 
-def overload(server, capacity: float, seconds: float) -> dict:
+def overload(server, capacity: float, seconds: float, deadline: float, **options) -> dict:
     """What comes of 1.2 x C."""
     return driver.load(
-        server, f"--rate={1.2 * capacity:g}", f"--seconds={max(seconds, 3 * REAL_DEADLINE):g}",
-        f"--warmup={REAL_DEADLINE}", f"--tokens={driver.TOKENS}", f"--deadline={REAL_DEADLINE}",
-        "--max-lateness=0.05", pinned=False,
+        server, f"--rate={1.2 * capacity:g}", f"--seconds={max(seconds, 3 * deadline):g}",
+        f"--warmup={deadline}", f"--tokens={driver.TOKENS}", f"--deadline={deadline}",
+        "--max-lateness=0.05", **options,
     )["total"]
+
+
+def goodput_over_bare(part: rows.Part, engine: str, bare: list[dict], ratios: list[float]) -> None:
+    part.at_least(
+        f"goodput / bare encoder's tokens a second, {engine}", statistics.median(ratios),
+        GOODPUT_BAR, "", bare_tokens_per_second=[run["tokens_per_second"] for run in bare],
+        ratios=ratios,
+    )
 
 
 def refusal_cost(server, capacity: float, compute_seconds: float) -> float:
