@@ -16,7 +16,6 @@
 #include "model/base/error.h"
 #include "model/base/mutex.h"
 #include "server/descriptor_limit.h"
-#include "server/memory_trimmer.h"
 #include "server/model_keeper.h"
 #include "server/rpc/library_locks.h"
 #include "server/rpc/library_log.h"
@@ -227,8 +226,6 @@ class ServerProcess {
   absl::Status AwaitEnd() {
     while (true) {
       keeper_->FreeReleased();
-      const SchedulerView work = scheduler_->View();
-      trimmer_.Look(clock_.Now(), work.queued_sequences + work.running_sequences == 0);
       const absl::Status health = keeper_->current()->encoder->Health();
       MutexLock lock(&mutex_);
       if (stop_) return absl::OkStatus();
@@ -288,7 +285,6 @@ class ServerProcess {
   std::unique_ptr<ServiceMetrics> metrics_;
   std::unique_ptr<ModelKeeper> keeper_;
   SliceWatch slice_watch_{Looks(options_.hang_seconds)};
-  MemoryTrimmer trimmer_;  // of the thread that waits for the end
   std::optional<MetricsObserver> observer_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Security> security_;

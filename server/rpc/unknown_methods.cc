@@ -17,6 +17,8 @@ class Reactor final : public grpc::ServerGenericBidiReactor {
             absl::StrCat("no such method: ", SafeText(context->method()))});
   }
 
+  // Reset before it had its answer.
+  void OnCancel() override { call_.WasEmpty(); }
   void OnDone() override { delete this; }
 
  private:

@@ -126,7 +126,7 @@ class Canary:
     # What a test leaves behind is its own, and not the baseline of the next.
     AFTERMATH = 10
     # What comes back of memory comes back within this time: connections end in their own, and what
-    # the allocator kept is looked for every ten seconds (server/memory_trimmer.h).
+    # the allocator keeps for the next ones goes within seconds (server/allocator.cc).
     SETTLING = 25.0
     SPARE_BYTES = 8 << 20
 

@@ -15,8 +15,8 @@ from harness import PATIENCE
 
 CONNECTIONS = 10
 GROWTH_BAR = 8 * 2**20
-# Fewer calls than a full run's may grow by as much less; but eight threads whose arenas each take
-# one more step of 128 KiB (glibc's M_TOP_PAD) from the system are noise, not growth. In the few
+# Fewer calls than a full run's may grow by as much less; but eight threads whose caches each take
+# another 128 KiB are noise, not growth. In the few
 # seconds of --short even ten new connections' buffers are a slope, so its bar is that of a full run.
 GROWTH_NOISE = 2**20
 # What all of it takes with the rates below, warm-ups and the waits for a quiet server included.

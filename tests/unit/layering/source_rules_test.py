@@ -44,13 +44,6 @@ class SourceRules(unittest.TestCase):
             for name in defined.findall(text):
                 self.assertEqual(where.setdefault(name, path), path, name)
 
-    def test_memory_is_trimmed_in_one_place(self):
-        # It holds up whoever allocates: a caller must not be able to ask for it again and again.
-        for path, text in files({".h", ".cc"}):
-            name = path.relative_to(ROOT).as_posix()
-            if name.startswith(("model/", "server/")) and name != "server/memory_trimmer.cc":
-                self.assertNotIn("malloc_trim", text, path)
-
     def test_nothing_is_left_unfinished(self):
         for path, text in files(CODE):
             found = UNFINISHED.search(text)
