@@ -38,7 +38,8 @@ class ConnectionGuard {
 
   void CallBegan(const std::string& peer);
   void CallEnded(const std::string& peer);
-  // The call turned out to have no message: it was reset before.
+  // The call turned out to have no message, or, of a method that is unknown, no caller any more: it
+  // was reset before.
   void CallWasEmpty(const std::string& peer);
 
  private:
