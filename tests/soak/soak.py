@@ -58,18 +58,22 @@ def run_part(plan: PartPlan, seconds: float, short: bool) -> list[dict]:
         return [_broken(plan.name, f"{script.name} is not there")]
     command = [sys.executable, str(script), f"--seconds={seconds:g}"]
     begin = time.monotonic()
-    # In a session of its own, so that it ends together with its servers and clients.
-    part = subprocess.Popen(
-        [*command, "--short"] if short else command,
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )
+    part = None
     problem = ""
     try:
+        with _end_put_off():
+            # In a session of its own, so that it ends together with its servers and clients.
+            part = subprocess.Popen(
+                [*command, "--short"] if short else command,
+                stdout=subprocess.PIPE, text=True, start_new_session=True,
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM}),
+            )
         output, _ = part.communicate(timeout=limit_seconds(seconds))
     except subprocess.TimeoutExpired:
         problem = f"did not end within {limit_seconds(seconds):.0f} s"
     finally:
-        _end_session(part)
+        if part is not None:
+            _end_session(part)
     if problem:
         output, _ = part.communicate()  # the rows that it had printed by then
     # A part that was ended may have been half-way through a line.
@@ -85,6 +89,17 @@ def run_part(plan: PartPlan, seconds: float, short: bool) -> list[dict]:
         row["part"] = plan.name
         row["part_seconds"] = round(time.monotonic() - begin, 1)
     return found
+
+
+@contextlib.contextmanager
+def _end_put_off():
+    """Whoever ends us has to wait for the end of the block: a part that was begun, and that nobody
+    knows yet, would go on by itself."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _end_session(part: subprocess.Popen) -> None:
