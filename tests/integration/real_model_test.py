@@ -320,13 +320,13 @@ def test_the_scrape_is_clean(server):
 
 
 def test_a_signal_while_loading_ends_the_process(real_program, model_folder):
-    server = Server(real_program, f"--model={model_folder}")
-    server.await_event("listening")
-    with pytest.raises(grpc.RpcError) as caught:
-        server.stub().Encode(request([1]), timeout=PATIENCE)
-    assert error_info(caught.value).reason == "LOADING"
-    server.signal()
-    assert server.wait() == 0
+    with Server(real_program, f"--model={model_folder}") as server:
+        server.await_event("listening")
+        with pytest.raises(grpc.RpcError) as caught:
+            server.stub().Encode(request([1]), timeout=PATIENCE)
+        assert error_info(caught.value).reason == "LOADING"
+        server.signal()
+        assert server.wait() == 0
 
 
 def test_a_changed_weight_is_not_served(real_program, model_folder, tmp_path):
@@ -336,9 +336,9 @@ def test_a_changed_weight_is_not_served(real_program, model_folder, tmp_path):
     middle = len(weights) // 2
     weights[middle : middle + 4096] = bytes(4096)
     (folder / "model.safetensors").write_bytes(bytes(weights))
-    server = Server(real_program, f"--model={folder}")
-    assert server.wait() == 1
-    assert any(line.startswith("longwave-server:") for line in server.lines), server.lines
+    with Server(real_program, f"--model={folder}") as server:
+        assert server.wait() == 1
+        assert any(line.startswith("longwave-server:") for line in server.lines), server.lines
 
 
 def test_a_missing_model_is_a_configuration_error(real_program, tmp_path):
@@ -379,32 +379,32 @@ def test_a_new_version_takes_over_while_the_old_one_computes(real_program, model
     models.mkdir()
     (models / "1").symlink_to(model_folder)
     # Loading beside it slows calls down; a loaded machine would have canaries refused for that.
-    server = Server(real_program, f"--model={models}", "--max_wait=60").ready()
-    stub = server.stub()
-    first = stub.Encode(request(text(300)), timeout=LONG)
-    computing = compute_threads(server)
-    assert computing
-    put_version(models, 2, model_folder, "the same numbers in another file")
-    answers = []
-    with Canary(server) as canary:
-        server.signal(signal.SIGHUP)
-        while not server.has_event("model_switched"):
-            answers.append(stub.Encode(request(text(300)), timeout=LONG))
-        second = stub.Encode(request(text(300)), timeout=LONG)
-        put_version(models, 3, model_folder, "not what its goldens say", spoil=True)
-        server.signal(signal.SIGHUP)
-        server.await_metric("longwave_model_loads_total", lambda value: value == 1, result="failed")
-        assert server.metric("longwave_ready") == 1
-    assert max(canary.seconds) < 5, "loading holds up calls"
-    assert first.model_version == "1" and second.model_version == "2"
-    assert first.model_digest != second.model_digest
-    assert first.execution.fingerprint != second.execution.fingerprint
-    for answer in [*answers, second]:
-        assert answer.embeddings.data == first.embeddings.data
-        expected = first if answer.model_version == "1" else second
-        assert answer.model_digest == expected.model_digest
-        assert answer.execution.fingerprint == expected.execution.fingerprint
-    assert "golden" in server.await_event("model_failed")["message"]
-    server.await_event("model_released")
-    assert compute_threads(server) == computing, "both versions compute on the same threads"
-    assert server.stop() == 0
+    with Server(real_program, f"--model={models}", "--max_wait=60").ready() as server:
+        stub = server.stub()
+        first = stub.Encode(request(text(300)), timeout=LONG)
+        computing = compute_threads(server)
+        assert computing
+        put_version(models, 2, model_folder, "the same numbers in another file")
+        answers = []
+        with Canary(server) as canary:
+            server.signal(signal.SIGHUP)
+            while not server.has_event("model_switched"):
+                answers.append(stub.Encode(request(text(300)), timeout=LONG))
+            second = stub.Encode(request(text(300)), timeout=LONG)
+            put_version(models, 3, model_folder, "not what its goldens say", spoil=True)
+            server.signal(signal.SIGHUP)
+            server.await_metric("longwave_model_loads_total", lambda n: n == 1, result="failed")
+            assert server.metric("longwave_ready") == 1
+        assert max(canary.seconds) < 5, "loading holds up calls"
+        assert first.model_version == "1" and second.model_version == "2"
+        assert first.model_digest != second.model_digest
+        assert first.execution.fingerprint != second.execution.fingerprint
+        for answer in [*answers, second]:
+            assert answer.embeddings.data == first.embeddings.data
+            expected = first if answer.model_version == "1" else second
+            assert answer.model_digest == expected.model_digest
+            assert answer.execution.fingerprint == expected.execution.fingerprint
+        assert "golden" in server.await_event("model_failed")["message"]
+        server.await_event("model_released")
+        assert compute_threads(server) == computing, "both versions compute on the same threads"
+        assert server.stop() == 0

@@ -31,7 +31,7 @@ def killed_among_two_models(part: rows.Part) -> None:
     says MODEL_CHANGED, and nothing else is lost."""
     with tempfile.TemporaryDirectory() as folder:
         rounds = Rounds(repeats=3 * TURNS, seconds=part.left, load=MIXED_LOAD,
-                        own={2: other_model(pathlib.Path(folder))})
+                        one_strike=True, own={2: other_model(pathlib.Path(folder))})
         result = go_round(part, lambda fleet, index: fleet.kill(index), PATIENT,
                           rounds=rounds)
     kinds = result["kinds"]

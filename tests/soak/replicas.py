@@ -23,8 +23,8 @@ class Rounds:
     seconds: float = float("inf")
     own: dict[int, str] = dataclasses.field(default_factory=dict)  # flags of single replicas
     load: dict = dataclasses.field(default_factory=lambda: LOAD)
-    # Whether streams under way are let end before the next replica goes, so that none is struck
-    # twice: a row about one loss needs it.
+    # Whether calls under way are let end before the next replica goes, so that none is struck twice:
+    # rows about one loss need it.
     one_strike: bool = False
 
 

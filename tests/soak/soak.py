@@ -29,9 +29,9 @@ class PartPlan:
 # By what each needs: those with an amount to reach come first, and what a part leaves of its time
 # goes to the ones behind it.
 PARTS = (
-    PartPlan("drain", 0.09),
+    PartPlan("drain", 0.12),
     PartPlan("kill", 0.13),
-    PartPlan("overload", 0.14),
+    PartPlan("overload", 0.11),
     PartPlan("leak", 0.23),
     PartPlan("isolation", 0.20),
     PartPlan("fairness", 0.07),
