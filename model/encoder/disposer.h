@@ -2,11 +2,9 @@
 #define LONGWAVE_MODEL_ENCODER_DISPOSER_H_
 
 #include <memory>
-#include <thread>
-#include <vector>
+#include <utility>
 
-#include "absl/base/thread_annotations.h"
-#include "model/base/mutex.h"
+#include "model/base/task_thread.h"
 
 namespace longwave {
 
@@ -15,23 +13,13 @@ namespace longwave {
 // Thread-safe.
 class Disposer {
  public:
-  Disposer();
-  // Destroys what is left.
-  ~Disposer();
-  Disposer(const Disposer&) = delete;
-  Disposer& operator=(const Disposer&) = delete;
-
-  // Lets go of `garbage` soon, on the other thread.
-  void Dispose(std::shared_ptr<void> garbage);
+  // Lets go of `garbage` soon, on the other thread; of what is left when the disposer ends, then.
+  void Dispose(std::shared_ptr<void> garbage) {
+    thread_.Post([held = std::move(garbage)] {});
+  }
 
  private:
-  void Work();
-
-  Mutex mutex_;
-  CondVar changed_;
-  std::vector<std::shared_ptr<void>> garbage_ ABSL_GUARDED_BY(mutex_);
-  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  TaskThread thread_{"disposer"};
 };
 
 }  // namespace longwave

@@ -62,6 +62,7 @@ void EncodeStreamReactor::Begin() {
 void EncodeStreamReactor::OnReadDone(bool ok) {
   Decided decided;
   if (!ok) {
+    if (!heard_ && context_->IsCancelled()) guarded_.WasEmpty();
     MutexLock lock(&mutex_);
     half_closed_ = true;
     // A client that leaves ends the reading too, often before OnCancel.
@@ -77,6 +78,7 @@ void EncodeStreamReactor::OnReadDone(bool ok) {
     }
     Advance(decided);
   } else {
+    heard_ = true;
     v1::EncodeStreamRequest message;
     if (absl::Status status = ParseMessage(&in_, &message); !status.ok()) {
       // Without its tag nobody knows what was meant: the stream has lost its place.

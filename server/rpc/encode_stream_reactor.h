@@ -104,6 +104,7 @@ class EncodeStreamReactor final
   const Instant call_deadline_;     // kNever: the caller gave none
   Scheduler* scheduler_ = nullptr;  // set before the first read
   grpc::ByteBuffer in_;             // owned by gRPC while a read is outstanding
+  bool heard_ = false;              // a message has come; of reads, which follow one another
   grpc::ByteBuffer out_;            // owned by gRPC while writing_
 
   Mutex mutex_;

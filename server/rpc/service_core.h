@@ -10,11 +10,11 @@
 #include "model/api/encoder.h"
 #include "model/base/clock.h"
 #include "model/base/mutex.h"
+#include "model/base/task_thread.h"
 #include "server/admission/unserved_version.h"
 #include "server/observability/log.h"
 #include "server/observability/service_metrics.h"
 #include "server/rpc/connection_guard.h"
-#include "server/rpc/reply_thread.h"
 #include "server/rpc/rpc_options.h"
 #include "server/scheduling/scheduler.h"
 #include "server/security/authenticator.h"
@@ -85,7 +85,10 @@ class ServiceCore {
 
   const CallOptions& options() const { return options_; }
   ConnectionGuard& guard() { return guard_; }
-  ReplyThread& replies() { return replies_; }
+  // Writes replies beside the executor: to serialise one and to hand it to gRPC takes some tenths
+  // of a millisecond, in which the next batch could be computed. What waits there is bounded by
+  // what is admitted, which holds memory until its reply is taken.
+  TaskThread& replies() { return replies_; }
   const Clock& clock() const { return *clock_; }
   ServiceMetrics* metrics() const { return metrics_; }
   Logger* log() const { return log_; }
@@ -109,7 +112,7 @@ class ServiceCore {
   std::vector<std::weak_ptr<DrainListener>> listeners_ ABSL_GUARDED_BY(mutex_);
   std::atomic<int64_t> open_requests_{0};
   std::atomic<int64_t> receiving_bytes_{0};
-  ReplyThread replies_;  // last: the calls whose replies it writes use the above
+  TaskThread replies_{"replies"};  // last: the calls whose replies it writes use the above
 };
 
 }  // namespace longwave
