@@ -142,10 +142,13 @@ struct Load {
   int32_t poison_id = -1;  // every sequence holds it
   bool cancel = false;     // a third of the requests are cancelled at once
   bool stream = false;     // a quarter of them are streams with slow readers
+  bool patient = false;    // submitters wait for room, so that hardly anything is refused
 };
 
 class SchedulerStress : public ::testing::Test {
  protected:
+  static constexpr int64_t kRoom = 1000;
+
   void Start(FakeEncoderOptions encoder_options, SchedulerOptions options = {}) {
     encoder_ = std::make_shared<FakeEncoder>(std::move(encoder_options));
     model_ = std::make_shared<ServedModel>(encoder_);
@@ -186,6 +189,7 @@ class SchedulerStress : public ::testing::Test {
                        .streamed = streamed,
                        .consumer = consumers.back()});
     }
+    while (load.patient && scheduler_->View().queued_sequences > kRoom) std::this_thread::yield();
     const auto count = static_cast<int64_t>(tasks.size());
     results_.Expect(count);
     const Priority priority = random() % 3 == 0 ? Priority::kBatch : Priority::kInteractive;
@@ -272,7 +276,7 @@ TEST_F(SchedulerStress, ADrainThatRunsOutOfTimeMeetsSubmittersAndCancellers) {
 // destroyed on another.
 TEST_F(SchedulerStress, StatusesOfFailingSequencesCrossThreads) {
   Start({.poison_id = 7}, {.admission = {.max_queue_sequences = 65536}});
-  RunLoad({.requests = 17'000, .poison_id = 7});
+  RunLoad({.requests = 17'000, .poison_id = 7, .patient = true});
   EXPECT_TRUE(scheduler_->AwaitIdle(kNever));
   Finish();
   EXPECT_EQ(results_.ok(), 0);
@@ -282,7 +286,7 @@ TEST_F(SchedulerStress, StatusesOfFailingSequencesCrossThreads) {
 TEST_F(SchedulerStress, TheStatusOfAFailingJobReachesEachMember) {
   // An id outside the vocabulary fails Begin, and with it the whole batch.
   Start({}, {.admission = {.max_queue_sequences = 65536}});
-  RunLoad({.requests = 17'000, .poison_id = 1'000'000});
+  RunLoad({.requests = 17'000, .poison_id = 1'000'000, .patient = true});
   EXPECT_TRUE(scheduler_->AwaitIdle(kNever));
   Finish();
   EXPECT_EQ(results_.ok(), 0);
