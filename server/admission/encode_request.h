@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "model/api/encoder.h"
+#include "model/base/clock.h"
 #include "server/admission/request_terms.h"
 
 // A request as plain C++, the form between decoding (rpc) and validation (admission).
@@ -63,6 +64,8 @@ struct EncodeRequestData {
   bool deterministic = false;
   int route_override = 0;
   std::string tokenizer_fingerprint;
+  // Time that the caller gives it, beside the deadline of the call.
+  std::optional<Nanoseconds> timeout;
 };
 
 // One sequence after truncation.

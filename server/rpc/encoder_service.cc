@@ -1,5 +1,8 @@
 #include "server/rpc/encoder_service.h"
 
+#include <memory>
+
+#include "server/rpc/encode_format.h"
 #include "server/rpc/encode_reactor.h"
 #include "server/rpc/encode_stream_reactor.h"
 #include "server/rpc/model_reactors.h"
@@ -18,7 +21,8 @@ grpc::ByteBuffer* Releasable(const grpc::ByteBuffer* request) {
 grpc::ServerUnaryReactor* EncoderServiceImpl::Encode(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  return EncodeReactor::Start(core_, context, Releasable(request), response);
+  return EncodeReactor::Start(core_, std::make_unique<EncodeFormat>(), context,
+                              Releasable(request), response);
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EncoderServiceImpl::EncodeStream(
