@@ -6,6 +6,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 namespace longwave {
 namespace {
@@ -109,6 +110,17 @@ ErrorReason ReasonOfCode(absl::StatusCode code) {
   }
 }
 
+// What MakeError says behind the message.
+std::string DetailsText(const ErrorDetails& details) {
+  std::string text;
+  if (!details.field.empty()) {
+    absl::StrAppend(&text, "; ", details.field);
+    if (!details.value.empty()) absl::StrAppend(&text, " = ", details.value);
+  }
+  if (!details.limit.empty()) absl::StrAppend(&text, ", limit ", details.limit);
+  return text;
+}
+
 }  // namespace
 
 absl::string_view ErrorReasonName(ErrorReason reason) { return Row(reason).name; }
@@ -125,13 +137,7 @@ const std::vector<ErrorReason>& AllErrorReasons() {
 }
 
 absl::Status MakeError(ErrorDetails details, absl::string_view message) {
-  std::string text(message);
-  if (!details.field.empty()) {
-    absl::StrAppend(&text, "; ", details.field);
-    if (!details.value.empty()) absl::StrAppend(&text, " = ", details.value);
-  }
-  if (!details.limit.empty()) absl::StrAppend(&text, ", limit ", details.limit);
-  absl::Status status(ErrorReasonCode(details.reason), text);
+  absl::Status status(ErrorReasonCode(details.reason), absl::StrCat(message, DetailsText(details)));
   SetPayload(status, kReasonUrl, ErrorReasonName(details.reason));
   SetPayload(status, kFieldUrl, details.field);
   SetPayload(status, kValueUrl, details.value);
@@ -140,6 +146,13 @@ absl::Status MakeError(ErrorDetails details, absl::string_view message) {
     SetPayload(status, kRetryUrl, absl::StrCat(details.retry_after->count()));
   }
   return status;
+}
+
+absl::Status WithField(const absl::Status& error, absl::string_view field) {
+  ErrorDetails details = GetErrorDetails(error);
+  const absl::string_view message = absl::StripSuffix(error.message(), DetailsText(details));
+  details.field = std::string(field);
+  return MakeError(std::move(details), message);
 }
 
 ErrorDetails GetErrorDetails(const absl::Status& status) {

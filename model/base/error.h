@@ -76,6 +76,9 @@ absl::Status MakeError(ErrorDetails details, absl::string_view message);
 inline absl::Status MakeError(ErrorReason reason, absl::string_view message) {
   return MakeError(ErrorDetails{.reason = reason}, message);
 }
+// The same error about a field that its reader calls `field`. Precondition: made by MakeError,
+// about some field.
+absl::Status WithField(const absl::Status& error, absl::string_view field);
 // The details of a status made by MakeError. For any other status: the reason that fits its code
 // and nothing else.
 ErrorDetails GetErrorDetails(const absl::Status& status);

@@ -36,8 +36,6 @@ struct ByLabel {
   }
 };
 
-inline constexpr int kRpcMethodCount = static_cast<int>(RpcMethod::kListModels) + 1;
-
 // Every metric object of the service, looked up once. The registry owns them.
 struct Instruments {
   using Counter = prometheus::Counter;
@@ -56,7 +54,7 @@ struct Instruments {
   std::array<std::map<absl::StatusCode, Counter*>, kRpcMethodCount> ended;
   ByPriorityAndLength duration_ok;
   std::array<std::array<Histogram*, catalogue::kPriorities.size()>, catalogue::kCodeClasses.size()>
-      duration_failed;  // the row of kOk is empty
+      duration_failed{};  // the row of kOk is null
   ByPriorityAndLength queue;
   ByPriorityAndLength compute;
   std::array<Histogram*, catalogue::kStages.size()> stages;

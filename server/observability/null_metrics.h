@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,7 @@ class NullMetrics : public ServiceMetrics {
   void RequestStarted(RpcMethod method) override {}
   void RequestEnded(const RequestRecord& record) override {}
   void Retried(int attempts_before) override {}
+  std::optional<InferenceTotals> Totals() const override { return std::nullopt; }
   void FirstChunk(int64_t longest_sequence, double seconds) override {}
   void StreamChunk(int64_t bytes) override {}
   void StreamStalled(double seconds) override {}

@@ -9,6 +9,7 @@
 #include <prometheus/registry.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <exception>
 
@@ -41,7 +42,31 @@ size_t PriorityIndex(absl::string_view priority) {
 }
 
 bool HasWork(RpcMethod method) {
-  return method == RpcMethod::kEncode || method == RpcMethod::kEncodeStream;
+  switch (method) {
+    case RpcMethod::kEncode:
+    case RpcMethod::kEncodeStream:
+    case RpcMethod::kModelInfer:
+    case RpcMethod::kModelStreamInfer:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Adds what a histogram has counted.
+void AddTo(TotalTime& total, const Histogram& histogram) {
+  const auto counted = histogram.Collect().histogram;
+  total.count += counted.sample_count;
+  total.seconds += counted.sample_sum;
+}
+
+template <typename Nested>
+void AddAll(TotalTime& total, const Nested& histograms) {
+  for (const auto& row : histograms) {
+    for (const Histogram* histogram : row) {
+      if (histogram != nullptr) AddTo(total, *histogram);
+    }
+  }
 }
 
 // "host:port" as the HTTP server takes it: a numeric IPv4 address or a bracketed IPv6 one.
@@ -116,6 +141,26 @@ class PrometheusMetrics final : public ServiceMetrics {
       const auto code_class = static_cast<size_t>(catalogue::ClassOf(record.reason));
       Observe(*instruments_.duration_failed[code_class][priority], ToSeconds(record.stages.total));
     }
+  }
+
+  std::optional<InferenceTotals> Totals() const override {
+    InferenceTotals totals;
+    AddAll(totals.success, instruments_.duration_ok);
+    AddAll(totals.failure, instruments_.duration_failed);
+    AddAll(totals.queue, instruments_.queue);
+    AddAll(totals.compute, instruments_.compute);
+    // In the order of kStages: receive and validate happen to each request, once.
+    TotalTime validate;
+    AddTo(totals.input, *instruments_.stages[0]);
+    AddTo(validate, *instruments_.stages[1]);
+    totals.input.seconds += validate.seconds;
+    AddTo(totals.output, *instruments_.stages[4]);
+    TotalTime batches;  // of sequences rather than seconds
+    AddTo(batches, *instruments_.batch_sequences);
+    totals.batches = batches.count;
+    totals.sequences = static_cast<uint64_t>(batches.seconds);
+    totals.last_success = last_success_.load();
+    return totals;
   }
 
   void FirstChunk(int64_t longest_sequence, double seconds) override {
@@ -209,6 +254,7 @@ class PrometheusMetrics final : public ServiceMetrics {
   }
 
   void RecordSuccess(const RequestRecord& record, size_t priority) {
+    last_success_ = SteadyClock().Now();
     const StageTimes& times = record.stages;
     const int length = catalogue::LengthClass(record.longest_sequence);
     Observe(*instruments_.duration_ok[priority][length], ToSeconds(times.total));
@@ -238,6 +284,7 @@ class PrometheusMetrics final : public ServiceMetrics {
   const std::shared_ptr<prometheus::Registry> registry_;
   Instruments instruments_;
   Sampler sampler_;
+  std::atomic<Instant> last_success_{Instant{}};
   const std::shared_ptr<prometheus::Collectable> gauges_;
   const std::shared_ptr<prometheus::Collectable> process_;
   Mutex info_mutex_;
@@ -251,7 +298,9 @@ class PrometheusMetrics final : public ServiceMetrics {
 
 absl::string_view RpcMethodName(RpcMethod method) {
   constexpr std::array<absl::string_view, kRpcMethodCount> kNames = {
-      "Encode", "EncodeStream", "EstimateEncode", "GetModel", "ListModels"};
+      "Encode",     "EncodeStream",     "EstimateEncode", "GetModel",    "ListModels",
+      "ModelInfer", "ModelStreamInfer", "ModelMetadata",  "ModelConfig", "ModelStatistics",
+      "ModelReady", "RepositoryIndex",  "ServerMetadata", "ServerReady", "ServerLive"};
   return kNames[static_cast<size_t>(method)];
 }
 

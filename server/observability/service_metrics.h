@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,12 +13,31 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "model/base/clock.h"
 #include "model/base/error.h"
 #include "model/base/request_trace.h"
 
 namespace longwave {
 
-enum class RpcMethod { kEncode, kEncodeStream, kEstimateEncode, kGetModel, kListModels };
+// Of longwave.v1, then of the Open Inference Protocol.
+enum class RpcMethod {
+  kEncode,
+  kEncodeStream,
+  kEstimateEncode,
+  kGetModel,
+  kListModels,
+  kModelInfer,
+  kModelStreamInfer,
+  kModelMetadata,
+  kModelConfig,
+  kModelStatistics,
+  kModelReady,
+  kRepositoryIndex,
+  kServerMetadata,
+  kServerReady,
+  kServerLive,
+};
+inline constexpr int kRpcMethodCount = static_cast<int>(RpcMethod::kServerLive) + 1;
 absl::string_view RpcMethodName(RpcMethod method);
 
 // One ended request (of a stream: one tag), as all histograms and counters see it.
@@ -31,6 +51,26 @@ struct RequestRecord {
   int64_t longest_sequence = 0;  // decides len_class
   StageTimes stages;
   absl::string_view route;  // of the longest sequence; empty if none was computed
+};
+
+// So many events, and the seconds that they took together.
+struct TotalTime {
+  uint64_t count = 0;
+  double seconds = 0;
+};
+
+// Since the start of the process, over all methods that encode: sums over the histograms, so that
+// they say what Prometheus says.
+struct InferenceTotals {
+  TotalTime success;
+  TotalTime failure;
+  TotalTime queue;
+  TotalTime input;  // received and validated
+  TotalTime compute;
+  TotalTime output;        // serialised
+  uint64_t sequences = 0;  // computed, in so many
+  uint64_t batches = 0;
+  Instant last_success{};  // Instant{}: none yet
 };
 
 // What the port's protection has to tell; arrays in the order of the catalogue's labels.
@@ -92,6 +132,8 @@ class ServiceMetrics {
   virtual void RequestEnded(const RequestRecord& record) = 0;
   // A call of which the client has made so many attempts before, 1 or more.
   virtual void Retried(int attempts_before) = 0;
+  // Unset: nothing is counted.
+  virtual std::optional<InferenceTotals> Totals() const = 0;
   virtual void FirstChunk(int64_t longest_sequence, double seconds) = 0;
   virtual void StreamChunk(int64_t bytes) = 0;
   virtual void StreamStalled(double seconds) = 0;

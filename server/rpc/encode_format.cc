@@ -9,7 +9,8 @@
 
 namespace longwave {
 
-absl::StatusOr<EncodeRequestData> EncodeFormat::Read(grpc::ByteBuffer* bytes) {
+absl::StatusOr<EncodeRequestData> EncodeFormat::Read(grpc::ByteBuffer* bytes,
+                                                     const EncoderInfo& /*info*/) {
   if (absl::Status status = ParseMessage(bytes, &request_); !status.ok()) return status;
   return ToRequestData(request_);
 }

@@ -10,7 +10,7 @@ namespace longwave {
 class EncodeFormat final : public UnaryFormat {
  public:
   RpcMethod method() const override { return RpcMethod::kEncode; }
-  absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes) override;
+  absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes, const EncoderInfo& info) override;
   void Release() override { request_.Clear(); }
   grpc::ByteBuffer Write(const UnaryReply& reply, absl::FunctionRef<StageTimes()> stamp) override;
 

@@ -15,6 +15,12 @@ namespace longwave {
 // in a string and nesting deeper than protobuf's limit included).
 absl::Status ParseMessage(grpc::ByteBuffer* bytes, google::protobuf::MessageLite* message);
 
+// gRPC owns the request for as long as the call lives and declares it const to handlers, though the
+// object is not. Letting go of the bytes once they are parsed halves what a waiting call holds.
+inline grpc::ByteBuffer* Releasable(const grpc::ByteBuffer* request) {
+  return const_cast<grpc::ByteBuffer*>(request);
+}
+
 // Precondition: the message is smaller than 2 GiB.
 grpc::Slice SerializeMessage(const google::protobuf::MessageLite& message);
 

@@ -5,66 +5,21 @@
 #include <utility>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "longwave/v1/model.pb.h"
 #include "model/base/error.h"
 #include "server/admission/validator.h"
 #include "server/observability/safe_text.h"
-#include "server/rpc/caller.h"
 #include "server/rpc/deadline.h"
-#include "server/rpc/message_io.h"
+#include "server/rpc/immediate_call.h"
 #include "server/rpc/proto_convert.h"
 #include "server/rpc/request_decoder.h"
-#include "server/rpc/request_recorder.h"
 #include "server/rpc/sequence_work.h"
-#include "server/rpc/status_details.h"
-#include "server/rpc/trace_parent.h"
 #include "server/rpc/unary_terms.h"
 
 namespace longwave {
 namespace {
-
-using TenantPtr = std::shared_ptr<const Tenant>;  // null: nobody says who calls
-
-// Parses, answers and reports a call that needs no waiting.
-template <typename Request, typename Response>
-grpc::ServerUnaryReactor* Answer(
-    RpcMethod method, ServiceCore* core, grpc::CallbackServerContext* context,
-    grpc::ByteBuffer* request_bytes, grpc::ByteBuffer* response_bytes,
-    absl::FunctionRef<absl::StatusOr<Response>(const Request&, const Backend&, const TenantPtr&)>
-        handler) {
-  RequestRecorder recorder(method, core, TraceIdOf(*context));
-  auto* reactor = new GuardedUnaryReactor(&core->guard(), context, *request_bytes);
-  const auto answer = [&]() -> absl::StatusOr<Response> {
-    const auto tenant = IdentifyCaller(core->authenticator(), *context);
-    if (!tenant.ok()) return tenant.status();
-    recorder.SetTenant(tenant->get());
-    absl::StatusOr<Backend> backend = core->Enter();
-    if (!backend.ok()) return backend.status();
-    Request request;
-    if (absl::Status status = ParseMessage(request_bytes, &request); !status.ok()) return status;
-    recorder.trace().decoded = recorder.Now();
-    return handler(request, *backend, *tenant);
-  };
-  const absl::StatusOr<Response> response = answer();
-  recorder.End(response.status());
-  if (response.ok()) {
-    const grpc::Slice slice = SerializeMessage(*response);
-    grpc::ByteBuffer bytes(&slice, 1);
-    response_bytes->Swap(&bytes);
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
-  }
-  WireError error = ToWireError(response.status(), NextJitter());
-  if (error.pushback_ms.has_value()) {
-    context->AddTrailingMetadata(kPushbackKey, absl::StrCat(*error.pushback_ms));
-  }
-  reactor->Finish(std::move(error.status));
-  return reactor;
-}
 
 v1::Limits MakeLimits(const RequestLimits& limits, const EncoderInfo& info) {
   v1::Limits proto;
@@ -121,8 +76,9 @@ absl::Status UnaryVerdict(const ValidatedRequest& request, const RequestLimits& 
 }
 
 absl::StatusOr<v1::EstimateEncodeResponse> Estimate(const v1::EstimateEncodeRequest& request,
-                                                    const Backend& backend, const TenantPtr& tenant,
+                                                    const ImmediateCall& call,
                                                     const ServiceCore& core) {
+  const Backend& backend = call.backend;
   const RequestLimits& limits = core.options().limits;
   absl::StatusOr<ValidatedRequest> valid =
       ValidateStreamOpen(ToRequestData(request), backend.encoder(), limits);
@@ -131,7 +87,7 @@ absl::StatusOr<v1::EstimateEncodeResponse> Estimate(const v1::EstimateEncodeRequ
   const Instant deadline = EffectiveDeadline(
       std::nullopt, FromSeconds(core.options().max_deadline_seconds), core.clock().Now());
   const Forecast forecast = backend.scheduler->Foresee(*backend.model, WorkOf(*valid),
-                                                       UnaryTerms(*valid, deadline, tenant));
+                                                       UnaryTerms(*valid, deadline, call.tenant));
   v1::EstimateEncodeResponse response;
   response.set_tokens(static_cast<uint64_t>(valid->total_tokens));
   response.set_predicted_seconds(forecast.seconds);
@@ -206,27 +162,28 @@ grpc::ServerUnaryReactor* AnswerEstimateEncode(ServiceCore* core,
                                                grpc::CallbackServerContext* context,
                                                grpc::ByteBuffer* request,
                                                grpc::ByteBuffer* response) {
-  return Answer<v1::EstimateEncodeRequest, v1::EstimateEncodeResponse>(
-      RpcMethod::kEstimateEncode, core, context, request, response,
-      [core](const v1::EstimateEncodeRequest& message, const Backend& backend,
-             const TenantPtr& tenant) { return Estimate(message, backend, tenant, *core); });
+  return AnswerAtOnce<v1::EstimateEncodeRequest, v1::EstimateEncodeResponse>(
+      RpcMethod::kEstimateEncode, Access::kServing, core, context, request, response,
+      [core](const v1::EstimateEncodeRequest& message, const ImmediateCall& call) {
+        return Estimate(message, call, *core);
+      });
 }
 
 grpc::ServerUnaryReactor* AnswerGetModel(ServiceCore* core, grpc::CallbackServerContext* context,
                                          grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
-  return Answer<v1::GetModelRequest, v1::GetModelResponse>(
-      RpcMethod::kGetModel, core, context, request, response,
-      [core](const v1::GetModelRequest& message, const Backend& backend, const TenantPtr&) {
-        return GetModel(message, backend, *core);
+  return AnswerAtOnce<v1::GetModelRequest, v1::GetModelResponse>(
+      RpcMethod::kGetModel, Access::kServing, core, context, request, response,
+      [core](const v1::GetModelRequest& message, const ImmediateCall& call) {
+        return GetModel(message, call.backend, *core);
       });
 }
 
 grpc::ServerUnaryReactor* AnswerListModels(ServiceCore* core, grpc::CallbackServerContext* context,
                                            grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
-  return Answer<v1::ListModelsRequest, v1::ListModelsResponse>(
-      RpcMethod::kListModels, core, context, request, response,
-      [core](const v1::ListModelsRequest& message, const Backend& backend, const TenantPtr&) {
-        return ListModels(message, backend, *core);
+  return AnswerAtOnce<v1::ListModelsRequest, v1::ListModelsResponse>(
+      RpcMethod::kListModels, Access::kServing, core, context, request, response,
+      [core](const v1::ListModelsRequest& message, const ImmediateCall& call) {
+        return ListModels(message, call.backend, *core);
       });
 }
 

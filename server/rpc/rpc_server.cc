@@ -87,6 +87,7 @@ RpcServer::RpcServer(const CallOptions& calls, const Clock* clock, ServiceMetric
                      Logger* log, PortAccess access)
     : core_(calls, clock, metrics, log, access.authenticator),
       service_(&core_),
+      inference_(&core_),
       health_(&core_.guard()),
       unknown_methods_(&core_.guard()),
       credentials_(MakeServerCredentials(access.tls)) {}
@@ -108,6 +109,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(
   absl::Status listening = result->Listen(port.address, result->credentials_, builder);
   if (!listening.ok()) return listening;
   builder.RegisterService(&result->service_);
+  builder.RegisterService(&result->inference_);
   builder.RegisterService(&result->health_);
   builder.RegisterCallbackGenericService(&result->unknown_methods_);
   result->server_ = builder.BuildAndStart();
@@ -183,6 +185,7 @@ void RpcServer::Serve(Backend backend) {
 }
 
 void RpcServer::SetNotReady() {
+  core_.SetNotReady();
   // Not kHealthLive: a process that drains is alive, and restarting it would cut its calls off.
   health_.SetServing(kHealthServer, false);
   health_.SetServing(kHealthEncoder, false);

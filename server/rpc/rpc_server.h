@@ -18,6 +18,7 @@
 #include "model/base/mutex.h"
 #include "server/rpc/encoder_service.h"
 #include "server/rpc/health_service.h"
+#include "server/rpc/inference/inference_service.h"
 #include "server/rpc/listener.h"
 #include "server/rpc/rpc_options.h"
 #include "server/rpc/service_core.h"
@@ -94,6 +95,7 @@ class RpcServer {
 
   ServiceCore core_;
   EncoderServiceImpl service_;
+  InferenceServiceImpl inference_;
   HealthService health_;
   UnknownMethods unknown_methods_;
   std::unique_ptr<Listener> listener_;  // null: a unix socket, which gRPC opens

@@ -54,6 +54,11 @@ std::vector<UnservedVersion> ServiceCore::Unserved() const {
   return unserved_;
 }
 
+void ServiceCore::SetNotReady() {
+  MutexLock lock(&mutex_);
+  not_ready_ = true;
+}
+
 void ServiceCore::BeginDrain() {
   {
     MutexLock lock(&mutex_);
@@ -86,6 +91,17 @@ absl::StatusOr<Backend> ServiceCore::Enter() {
     backend = backend_;
   }
   if (absl::Status health = backend.encoder().Health(); !health.ok()) return health;
+  return backend;
+}
+
+std::optional<Backend> ServiceCore::Ready() const {
+  std::optional<Backend> backend;
+  {
+    MutexLock lock(&mutex_);
+    if (state_ != State::kServing || not_ready_) return std::nullopt;
+    backend = backend_;
+  }
+  if (!backend->encoder().Health().ok()) return std::nullopt;
   return backend;
 }
 

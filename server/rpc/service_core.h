@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -54,6 +55,9 @@ class ServiceCore {
   // Another version for the requests that come from now on; those that have begun keep theirs.
   // False, and nothing is changed, unless serving.
   bool Swap(std::shared_ptr<ServedModel> model);
+  // Before draining: requests are still let in, and whoever asks hears that there is a better
+  // place.
+  void SetNotReady();
   // To draining: no request is let in any more; listeners are told.
   void BeginDrain();
   // Tells the listeners to end now.
@@ -62,6 +66,8 @@ class ServiceCore {
   State state() const;
   // Lets a request in: the backend, or LOADING, DRAINING, or why the device answers no more.
   absl::StatusOr<Backend> Enter();
+  // The backend if this is a place to send requests to: not while loading, nor from SetNotReady on.
+  std::optional<Backend> Ready() const;
 
   // Versions that were in service before and have calls that have not ended, the newest first.
   std::vector<std::shared_ptr<ServedModel>> DrainingModels() const;
@@ -105,6 +111,7 @@ class ServiceCore {
   ConnectionGuard guard_;
   mutable Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kLoading;
+  bool not_ready_ ABSL_GUARDED_BY(mutex_) = false;
   Backend backend_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::weak_ptr<ServedModel>> retired_ ABSL_GUARDED_BY(mutex_);  // the newest first
   std::vector<UnservedVersion> unserved_ ABSL_GUARDED_BY(mutex_);

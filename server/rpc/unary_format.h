@@ -31,9 +31,11 @@ class UnaryFormat {
   virtual ~UnaryFormat() = default;
 
   virtual RpcMethod method() const = 0;
-  // Reads a request and lets its bytes go; nothing is checked against a model. Views in the result
-  // point into the format until Release.
-  virtual absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes) = 0;
+  // Reads a request and lets its bytes go. Views in the result point into the format until Release.
+  // `info`: of the model that is to serve it, for what only this format can say of its fields; the
+  // validator checks everything.
+  virtual absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes,
+                                                 const EncoderInfo& info) = 0;
   // The ids have been taken over: lets go of what Read kept.
   virtual void Release() = 0;
   // `stamp` ends the time of serialising and tells all times: to be called once, when the rows are

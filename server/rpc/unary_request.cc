@@ -69,7 +69,7 @@ void UnaryRequest::Refuse(const absl::Status& error, Done done) {
 
 absl::Status UnaryRequest::Admit(grpc::ByteBuffer* bytes, const Origin& origin) {
   if (absl::Status status = Enter(origin); !status.ok()) return status;
-  absl::StatusOr<EncodeRequestData> data = format_->Read(bytes);
+  absl::StatusOr<EncodeRequestData> data = format_->Read(bytes, backend_.encoder().Info());
   if (!data.ok()) return data.status();
   {
     MutexLock lock(&mutex_);
@@ -173,7 +173,8 @@ absl::Status UnaryRequest::Submit(ValidatedRequest request) {
     ticket_ = *ticket;
     error = error_;
   }
-  // A sequence that failed in between could not cancel its mates, nor a caller who left its request.
+  // A sequence that failed in between could not cancel its mates, nor a caller who left its
+  // request.
   if (!error.ok()) backend_.scheduler->Cancel(*ticket, error);
   return absl::OkStatus();
 }

@@ -28,6 +28,8 @@ def test_reflection_describes_the_services(start_fake):
     methods = {method.name for method in file.service[0].method}
     assert methods == {"Encode", "EncodeStream", "EstimateEncode", "GetModel", "ListModels"}
     database.FindFileContainingSymbol("grpc.health.v1.Health")
+    file = database.FindFileContainingSymbol("inference.GRPCInferenceService")
+    assert "ModelInfer" in {method.name for method in file.service[0].method}
 
 
 def test_reflection_can_be_switched_off(start_fake):

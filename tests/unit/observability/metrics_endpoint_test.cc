@@ -22,7 +22,7 @@ using ::testing::StartsWith;
 
 // Calls everything with every value of every closed set.
 void RecordEverything(ServiceMetrics& metrics) {
-  for (int m = 0; m <= static_cast<int>(RpcMethod::kListModels); ++m) {
+  for (int m = 0; m < kRpcMethodCount; ++m) {
     const auto method = static_cast<RpcMethod>(m);
     metrics.RequestStarted(method);
     for (const char* priority : {"interactive", "batch"}) {

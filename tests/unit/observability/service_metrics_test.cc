@@ -52,6 +52,42 @@ TEST(ServiceMetricsTest, StagesAddUpToTheDuration) {
                                  "{code=\"ok\",len_class=\"le1k\",priority=\"interactive\"}"));
 }
 
+TEST(ServiceMetricsTest, TotalsAreTheSumsOfTheHistograms) {
+  ServiceMetrics* const metrics = StartMetrics();
+  EXPECT_EQ(metrics->Totals()->last_success, Instant{});
+  const Instant before = SteadyClock().Now();
+  // Of 4 s: queue 1, compute 2, and the rest.
+  RequestRecord batch = OkRecord(RpcMethod::kModelStreamInfer, 1 << 20);
+  batch.priority = "batch";
+  metrics->RequestEnded(OkRecord(RpcMethod::kEncode, 100));
+  metrics->RequestEnded(OkRecord(RpcMethod::kEncodeStream, 4096));
+  metrics->RequestEnded(OkRecord(RpcMethod::kModelInfer, 4096));
+  metrics->RequestEnded(batch);
+  metrics->RequestEnded(OkRecord(RpcMethod::kGetModel, 0));  // encodes nothing
+  metrics->RequestEnded(FailedRecord(ErrorReason::kQueueFull, false));
+  metrics->RequestEnded(FailedRecord(ErrorReason::kTokenOutOfRange, false));
+  metrics->Batch(3, 700, 1);
+  metrics->Batch(2, 300, 1);
+  const InferenceTotals totals = *metrics->Totals();
+  EXPECT_EQ(totals.success.count, 4u);
+  EXPECT_EQ(totals.success.seconds, 16);
+  EXPECT_EQ(totals.failure.count, 2u);
+  EXPECT_EQ(totals.queue.count, 4u);
+  EXPECT_EQ(totals.queue.seconds, 4);
+  EXPECT_EQ(totals.compute.seconds, 8);
+  EXPECT_EQ(totals.input.count, 4u);
+  EXPECT_EQ(totals.output.count, 4u);
+  EXPECT_EQ(totals.sequences, 5u);
+  EXPECT_EQ(totals.batches, 2u);
+  EXPECT_GE(totals.last_success, before);
+  const Scrape scrape = ScrapeMetrics(metrics->port());
+  const auto stage = [&](const char* name) {
+    return scrape.Value("longwave_stage_duration_seconds_sum{stage=\"" + std::string(name) + "\"}");
+  };
+  EXPECT_EQ(totals.input.seconds, stage("receive") + stage("validate"));
+  EXPECT_EQ(totals.output.seconds, stage("serialise"));
+}
+
 // How many failures each family has counted.
 struct FailureCounts {
   double invalid = 0;

@@ -1,0 +1,164 @@
+// ModelStreamInfer through the port: order, failures that spare the stream, bounds, and its ends.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <set>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "inference/inference_service.grpc.pb.h"
+#include "tests/unit/rpc/inference/infer_request.h"
+#include "tests/unit/rpc/rpc_fixture.h"
+
+namespace longwave {
+namespace {
+
+using inference::ModelInferRequest;
+using inference::ModelStreamInferResponse;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class InferStreamTest : public RpcFixture {
+ protected:
+  using Stream = grpc::ClientReaderWriter<ModelInferRequest, ModelStreamInferResponse>;
+
+  void Connect(CallOptions options = {}) {
+    Start(options);
+    inference_ = inference::GRPCInferenceService::NewStub(channel_);
+    stream_ = inference_->ModelStreamInfer(&context_);
+  }
+  void Send(const std::string& id, const std::vector<int32_t>& ids) {
+    ModelInferRequest request = MakeInfer({ids});
+    request.set_id(id);
+    ASSERT_TRUE(stream_->Write(request));
+  }
+  ModelStreamInferResponse Read() {
+    ModelStreamInferResponse message;
+    EXPECT_TRUE(stream_->Read(&message)) << "the stream has ended";
+    return message;
+  }
+  // Computes request `number` (from 1, as they came) and reads its answer.
+  void ExpectAnswer(size_t number, const std::string& id) {
+    ComputeAll(scheduler_.AwaitSubmitted(number));
+    const ModelStreamInferResponse message = Read();
+    EXPECT_EQ(message.error_message(), "");
+    EXPECT_EQ(message.infer_response().id(), id);
+    EXPECT_EQ(message.infer_response().raw_output_contents_size(), 2);
+    EXPECT_GT(message.infer_response().parameters().at("longwave_total_ms").double_param(), 0);
+  }
+
+  grpc::ClientContext context_;
+  std::unique_ptr<inference::GRPCInferenceService::Stub> inference_;
+  std::unique_ptr<Stream> stream_;
+};
+
+TEST_F(InferStreamTest, EachIsAnsweredWhenItEnds) {
+  Connect();
+  Send("a", {1, 2});
+  Send("b", {3});
+  scheduler_.AwaitSubmitted(2);
+  ExpectAnswer(2, "b");
+  ExpectAnswer(1, "a");
+  stream_->WritesDone();
+  ModelStreamInferResponse message;
+  EXPECT_FALSE(stream_->Read(&message));
+  EXPECT_TRUE(stream_->Finish().ok());
+  EXPECT_EQ(metrics_.AwaitEnded(2)[0].record.method, RpcMethod::kModelStreamInfer);
+}
+
+TEST_F(InferStreamTest, AnErrorOfOneEndsNothingElse) {
+  Connect();
+  Send("bad", {1, -4});
+  ModelStreamInferResponse message = Read();
+  EXPECT_THAT(message.error_message(), StartsWith("INVALID_ARGUMENT TOKEN_OUT_OF_RANGE: "));
+  EXPECT_THAT(message.error_message(), HasSubstr("inputs[input_ids][0][1] = -4"));
+  EXPECT_EQ(message.infer_response().id(), "bad");
+  EXPECT_EQ(message.infer_response().model_name(), "fake");
+  Send("good", {1});
+  ExpectAnswer(1, "good");
+  stream_->WritesDone();
+  EXPECT_TRUE(stream_->Finish().ok());
+}
+
+TEST_F(InferStreamTest, SaysThatAnAnswerIsTheLastIfAsked) {
+  Connect();
+  ModelInferRequest request = MakeInfer({{1}});
+  (*request.mutable_parameters())["triton_enable_empty_final_response"].set_bool_param(true);
+  ASSERT_TRUE(stream_->Write(request));
+  ComputeAll(scheduler_.AwaitSubmitted(1));
+  EXPECT_TRUE(Read().infer_response().parameters().at("triton_final_response").bool_param());
+}
+
+TEST_F(InferStreamTest, ReadsNoMoreThanMayBeOpen) {
+  Connect({.max_stream_tags = 2});
+  for (const char* id : {"a", "b", "c"}) Send(id, {1});
+  scheduler_.AwaitSubmitted(2);
+  EXPECT_EQ(scheduler_.submitted(), 2u);  // "c" lies on the wire
+  ExpectAnswer(1, "a");
+  scheduler_.AwaitSubmitted(3);
+  ExpectAnswer(2, "b");
+  ExpectAnswer(3, "c");
+  stream_->WritesDone();
+  EXPECT_TRUE(stream_->Finish().ok());
+}
+
+TEST_F(InferStreamTest, ACallerThatLeavesTakesItsRequestsAlong) {
+  Connect();
+  Send("a", {1});
+  Send("b", {2});
+  const Scheduler::Ticket first = scheduler_.AwaitSubmitted(1).ticket;
+  const Scheduler::Ticket second = scheduler_.AwaitSubmitted(2).ticket;
+  context_.TryCancel();
+  EXPECT_EQ(scheduler_.AwaitCancelled(first).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(scheduler_.AwaitCancelled(second).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(stream_->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(InferStreamTest, DrainingAnswersWhatIsOpenAndEndsTheStream) {
+  Connect();
+  Send("a", {1});
+  auto& open = scheduler_.AwaitSubmitted(1);
+  std::thread drain([this] { server_->Drain(clock_.Now() + std::chrono::seconds(30), [] {}); });
+  ComputeAll(open);
+  EXPECT_EQ(Read().infer_response().id(), "a");
+  ModelStreamInferResponse message;
+  while (stream_->Read(&message)) {
+  }
+  const grpc::Status status = stream_->Finish();
+  drain.join();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Info(status).reason(), "DRAINING");
+}
+
+TEST_F(InferStreamTest, BytesThatAreNoMessageAreAnswered) {
+  Connect();
+  grpc::internal::RpcMethod method("/inference.GRPCInferenceService/ModelStreamInfer",
+                                   grpc::internal::RpcMethod::BIDI_STREAMING);
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, ModelStreamInferResponse>> raw(
+      grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, ModelStreamInferResponse>::Create(
+          channel_.get(), method, &context));
+  const grpc::Slice slice(std::string("\xff\xff\xff\xff"));
+  ASSERT_TRUE(raw->Write(grpc::ByteBuffer(&slice, 1)));
+  ModelStreamInferResponse message;
+  ASSERT_TRUE(raw->Read(&message));
+  EXPECT_THAT(message.error_message(), HasSubstr("MALFORMED_MESSAGE"));
+  raw->WritesDone();
+  EXPECT_TRUE(raw->Finish().ok());
+}
+
+TEST_F(InferStreamTest, AStreamIsRefusedWhileLoading) {
+  Start({}, /*serve=*/false);
+  inference_ = inference::GRPCInferenceService::NewStub(channel_);
+  stream_ = inference_->ModelStreamInfer(&context_);
+  ModelStreamInferResponse message;
+  EXPECT_FALSE(stream_->Read(&message));
+  const grpc::Status status = stream_->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Info(status).reason(), "LOADING");
+}
+
+}  // namespace
+}  // namespace longwave
