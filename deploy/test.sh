@@ -76,7 +76,7 @@ if [ "$cuda" = 1 ]; then
   if [ -n "$skipped" ]; then say "skipped tests: $skipped"; fi
   exit
 fi
-stage "set-up" bash deploy/setup.sh --test
+stage "set-up" bash deploy/setup.sh --test --clients
 stage "lint of the API" buf lint
 stage "build, release" build release
 if [ "$sanitizers" = 1 ]; then

@@ -15,6 +15,8 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 
 from harness import encode_pb2, model_pb2  # noqa: E402
 
+from inference import inference_service_pb2 as inference_pb2  # noqa: E402
+
 
 def write(corpus: str, name: str, data: bytes) -> None:
     folder = HERE / "corpus" / corpus
@@ -75,6 +77,39 @@ def wire() -> None:
     write("request", "traceparent", b"\1" + trace)
 
 
+def inference() -> None:
+    pb = inference_pb2.ModelInferRequest
+    ids = pb.InferInputTensor(name="input_ids", datatype="INT32", shape=[2, 3])
+    raw = struct.pack("<6i", 1, 2, 3, 4, 5, 6)
+    lengths = pb.InferInputTensor(name="lengths", datatype="INT64", shape=[2, 1])
+    mask = pb.InferInputTensor(name="attention_mask", datatype="BOOL", shape=[2, 3])
+    spans = pb.InferInputTensor(name="spans", datatype="UINT32", shape=[1, 3])
+    listed = pb.InferInputTensor(name="input_ids", datatype="UINT16", shape=[3])
+    listed.contents.uint_contents.extend([7, 8, 9])
+    shared = pb(inputs=[ids])
+    shared.inputs[0].parameters["shared_memory_region"].string_param = "r"
+    asked = pb(inputs=[ids], raw_input_contents=[raw], id="r", model_name="fake",
+               outputs=[pb.InferRequestedOutputTensor(name="embeddings")])
+    asked.parameters["dtype"].string_param = "int8"
+    asked.parameters["timeout"].int64_param = 1000
+    asked.parameters["priority"].uint64_param = 2
+    asked.parameters["truncate"].bool_param = True
+    asked.parameters["truncate_dim"].int64_param = 8
+    spanned = pb(inputs=[ids, spans], raw_input_contents=[raw, struct.pack("<3I", 1, 0, 2)])
+    spanned.parameters["pooling"].string_param = "spans"
+    for name, message in {
+        "plain": pb(inputs=[ids], raw_input_contents=[raw]),
+        "lengths": pb(inputs=[ids, lengths],
+                      raw_input_contents=[raw, struct.pack("<2q", 1, 3)]),
+        "mask": pb(inputs=[ids, mask], raw_input_contents=[raw, bytes([1, 1, 0, 0, 1, 1])]),
+        "listed": pb(inputs=[listed]),
+        "shared": shared,
+        "asked": asked,
+        "spans": spanned,
+    }.items():
+        write("infer", name, message.SerializeToString(deterministic=True))
+
+
 def tenants() -> None:
     digest = "0123456789abcdef" * 4
     one = {"name": "search", "key_sha256": [digest], "share": 3, "max_compute_share": 0.5,
@@ -123,6 +158,7 @@ def schedules() -> None:
 
 if __name__ == "__main__":
     wire()
+    inference()
     tenants()
     weights()
     configs()

@@ -61,7 +61,9 @@ def own_ports(count: int) -> tuple[str, list[int]]:
 def _generate_stubs() -> pathlib.Path:
     """Makes the Python stubs of the API in a folder that lives as long as the tests."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="longwave-stubs-"))
-    files = sorted((ROOT / "proto" / "longwave" / "v1").glob("*.proto"))
+    # Those of the inference protocol are made and not imported: its clients bring their own.
+    files = sorted((ROOT / "proto").glob("longwave/v1/*.proto"))
+    files += sorted((ROOT / "proto").glob("inference/*.proto"))
     arguments = ["protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}"]
     arguments += [f"--grpc_python_out={folder}"] + [str(path) for path in files]
     if protoc.main(arguments) != 0:
