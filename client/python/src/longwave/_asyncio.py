@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -78,7 +78,7 @@ class AsyncTransport:
 
     async def read_stream(
         self, stream: RowStream, timeout: float | None
-    ) -> AsyncIterator[tuple[int, Block]]:
+    ) -> AsyncGenerator[tuple[int, Block], None]:
         """First row and rows, block by block, over all attempts of a stream.
 
         Whoever leaves the iterator before its end must close it.
@@ -103,7 +103,7 @@ class AsyncTransport:
 
     async def _attempt(
         self, stream: RowStream, deadline: Deadline
-    ) -> AsyncIterator[tuple[int, Block]]:
+    ) -> AsyncGenerator[tuple[int, Block], None]:
         admitted = asyncio.Event()
         opening = stream.opening()
 

@@ -29,7 +29,7 @@ from longwave._options import (
 from longwave._plan import DEFAULT_BATCH_TOKENS
 from longwave._rows import Progress, RowStream
 from longwave.errors import InvalidArgument, LongwaveError
-from longwave.late_chunking import ChunkPlan, Chunks, plan_chunks
+from longwave.late_chunking import Chunks, plan_chunks
 from longwave.results import (
     EncodeResult,
     Estimate,
@@ -72,6 +72,12 @@ class EncodeCall:
         self.job = EncodeJob(self._options, self._model, sink, keep_going=self._return_errors)
         self.job.add(prepared, checked)
         self.total_tokens = sum(part.tokens for part in self.job.waiting)
+
+    def begin_empty(self) -> None:
+        """A call with nothing to ask for, whose result is [0, dim]."""
+        self._single = False
+        self._dense = DenseSink(0)
+        self.job = EncodeJob(self._options, self._model, self._dense, keep_going=False)
 
     def result(self) -> Any:
         """What encode returns, once all parts are done."""
@@ -294,8 +300,16 @@ class ClientBase:
         request, ids = job.stream_request(job.waiting[0])
         return RowStream(request, ids, options, start_row, progress)
 
-    def _chunk_plan(self, document: str, chunks: Chunks, model: ModelInfo) -> ChunkPlan:
-        return plan_chunks(document, chunks, self._tokenizer_of(model))
+    def _new_chunk_call(
+        self, model: ModelInfo, options: Options, document: str, chunks: Chunks
+    ) -> EncodeCall:
+        plan = plan_chunks(document, chunks, self._tokenizer_of(model))
+        call = EncodeCall(model, options, single=True, as_array=True, errors="raise")
+        if plan.spans:
+            call.begin(Prepared([plan.ids], True), plan.spans)
+        else:  # a document without chunks has no vectors, and needs no server
+            call.begin_empty()
+        return call
 
     # Estimates.
 

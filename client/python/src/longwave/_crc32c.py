@@ -61,7 +61,7 @@ def _shift_tables(size: int) -> Words:
 
 
 def _shift(crc: Words, tables: Words) -> Words:
-    out = tables[0][crc & np.uint32(0xFF)]
+    out: Words = tables[0][crc & np.uint32(0xFF)]
     for byte in range(1, 4):
         out = out ^ tables[byte][crc >> np.uint32(8 * byte) & np.uint32(0xFF)]
     return out

@@ -125,20 +125,34 @@ class EncodeJob:
         return request
 
     def on_reply(self, part: Part, response: Any) -> None:
-        """Takes an EncodeResponse. LongwaveError: it cannot be part of this call's result."""
-        infos = response.sequences
-        if len(infos) != len(part.indices):
-            raise data_loss(f"a reply describes {len(infos)} of {len(part.indices)} sequences")
-        block = decode_block(response.embeddings, self.options.precision, self.options.dtype)
-        self._take(part, infos, block, response)
+        """Takes an EncodeResponse.
+
+        Raises:
+            LongwaveError: it cannot be part of this call's result; with keep_going only if no other
+                reply could be either (MODEL_CHANGED).
+        """
+        options = self.options
+        try:
+            block = decode_block(response.embeddings, options.precision, options.dtype)
+            self._take(part, response.sequences, block, response)
+        except LongwaveError as error:
+            self._on_bad_reply(part, error)
 
     def on_stream(self, part: Part, block: Block, done: Any) -> None:
         """Takes all rows of a sequence that travelled by EncodeStream, and its StreamDone."""
-        if len(done.sequences) != 1:
-            raise data_loss(f"a stream describes {len(done.sequences)} sequences in place of 1")
-        self._take(part, done.sequences, block, done)
+        try:
+            self._take(part, done.sequences, block, done)
+        except LongwaveError as error:
+            self._on_bad_reply(part, error)
+
+    def _on_bad_reply(self, part: Part, error: LongwaveError) -> None:
+        if error.reason == "MODEL_CHANGED":
+            raise error
+        self.on_error(part, error)
 
     def _take(self, part: Part, infos: Sequence[Any], block: Block, reply: Any) -> None:
+        if len(infos) != len(part.indices):
+            raise data_loss(f"a reply describes {len(infos)} of {len(part.indices)} sequences")
         self.model_digest = check_digest(self.model_digest, reply.model_digest)
         if reply.execution.fingerprint != self._model.fingerprint:
             self.stale = True
@@ -149,11 +163,11 @@ class EncodeJob:
 
     def on_error(self, part: Part, error: LongwaveError) -> None:
         """Takes the failure of a part: sends again those that are not to blame, or raises."""
-        if error.reason == "REQUEST_TOO_LARGE":
-            self.stale = True
-            if len(part.indices) > 1:  # the server's limits have changed
-                self._send_again(_halves(part.indices))
-                return
+        if error.reason == "REQUEST_TOO_LARGE" or error.field == "tokenizer_fingerprint":
+            self.stale = True  # the server has been replaced by one with other limits or model
+        if error.reason == "REQUEST_TOO_LARGE" and len(part.indices) > 1:
+            self._send_again(_halves(part.indices))
+            return
         blamed = 0 if len(part.indices) == 1 else self._find_blamed(part, error)
         if not self._keep_going:
             raise error if blamed is None else with_index(error, part.indices[blamed])
@@ -219,10 +233,7 @@ def with_index(error: LongwaveError, index: int) -> LongwaveError:
     """The same error of one sequence of the caller's."""
     if error.index == index:
         return error
-    rebuild, (kind, details, state) = error.__reduce__()
-    copy: LongwaveError = rebuild(kind, details, {**state, "index": index})
-    copy.__cause__ = error.__cause__
-    return copy
+    return error.at(index)
 
 
 def _halves(indices: list[int]) -> list[list[int]]:

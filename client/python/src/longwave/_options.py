@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 from longwave import _api
 from longwave.errors import InvalidArgument
@@ -183,4 +183,4 @@ def _invalid(field: str, value: object, limit: str) -> InvalidArgument:
     )
 
 
-TruncationInput = Union[Truncation, str, None]
+TruncationInput = Truncation | str | None

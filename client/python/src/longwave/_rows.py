@@ -56,8 +56,8 @@ class RowStream:
     """The state of one sequence's stream over all its attempts.
 
     For each attempt a client sends `opening()`, gives each message of the server to `receive`,
-    sends `id_messages()` as soon as `must_send_ids()`, and ends with `done`; where the attempt fails
-    it asks `retry_delay`.
+    sends `id_messages()` as soon as `must_send_ids()`, and ends with `done`; where the attempt
+    fails it asks `retry_delay`.
     """
 
     def __init__(

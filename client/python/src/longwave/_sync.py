@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import grpc
@@ -122,7 +122,7 @@ class Transport:
 
     def read_stream(
         self, stream: RowStream, timeout: float | None, stop: Stop
-    ) -> Iterator[tuple[int, Block]]:
+    ) -> Generator[tuple[int, Block], None, None]:
         """First row and rows, block by block, over all attempts of a stream.
 
         The end of the client sets `stop` too. Whoever leaves the iterator before its end must close
@@ -149,7 +149,7 @@ class Transport:
 
     def _attempt(
         self, stream: RowStream, deadline: Deadline, stop: Stop
-    ) -> Iterator[tuple[int, Block]]:
+    ) -> Generator[tuple[int, Block], None, None]:
         admitted: queue.SimpleQueue[bool] = queue.SimpleQueue()
         call = self._begun(lambda: self._open_stream(stream, admitted, deadline.left()))
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from typing import Any
 
 from longwave import _api
@@ -176,7 +176,7 @@ class AsyncClient(ClientBase):
         truncation: TruncationInput = None,
         priority: str | None = None,
         timeout: float | None = None,
-    ) -> AsyncIterator[Item]:
+    ) -> AsyncGenerator[Item, None]:
         """As Client.encode_iter, of an iterable or an asynchronous one.
 
         Where an asynchronous source pauses and nothing is under way, what it has given so far is
@@ -198,7 +198,7 @@ class AsyncClient(ClientBase):
 
     async def _iterate(
         self, source: _Source, options: Options, prompt: str | None
-    ) -> AsyncIterator[Item]:
+    ) -> AsyncGenerator[Item, None]:
         windows = Windows(await self._model(), options)
         async with AsyncCalls(self._transport, windows.job) as calls, source:
             while not windows.finished:
@@ -231,7 +231,7 @@ class AsyncClient(ClientBase):
         truncate_dim: int | None = None,
         priority: str | None = None,
         timeout: float | None = None,
-    ) -> AsyncIterator[RowBlock]:
+    ) -> AsyncGenerator[RowBlock, None]:
         """As Client.stream_rows. Leave it before its end through contextlib.aclosing."""
         options = self._options(
             pooling="none",
@@ -250,7 +250,7 @@ class AsyncClient(ClientBase):
         options: Options,
         start_row: int,
         progress: Progress | None,
-    ) -> AsyncIterator[RowBlock]:
+    ) -> AsyncGenerator[RowBlock, None]:
         model = await self._model()
         stream: RowStream = self._new_stream(model, options, sequence, start_row, progress)
         rows = self._transport.read_stream(stream, options.stream_timeout)
@@ -271,17 +271,19 @@ class AsyncClient(ClientBase):
         timeout: float | None = None,
     ) -> Any:
         """As Client.encode_chunks."""
-        plan = self._chunk_plan(document, chunks, await self._model())
-        return await self.encode(
-            plan.ids if plan.spans else [],
-            spans=plan.spans or None,
-            normalize_embeddings=normalize_embeddings,
+        options = self._options(
+            pooling="spans",
             precision=precision,
-            truncate_dim=truncate_dim,
             layers=layers,
+            truncate_dim=truncate_dim,
+            normalize=normalize_embeddings,
             priority=priority,
             timeout=timeout,
+            spans=chunks,
         )
+        call = self._new_chunk_call(await self._model(), options, document, chunks)
+        await self._run(call.job, lambda done: None)
+        return call.result()
 
     async def _run(self, job: EncodeJob, update: Callable[[int], None]) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from longwave import _api
@@ -222,7 +222,7 @@ class Client(ClientBase):
         truncation: TruncationInput = None,
         priority: str | None = None,
         timeout: float | None = None,
-    ) -> Iterator[Item]:
+    ) -> Generator[Item, None, None]:
         """Embeddings of an iterable of any length, in its order.
 
         At most max_in_flight requests are open, and at most max_in_flight x batch_tokens tokens
@@ -252,7 +252,7 @@ class Client(ClientBase):
 
     def _iterate(
         self, source: Iterator[SequenceInput], options: Options, prompt: str | None
-    ) -> Iterator[Item]:
+    ) -> Generator[Item, None, None]:
         windows = Windows(self._model(), options)
         with Calls(self._transport, windows.job) as calls:
             while not windows.finished:
@@ -286,7 +286,7 @@ class Client(ClientBase):
         truncate_dim: int | None = None,
         priority: str | None = None,
         timeout: float | None = None,
-    ) -> Iterator[RowBlock]:
+    ) -> Generator[RowBlock, None, None]:
         """Token rows of one sequence, as they are computed: for rows larger than memory.
 
         Each block's CRC-32C is checked. A stream that breaks is taken up again at the next row, on
@@ -310,7 +310,7 @@ class Client(ClientBase):
         stream = self._new_stream(self._model(), options, sequence, start_row, progress)
         return self._blocks(stream, options)
 
-    def _blocks(self, stream: RowStream, options: Options) -> Iterator[RowBlock]:
+    def _blocks(self, stream: RowStream, options: Options) -> Generator[RowBlock, None, None]:
         rows = self._transport.read_stream(stream, options.stream_timeout, Stop())
         with contextlib.closing(rows):
             for first_row, block in rows:
@@ -339,17 +339,19 @@ class Client(ClientBase):
         Returns:
             [chunks, dim].
         """
-        plan = self._chunk_plan(document, chunks, self._model())
-        return self.encode(
-            plan.ids if plan.spans else [],
-            spans=plan.spans or None,
-            normalize_embeddings=normalize_embeddings,
+        options = self._options(
+            pooling="spans",
             precision=precision,
-            truncate_dim=truncate_dim,
             layers=layers,
+            truncate_dim=truncate_dim,
+            normalize=normalize_embeddings,
             priority=priority,
             timeout=timeout,
+            spans=chunks,
         )
+        call = self._new_chunk_call(self._model(), options, document, chunks)
+        self._run(call.job, lambda done: None)
+        return call.result()
 
     def _run(self, job: EncodeJob, update: Callable[[int], None]) -> None:
         """Sends a job's requests until there are none left."""

@@ -58,12 +58,23 @@ class LongwaveError(Exception):
         where = "" if self.index is None else f"sequence {self.index}: "
         return f"{where}{self.details}"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = {
-            name: getattr(self, name)
-            for name in ("code", "reason", "field", "value", "limit", "retry_after", "index")
+    def _state(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "reason": self.reason,
+            "field": self.field,
+            "value": self.value,
+            "limit": self.limit,
+            "retry_after": self.retry_after,
+            "index": self.index,
         }
-        return _rebuild, (type(self), self.details, state)
+
+    def at(self, index: int) -> LongwaveError:
+        """The same error, of the caller's sequence with that number."""
+        return type(self)(self.details, **{**self._state(), "index": index})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.details, self._state())
 
 
 def _rebuild(kind: type[LongwaveError], details: str, state: dict[str, Any]) -> LongwaveError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Union
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from longwave.tokenizers import Ids, Offsets, Tokenizer
 
 # A splitter finds the chunks of a text.
 Splitter = Callable[[str], list[SpanInput]]
-Chunks = Union[Sequence[SpanInput], Splitter]
+Chunks = Sequence[SpanInput] | Splitter
 
 # The end of a sentence: its mark, quotes and brackets that close after it, and blank space.
 _SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*\s+|[。！？]+["'”’」』）]*\s*""")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from longwave.errors import LongwaveError
 
 Array = npt.NDArray[Any]
 # One sequence: text, bytes (byte tokenizer only), or token ids.
-SequenceInput = Union[str, bytes, Sequence[int], Array]
+SequenceInput = str | bytes | Sequence[int] | Array
 # Half-open range of token positions.
 SpanInput = tuple[int, int]
 
@@ -69,7 +69,7 @@ class Quantized:
         return Quantized(self.values[index], np.asarray(self.scales[index], np.float32))
 
 
-Embedding = Union[Array, Quantized]
+Embedding = Array | Quantized
 
 
 @dataclass(frozen=True)

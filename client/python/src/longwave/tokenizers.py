@@ -11,13 +11,13 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Protocol, Union, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 # Ids of one sequence: bytes where each is below 256 (one byte an id), else an unsigned array [n].
-Ids = Union[bytes, npt.NDArray[Any]]
+Ids = bytes | npt.NDArray[Any]
 # Begin and end of each token in characters of the text: int64 [tokens, 2]. Tokens that stand for no
 # text ([CLS]) have begin = end.
 Offsets = npt.NDArray[np.int64]
@@ -73,8 +73,8 @@ class ByteTokenizer:
 class AlphabetTokenizer:
     """One id for each character: its place in the alphabet.
 
-    The fingerprint is the SHA-256 of RULE + alphabet in UTF-8, with RULE "fold:" where lower case is
-    taken as upper case, else "exact:", and then, where there is one, the character `unknown` and ":".
+    The fingerprint is the SHA-256, in UTF-8, of "fold:" where lower case is taken as upper case,
+    else "exact:"; then, where there is one, the character `unknown` and ":"; then the alphabet.
     """
 
     def __init__(
