@@ -13,8 +13,8 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# harness.py: server processes, their logs and metrics, calls by generated stubs.
-sys.path.insert(0, str(ROOT / "tests" / "integration"))
+# servers.py: server processes, their logs and metrics.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 _BUILT = {
     "LONGWAVE_FAKE_SERVER": "server/longwave-fake-server",

@@ -17,7 +17,7 @@ from longwave._job import EncodeJob
 from longwave._plan import Part
 from longwave._rows import RowCollector, RowStream
 from longwave._sync import Call, Deadline, Metadata
-from longwave.errors import Cancelled, LongwaveError, from_rpc
+from longwave.errors import Cancelled, LongwaveError, Unavailable, from_rpc
 
 
 class AsyncTransport:
@@ -129,11 +129,23 @@ class AsyncTransport:
         except grpc.aio.AioRpcError as error:
             # With all rows here, the call's own end changes nothing any more.
             if stream.done is None:
-                raise from_rpc(error) from None
+                raise _stream_error(error) from None
         except asyncio.CancelledError:
             raise self._cancelled() from None
         finally:
             call.cancel()
+
+
+def _stream_error(error: grpc.aio.AioRpcError) -> LongwaveError:
+    """The error of a stream that broke.
+
+    Where a message could not be sent because the stream had broken, grpc.aio makes up an INTERNAL
+    of its own, and the true status is lost. What the server has to say another attempt will tell.
+    """
+    made_up = error.code() is grpc.StatusCode.INTERNAL and not error.trailing_metadata()
+    if made_up and "from Core" in (error.details() or ""):
+        return Unavailable("the stream broke while ids were being sent")
+    return from_rpc(error)
 
 
 class AsyncCalls:

@@ -30,7 +30,9 @@ class Windows:
 
     @property
     def wants_more(self) -> bool:
-        return not self._ended and self._held_tokens < self._bound
+        """Whether another element is to be read: not beyond what can be sent."""
+        room = self._held_tokens < self._bound and not self.job.waiting
+        return room and not self._ended
 
     @property
     def finished(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from longwave._windows import Windows
 from longwave.errors import LongwaveError
 from longwave.late_chunking import Chunks
 from longwave.results import Estimate, Item, ModelInfo, RowBlock, SequenceInput
+
+# Seconds that an element may take to be read before results go out first.
+_SLOW_SOURCE = 0.01
 
 
 class Client(ClientBase):
@@ -256,9 +260,13 @@ class Client(ClientBase):
         windows = Windows(self._model(), options)
         with Calls(self._transport, windows.job) as calls:
             while not windows.finished:
-                # What has come back goes out before more is read from a source that may be slow.
-                while windows.wants_more and not calls.any_done:
+                waited = 0.0
+                # Enough is under way while the caller is busy with what is yielded; but what has
+                # come back does not wait for a slow source.
+                while windows.wants_more and not (waited > _SLOW_SOURCE and calls.any_done):
+                    begin = time.monotonic()
                     self._read_one(windows, source, prompt)
+                    waited = time.monotonic() - begin
                     calls.send()
                 if calls.open:
                     calls.take_one()
