@@ -120,6 +120,30 @@ def test_a_full_queue_says_when_to_come_again(connect, scripted):
     assert len(calls) == 4  # gRPC's retries, after the time that the server named
 
 
+def test_a_call_that_fills_the_queue_itself_opens_fewer_requests(connect, scripted):
+    lock = threading.Lock()
+    is_open = 0
+
+    def encode(request, context):
+        nonlocal is_open
+        with lock:
+            full = is_open > 0
+            is_open += not full
+        if full:
+            script.refuse(
+                context, grpc.StatusCode.RESOURCE_EXHAUSTED, reason="QUEUE_FULL", retry_after=0.001
+            )
+        with lock:
+            is_open -= 1
+        return script.reply(request)
+
+    scripted.encode = encode
+    client = connect(scripted.address, batch_tokens=4, max_in_flight=4)
+    texts = [f"{n:04}" for n in range(100)]
+    assert client.encode(texts)[:, 0].tolist() == [4.0] * 100
+    assert [item.error for item in client.encode_iter(texts)] == [None] * 100
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [

@@ -171,7 +171,7 @@ class AsyncCalls:
 
     def send(self) -> None:
         """Sends what is waiting, as far as the bound of open requests allows."""
-        while self._job.waiting and self.open < self._job.options.max_in_flight:
+        while self._job.waiting and self.open < self._job.max_open:
             part = self._job.waiting.popleft()
             if part.stream:
                 task = asyncio.ensure_future(self._stream(part))
@@ -205,6 +205,6 @@ class AsyncCalls:
             try:
                 take = task.result()
             except LongwaveError as error:
-                self._job.on_error(part, error)
+                self._job.on_error(part, error, self.open)
             else:
                 take()

@@ -54,6 +54,8 @@ class EncodeJob:
         tokens: how many tokens of each sequence that is done were encoded.
         finished: how many tokens' sequences are done or failed, for showing progress.
         model_digest: of the weights that all rows come from; empty before the first reply.
+        max_open: how many requests may be open; less than the caller allows once the server's queue
+            was full of this call's own.
         stale: whether an answer contradicted what the server had said about its model.
     """
 
@@ -63,6 +65,7 @@ class EncodeJob:
         self.errors: dict[int, LongwaveError] = {}
         self.tokens: dict[int, int] = {}
         self.finished = 0
+        self.max_open = options.max_in_flight
         self.model_digest = ""
         self.stale = False
         self._model = model
@@ -161,8 +164,17 @@ class EncodeJob:
             self.tokens[index] = info.tokens_used
             self._forget(index)
 
-    def on_error(self, part: Part, error: LongwaveError) -> None:
-        """Takes the failure of a part: sends again those that are not to blame, or raises."""
+    def on_error(self, part: Part, error: LongwaveError, others_open: int = 0) -> None:
+        """Takes the failure of a part: sends again what is not to blame, or raises.
+
+        Args:
+            others_open: how many other requests of the call are open.
+        """
+        if error.retry_after is not None and others_open > 0:
+            # Full with this call's other requests, and gRPC's retries were not enough: fewer.
+            self.max_open = min(self.max_open, others_open)
+            self.waiting.appendleft(part)
+            return
         if error.reason == "REQUEST_TOO_LARGE" or error.field == "tokenizer_fingerprint":
             self.stale = True  # the server has been replaced by one with other limits or model
         if error.reason == "REQUEST_TOO_LARGE" and len(part.indices) > 1:

@@ -214,7 +214,7 @@ class Calls:
 
     def send(self) -> None:
         """Sends what is waiting, as far as the bound of open requests allows."""
-        while self._job.waiting and self.open < self._job.options.max_in_flight:
+        while self._job.waiting and self.open < self._job.max_open:
             part = self._job.waiting.popleft()
             self.open += 1
             if part.stream:
@@ -255,7 +255,7 @@ class Calls:
         self.open -= 1
         self._cancels.pop(id(part), None)
         if isinstance(outcome, LongwaveError):
-            self._job.on_error(part, outcome)
+            self._job.on_error(part, outcome, self.open)
         elif isinstance(outcome, BaseException) and not isinstance(outcome, grpc.Future):
             raise outcome
         elif isinstance(outcome, tuple):
@@ -263,7 +263,7 @@ class Calls:
         elif outcome.code() is grpc.StatusCode.OK:
             self._job.on_reply(part, outcome.result())
         else:
-            self._job.on_error(part, from_rpc(outcome))
+            self._job.on_error(part, from_rpc(outcome), self.open)
 
 
 def collect(
