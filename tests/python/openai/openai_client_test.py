@@ -6,13 +6,13 @@ import asyncio
 import base64
 
 import httpx
+import langchain_openai
+import longwave
 import numpy as np
 import openai
 import pytest
 from openai_processes import ALIAS, Sidecar
 from servers import PATIENCE, Server
-
-import longwave
 
 TEXTS = ["Hello", "a longer text, with Ümlaut and 漢字", "x" * 3000]
 
@@ -193,3 +193,18 @@ def test_request_ids(fake_client: openai.OpenAI, fake: Sidecar, http: httpx.Clie
     for unusable in ("x" * 129, "a b"):
         given = http.get("/healthz", headers={"x-request-id": unusable}).headers["x-request-id"]
         assert given != unusable and len(given) == 32
+
+
+def test_langchain(sidecar: Sidecar, server: Server) -> None:
+    """Its default, check_embedding_ctx_length, would send ids of OpenAI's own tokenizer."""
+    embeddings = langchain_openai.OpenAIEmbeddings(
+        model=ALIAS,
+        api_key="a-key",
+        base_url=f"{sidecar.url}/v1",
+        check_embedding_ctx_length=False,
+        max_retries=0,
+    )
+    got = np.array(embeddings.embed_documents(TEXTS)).astype(np.float32)
+    assert np.array_equal(got, direct(server, TEXTS))
+    query = np.array(embeddings.embed_query(TEXTS[1])).astype(np.float32)
+    assert np.array_equal(query, got[1])

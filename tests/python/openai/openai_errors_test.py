@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ import openai
 import pytest
 from openai_processes import ALIAS, Sidecar
 from servers import PATIENCE, Server
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "integration"))
+from certificates import Authority
 
 BODY = {"model": ALIAS, "input": "Hello"}
 
@@ -279,3 +283,30 @@ def test_a_timeout_of_the_official_client_ends_its_call() -> None:
                 model=ALIAS, input="a" * 1000, timeout=1, extra_headers=headers
             )
         server.await_metric("longwave_requests_cancelled_total", bool)
+
+
+def test_tls_to_the_server(tmp_path: pathlib.Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    authority.issue().write(tmp_path / "server")
+    authority.issue().write(tmp_path / "client")
+    (tmp_path / "ca.pem").write_bytes(authority.root)
+    tenants = [{"name": "a", "key_sha256": [hashlib.sha256(b"alices-key").hexdigest()]}]
+    (tmp_path / "tenants.json").write_text(json.dumps({"tenants": tenants}))
+    flags = [
+        f"--tls_certificate={tmp_path}/server/tls.crt",
+        f"--tls_key={tmp_path}/server/tls.key",
+        f"--tls_client_ca={tmp_path}/ca.pem",
+        f"--tenants={tmp_path}/tenants.json",
+    ]
+    own = [
+        f"--tls-ca={tmp_path}/ca.pem",
+        f"--tls-certificate={tmp_path}/client/tls.crt",
+        f"--tls-key={tmp_path}/client/tls.key",
+    ]
+    with start_fake(*flags) as server:
+        with behind(server, *own) as sidecar:
+            assert ask(sidecar, authorization="Bearer alices-key").status_code == 200
+            error_of(ask(sidecar, authorization="Bearer no-key"), 401, "UNAUTHENTICATED")
+            assert httpx.get(f"{sidecar.url}/readyz", timeout=PATIENCE).status_code == 200
+        with behind(server, own[0], "--timeout=5") as stranger:
+            error_of(ask(stranger, authorization="Bearer alices-key"), 503, "UNAVAILABLE")

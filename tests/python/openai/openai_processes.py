@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -20,10 +20,8 @@ class Process:
     """A process whose standard error is read by a thread: lines of JSON are events. As a context
     manager it ends with its block, whatever happens there."""
 
-    def __init__(self, command: Sequence[str], **env: str) -> None:
-        self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env={**os.environ, **env}
-        )
+    def __init__(self, command: Sequence[str], cwd: pathlib.Path | None = None) -> None:
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=cwd)
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
         self._changed = threading.Condition()
@@ -92,8 +90,8 @@ def sidecar_command(server: str, *flags: str) -> list[str]:
 class Sidecar(Process):
     """longwave-openai, once it listens."""
 
-    def __init__(self, server: str, *flags: str, **env: str) -> None:
-        super().__init__(sidecar_command(server, *flags), **env)
+    def __init__(self, server: str, *flags: str) -> None:
+        super().__init__(sidecar_command(server, *flags))
         try:
             self.port: int = self.await_event("listening")["port"]
         except BaseException:

@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(given: argparse.Namespace, settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
         create_app(settings),
+        # Whatever else is installed: h11 bounds the headers of a request, and httptools does not.
+        http="h11",
+        loop="asyncio",
         log_config=None,
         access_log=False,
         server_header=False,
