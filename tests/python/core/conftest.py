@@ -130,3 +130,35 @@ def make_proxy() -> Iterator[Callable[[Server], Proxy]]:
     yield make
     for proxy in proxies:
         proxy.close()
+
+
+@pytest.fixture(scope="session")
+def huggingface_file(tmp_path_factory):
+    """Words of a small vocabulary, with a token around each text, truncation and padding on."""
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = {"[CLS]": 0, "[SEP]": 1, "[UNK]": 2, "the": 300, "turtle": 70_000, "ran": 5}
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 1)]
+    )
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=9)
+    path = tmp_path_factory.mktemp("tokenizers") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_file(tmp_path_factory):
+    """A model of 60 pieces of a text that repeats."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    folder = tmp_path_factory.mktemp("sentencepiece")
+    (folder / "text").write_text("the turtle ran and the hedgehog ran too, not far\n" * 50)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "text"), model_prefix=str(folder / "m"), vocab_size=40,
+        minloglevel=2, hard_vocab_limit=False,
+    )  # fmt: skip
+    return folder / "m.model"

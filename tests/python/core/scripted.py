@@ -127,6 +127,7 @@ class ScriptedServer:
         self.get_model: Handler = lambda request, context: model()
         self.encode: Handler = lambda request, context: reply(request)
         self.encode_stream: Callable[[Iterator[Any], grpc.ServicerContext], Iterator[Any]]
+        self.over = threading.Event()  # for tests: that a call has ended
         self._server = grpc.server(futures.ThreadPoolExecutor(16))
         handlers = {
             "GetModel": grpc.unary_unary_rpc_method_handler(

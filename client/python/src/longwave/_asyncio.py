@@ -17,7 +17,7 @@ from longwave._job import EncodeJob
 from longwave._plan import Part
 from longwave._rows import RowCollector, RowStream
 from longwave._sync import Call, Deadline, Metadata
-from longwave.errors import Cancelled, LongwaveError, Unavailable, from_rpc
+from longwave.errors import LongwaveError, Unavailable, client_closed, from_rpc
 
 
 class AsyncTransport:
@@ -40,7 +40,7 @@ class AsyncTransport:
 
     def _open(self) -> Any:
         if self._closed:
-            raise Cancelled("the client is closed")
+            raise client_closed()
         if self._channel is None:
             self._closing = asyncio.Event()
             self._channel = (
@@ -73,7 +73,7 @@ class AsyncTransport:
         task = asyncio.current_task()
         own = getattr(task, "cancelling", lambda: 0)() == 0  # since Python 3.11
         if self._closed and own:
-            return Cancelled("the client is closed")
+            return client_closed()
         return asyncio.CancelledError()
 
     async def read_stream(
@@ -99,7 +99,7 @@ class AsyncTransport:
         assert self._closing is not None
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._closing.wait(), delay)
-            raise Cancelled("the client is closed") from error
+            raise client_closed() from error
 
     async def _attempt(
         self, stream: RowStream, deadline: Deadline

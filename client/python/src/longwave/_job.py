@@ -170,6 +170,8 @@ class EncodeJob:
         Args:
             others_open: how many other requests of the call are open.
         """
+        if error.reason == "CLIENT_CLOSED":
+            raise error
         if error.retry_after is not None and others_open > 0:
             # Full with this call's other requests, and gRPC's retries were not enough: fewer.
             self.max_open = min(self.max_open, others_open)

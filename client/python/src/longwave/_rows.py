@@ -208,6 +208,8 @@ class RowStream:
 
 
 def _may_retry(error: LongwaveError) -> bool:
+    if error.reason == "CLIENT_CLOSED":
+        return False
     if error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return True  # cancelled, and not by us: a server that was shut down in that very moment
     # Another replica may still have what the first rows came from.

@@ -16,7 +16,7 @@ from longwave._decode import Block
 from longwave._job import EncodeJob
 from longwave._plan import Part
 from longwave._rows import RowCollector, RowStream
-from longwave.errors import Cancelled, LongwaveError, from_rpc
+from longwave.errors import Cancelled, LongwaveError, client_closed, from_rpc
 
 Call = tuple[str, Any, Any]
 Metadata = tuple[tuple[str, str], ...]
@@ -62,8 +62,9 @@ class Stop:
     def is_set(self) -> bool:
         return self._event.is_set()
 
-    def wait(self, seconds: float) -> bool:
-        return self._event.wait(seconds)
+    def wait(self, seconds: float) -> None:
+        """So long, or until the end."""
+        self._event.wait(seconds)
 
 
 class Transport:
@@ -114,11 +115,17 @@ class Transport:
         try:
             return begin()
         except grpc.RpcError as error:
-            raise from_rpc(error) from None
+            raise self.error_of(error) from None
         except ValueError as error:  # gRPC's way to say that the channel has been closed
             if self._closed:
-                raise Cancelled("the client is closed") from None
+                raise client_closed() from None
             raise error
+
+    def error_of(self, call: Any) -> LongwaveError:
+        """Why a call has failed."""
+        if self._closed and call.code() is grpc.StatusCode.CANCELLED:
+            return client_closed()
+        return from_rpc(call)
 
     def read_stream(
         self, stream: RowStream, timeout: float | None, stop: Stop
@@ -131,21 +138,26 @@ class Transport:
         deadline = Deadline(timeout)
         with self._lock:
             if self._closed:
-                raise Cancelled("the client is closed")
+                raise client_closed()
             self._stops.add(stop)
         try:
             while stream.done is None:
                 try:
                     yield from self._attempt(stream, deadline, stop)
                 except LongwaveError as error:
+                    self._check_stop(stop)
                     delay = stream.retry_delay(error)
                     if deadline.passes_within(delay):
                         raise
-                    if stop.wait(delay):
-                        raise Cancelled("the call was cancelled") from error
+                    stop.wait(delay)
+                    self._check_stop(stop)
         finally:
             with self._lock:
                 self._stops.discard(stop)
+
+    def _check_stop(self, stop: Stop) -> None:
+        if stop.is_set():
+            raise client_closed() if self._closed else Cancelled("the call was cancelled")
 
     def _attempt(
         self, stream: RowStream, deadline: Deadline, stop: Stop
@@ -164,11 +176,9 @@ class Transport:
             if stream.done is None:
                 raise stream.ended_early()
         except grpc.RpcError as error:
-            if stop.is_set():
-                raise Cancelled("the call was cancelled") from None
             # With all rows here, the call's own end changes nothing any more.
             if stream.done is None:
-                raise from_rpc(error) from None
+                raise self.error_of(error) from None
         finally:
             admitted.put(False)  # the thread that sends ends
             call.cancel()
@@ -263,7 +273,7 @@ class Calls:
         elif outcome.code() is grpc.StatusCode.OK:
             self._job.on_reply(part, outcome.result())
         else:
-            self._job.on_error(part, from_rpc(outcome), self.open)
+            self._job.on_error(part, self._transport.error_of(outcome), self.open)
 
 
 def collect(

@@ -19,7 +19,8 @@ class LongwaveError(Exception):
         code: the status code, a `grpc.StatusCode`.
         reason: why, from the server's closed list (`model/base/error.h`): "SEQUENCE_TOO_LONG".
             Empty where gRPC answered by itself. The client's own reasons are INVALID_FIELD,
-            EMPTY_SEQUENCE, MISSING_FIELD, TOKENIZER_UNKNOWN, MODEL_CHANGED and DATA_LOSS.
+            EMPTY_SEQUENCE, TOKEN_OUT_OF_RANGE, MISSING_FIELD, CONFLICTING_FIELDS,
+            TOKENIZER_UNKNOWN, MODEL_CHANGED, CLIENT_CLOSED and DATA_LOSS.
         field: path of the offending field in the request as it was sent, "tokens.lengths[3]";
             empty where there is none.
         value: the offending value, short.
@@ -176,6 +177,11 @@ def make_error(code: grpc.StatusCode, details: str, **info: Any) -> LongwaveErro
 def data_loss(details: str) -> LongwaveError:
     """A reply that contradicts itself or its request."""
     return make_error(grpc.StatusCode.DATA_LOSS, details, reason="DATA_LOSS")
+
+
+def client_closed() -> LongwaveError:
+    """The call's own client has been closed: no part of the call can succeed."""
+    return Cancelled("the client is closed", reason="CLIENT_CLOSED")
 
 
 def model_changed(field: str, value: object, limit: object, details: str) -> LongwaveError:

@@ -227,10 +227,20 @@ class SentencePieceTokenizer:
         return [narrow(np.array(self._processor.encode(text), np.uint32)) for text in texts]
 
     def encode_with_offsets(self, text: str) -> tuple[Ids, Offsets]:
-        pieces = self._processor.encode(text, out_type="immutable_proto").pieces
+        pieces = self._pieces(text)
         ids = np.array([piece.id for piece in pieces], np.uint32)
         offsets = np.array([(piece.begin, piece.end) for piece in pieces], np.int64)
+        # Some releases of the library count in characters, some in bytes of UTF-8.
+        if any(text[piece.begin : piece.end] != piece.surface for piece in pieces):
+            begins = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
+            offsets = np.concatenate([[0], np.cumsum(begins)])[offsets]
         return narrow(ids), offsets.reshape(-1, 2)
+
+    def _pieces(self, text: str) -> Any:
+        try:
+            return self._processor.encode(text, return_type="proto").pieces
+        except TypeError:  # before 0.2.2
+            return self._processor.encode(text, out_type="immutable_proto").pieces
 
     def __getstate__(self) -> dict[str, Any]:
         return {"kind": self.kind, "data": self._data}
