@@ -5,8 +5,11 @@ from longwave.integrations.ray import LongwaveMapper
 dataset.map_batches(
     LongwaveMapper,
     fn_constructor_kwargs={"target": "encoder:50051", "column": "text"},
-    concurrency=4, batch_size=256,
+    concurrency=4, num_cpus=0.25, batch_size=256,
 )
+
+An actor waits for the server more than it computes, hence the part of a processor: actors that hold
+all processors leave none to the tasks that read the data, and Ray stands still.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ class LongwaveMapper:
             output: name of the column of vectors, float32 [rows, dim].
             on_error: of a row that cannot be encoded: "raise" fails the batch; "drop" leaves the
                 row out; "column" keeps it with a vector of NaN, and a column `output`_error says
-                why (None: it did not fail).
+                why (empty: it did not fail).
             api_key_variable: environment variable of the actors with the API key; the key itself
                 does not travel.
             model_digest: SHA-256 of the weights that all vectors must be of, from
@@ -92,9 +95,10 @@ class LongwaveMapper:
             return self._dropping(batch, outcome)
         made = {**batch, self._output: self._matrix(outcome.vectors)}
         if self._on_error == "column":
+            # Never null: a batch without errors must have the type of one with some.
             made[self._output + "_error"] = np.array(
                 [
-                    str(outcome.errors[row]) if row in outcome.errors else None
+                    str(outcome.errors[row]) if row in outcome.errors else ""
                     for row in range(len(outcome.vectors))
                 ],
                 dtype=object,

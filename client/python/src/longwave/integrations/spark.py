@@ -94,9 +94,12 @@ def embedding_udf(
 
 def encode_batches(batches: Any, settings: ColumnSettings, on_error: Policy) -> Any:
     """What a task does: series of texts in, series of vectors (or frames with errors) out."""
+    isna = require("pandas", "spark").isna
     encoder = ColumnEncoder(worker_client(settings), settings)
     for texts in batches:
-        outcome = encoder.encode(list(texts), nulls=True)
+        # A null is None or NaN, as the version of pandas has it.
+        values = [None if isna(text) else text for text in texts]
+        outcome = encoder.encode(values, nulls=True)
         if outcome.errors and on_error == "raise":
             raise outcome.errors[min(outcome.errors)]
         yield _columns(outcome, on_error == "column")
