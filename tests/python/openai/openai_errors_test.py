@@ -34,7 +34,7 @@ def ask(sidecar: Sidecar, body: object = None, **headers: str) -> httpx.Response
 
 
 def error_of(reply: httpx.Response, status: int, code: str) -> dict[str, str]:
-    assert reply.status_code == status, reply.text
+    assert reply.status_code == status, reply.text[:300]
     error: dict[str, str] = reply.json()["error"]
     assert error["code"] == code
     return error
@@ -153,10 +153,10 @@ def test_ignored_keys_stay_here(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_deadline_that_cannot_be_met_is_not_tried_again(fake: Sidecar) -> None:
-    body = {"model": ALIAS, "input": [1] * 100_000}  # 0.1 s
-    reply = ask(fake, body, x_stainless_read_timeout="0.01")
+    body = {"model": ALIAS, "input": [1] * 120_000}  # 0.12 s
+    reply = ask(fake, body, x_stainless_read_timeout="0.1")
     error = error_of(reply, 429, "DEADLINE_UNMEETABLE")
-    assert "0.01" in error["message"]
+    assert "deadline" in error["message"]
     assert reply.headers["x-should-retry"] == "false"
     assert "retry-after" not in reply.headers
 
@@ -174,6 +174,31 @@ def test_a_deadline_that_passes() -> None:
         reply = ask(sidecar)
         error_of(reply, 504, "DEADLINE_EXPIRED")
         assert reply.headers["x-should-retry"] == "false"
+
+
+def test_several_calls_have_one_deadline() -> None:
+    """30 of 0.2 s, one after the other, of which each is done within its own 2 s."""
+    with (
+        start_fake("--max_batch_sequences=1", base_seconds="0.2") as server,
+        behind(server, "--timeout=2") as sidecar,
+    ):
+        reply = ask(sidecar, {"model": ALIAS, "input": [[1] * 30_000] * 30})
+        error_of(reply, 504, "DEADLINE_EXPIRED")
+        assert reply.headers["x-should-retry"] == "false"
+        server.await_metric("longwave_requests_cancelled_total", bool)
+
+
+def test_a_sequence_above_the_models_limit(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "fake").write_text("max_tokens 10\n")
+    with start_fake(f"--model={tmp_path}") as server, behind(server) as sidecar:
+        text = "x" * 11
+        error = error_of(ask(sidecar, {"model": ALIAS, "input": text}), 400, "SEQUENCE_TOO_LONG")
+        assert error["param"] == "input"
+        assert "11" in error["message"] and "10" in error["message"]
+        reply = ask(sidecar, {"model": ALIAS, "input": ["a", text]})
+        assert error_of(reply, 400, "SEQUENCE_TOO_LONG")["param"] == "input[1]"
+        cut = ask(sidecar, {"model": ALIAS, "input": text, "truncate_prompt_tokens": -1})
+        assert cut.json()["usage"]["total_tokens"] == 10
 
 
 def test_a_result_that_is_no_number() -> None:

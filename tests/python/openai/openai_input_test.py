@@ -17,7 +17,7 @@ JSON = {"content-type": "application/json"}
 
 def refused(reply: httpx.Response, status: int, code: str, param: str | None = None) -> str:
     """Checks the form of an error; returns its message."""
-    assert reply.status_code == status, reply.text
+    assert reply.status_code == status, reply.text[:300]
     assert reply.headers["content-type"] == "application/json"
     error = reply.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import http.client
 import json
@@ -14,6 +15,7 @@ import time
 
 import httpx
 import pytest
+from longwave.openai_server import Settings, create_app
 from openai_processes import ALIAS, Sidecar, sidecar_command
 from servers import PATIENCE, Server
 
@@ -220,3 +222,13 @@ def test_many_callers_at_once(fake: Sidecar) -> None:
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
         for number, got in enumerate(pool.map(call, range(32))):
             assert got == list(range(number + 1, number + 6))
+
+
+def test_as_an_application_of_any_server(fake_server: Server) -> None:
+    async def call() -> httpx.Response:
+        app = create_app(Settings(server=fake_server.address, aliases=(ALIAS,)))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.post("/v1/embeddings", json=BODY, timeout=PATIENCE)
+
+    assert asyncio.run(call()).json()["usage"]["total_tokens"] == 5

@@ -28,6 +28,10 @@ from longwave.openai_server.settings import Settings
 Result = TypeVar("Result")
 # As clients of the library may have: what servers take besides 16 KiB of metadata.
 _MAX_KEY_BYTES = 1024
+# A request may take several calls, of which each has the whole time; where one is refused because
+# of its deadline, that says more.
+_LAST_WORD_SECONDS = 1.0
+_PROBE_SECONDS = 5.0
 # Nobody reads it; it is for the log.
 _CLIENT_LEFT = 499
 
@@ -73,8 +77,9 @@ class _Service:
             async with self._intake.body(request) as body:
                 wanted = parse(body)
                 record.inputs = len(wanted.inputs)
-                work = self._backend.encode(wanted, key, self._timeout(request))
-                result = await _unless_gone(request, work)
+                timeout = self._timeout(request)
+                work = self._backend.encode(wanted, key, timeout)
+                result = await _unless_gone(request, work, timeout + _LAST_WORD_SECONDS)
         except ClientDisconnect:
             record.code = "CANCELLED"
             return Response(status_code=_CLIENT_LEFT)
@@ -100,7 +105,13 @@ class _Service:
         return _json(b'{"status":"ok"}')
 
     async def readyz(self, _request: Request) -> Response:
-        if await self._backend.ready():
+        try:
+            ready = await asyncio.wait_for(self._backend.ready(), _PROBE_SECONDS)
+        except asyncio.TimeoutError:
+            ready = False
+        except LongwaveError as error:
+            raise from_longwave(error, single=True, model="") from error
+        if ready:
             return _json(b'{"status":"ready"}')
         raise ApiError(503, "The server does not serve (yet, or any more).", "LOADING")
 
@@ -123,19 +134,27 @@ class _Service:
         return min(waits, self._settings.timeout) if waits > 0 else self._settings.timeout
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of the work, which is cancelled, and its call with it, if the caller leaves.
+async def _unless_gone(
+    request: Request, work: Coroutine[Any, Any, Result], timeout: float
+) -> Result:
+    """The result of the work, which is cancelled, and its calls with it, if the caller leaves or
+    the time is over.
 
     Raises:
-        ClientDisconnect: it did.
+        ClientDisconnect: the caller left.
+        ApiError: 504.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        await asyncio.wait((task, gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
             raise ClientDisconnect
-        return task.result()
+        raise ApiError(
+            504, "The time for the request is over.", "DEADLINE_EXPIRED", should_retry=False
+        )
     finally:
         task.cancel()
         gone.cancel()

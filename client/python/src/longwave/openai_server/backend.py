@@ -51,7 +51,7 @@ class Backend:
     """Speaks to the server; for one event loop.
 
     A client of the library has one key and one model for its life, so there is one for each pair
-    that is in use. They share their connections, which gRPC keeps by address and credentials.
+    that is in use. Without TLS gRPC gives them one connection, with it each has its own.
     """
 
     def __init__(self, settings: Settings) -> None:
