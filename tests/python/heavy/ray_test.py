@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import ray
+from readme_snippets import run, snippets
 
 from longwave.integrations.ray import LongwaveMapper
 
@@ -78,3 +79,8 @@ def test_a_failure_ends_the_job_and_says_why(target):
     )
     with pytest.raises(Exception, match="the sequence is empty"):
         dataset.take_all()
+
+
+def test_snippets_of_the_page_run(target):
+    for code in snippets()["Ray"]:
+        run(code, server=target)

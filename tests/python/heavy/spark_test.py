@@ -12,6 +12,7 @@ import pytest
 from pyspark.cloudpickle import dumps
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import col, pandas_udf
+from readme_snippets import run, snippets
 
 from longwave.integrations.spark import embedding_udf
 
@@ -93,3 +94,8 @@ def test_the_key_is_no_part_of_the_plan(spark, target, monkeypatch):
     monkeypatch.setenv("LONGWAVE_API_KEY", "secret-of-the-driver")
     udf = embedding_udf(target)
     assert b"secret-of-the-driver" not in dumps(udf.func)
+
+
+def test_snippets_of_the_page_run(spark, target):
+    for code in snippets()["Spark"]:
+        run(code, server=target, spark=spark)
