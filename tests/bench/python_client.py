@@ -71,7 +71,9 @@ def main() -> int:
             client.encode(texts[:100])
             calls: dict[str, Callable[[], Any]] = {
                 f"encode {len(texts)} texts": lambda: client.encode(texts),
-                f"encode_iter {len(texts)} texts": lambda: sum(1 for _ in client.encode_iter(texts)),
+                f"encode_iter {len(texts)} texts": lambda: sum(
+                    1 for _ in client.encode_iter(texts)
+                ),
                 f"encode 1 text of {len(document.encode())} bytes": lambda: client.encode(document),
             }
             rows = [measure(name, server, call, options.runs) for name, call in calls.items()]

@@ -21,7 +21,7 @@ import scripted as script
 from servers import PATIENCE
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "integration"))
-from certificates import Authority  # noqa: E402
+from certificates import Authority
 
 KEY = "a-key-for-tests"
 

@@ -137,9 +137,7 @@ def huggingface_file(tmp_path_factory):
     """Words of a small vocabulary, with a token around each text, truncation and padding on."""
     tokenizers = pytest.importorskip("tokenizers")
     vocabulary = {"[CLS]": 0, "[SEP]": 1, "[UNK]": 2, "the": 300, "turtle": 70_000, "ran": 5}
-    tokenizer = tokenizers.Tokenizer(
-        tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]")
-    )
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 1)]

@@ -75,7 +75,30 @@ def test_two_dimensional_ids_are_a_list_of_sequences(fake):
 
 
 def test_any_iterable_of_texts(fake):
-    assert fake.encode(text for text in ["a", "b"]).shape == (2, 16)
+    expected = fake.encode(["a", "b"])
+    for texts in (
+        (text for text in ["a", "b"]),
+        ("a", "b"),
+        np.array(["a", "b"]),
+        {"a": 1, "b": 2},
+    ):
+        assert np.array_equal(fake.encode(texts), expected)
+
+
+class Tensor:
+    """As other libraries' arrays are: numpy can read them."""
+
+    def __init__(self, values):
+        self._values = np.array(values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self._values
+
+
+def test_arrays_of_other_libraries(fake):
+    assert np.array_equal(fake.encode(Tensor([1, 2, 3])), fake_rows.row([1, 2, 3]))
+    assert np.array_equal(fake.encode(Tensor([[1, 2], [3, 4]]))[1], fake_rows.row([3, 4]))
+    assert np.array_equal(fake.encode([Tensor([1, 2]), "a"])[0], fake_rows.row([1, 2]))
 
 
 def test_long_lists_are_split_by_tokens_and_put_together_in_order(connect, start_fake):
@@ -185,6 +208,15 @@ def test_prompt_goes_before_each_text(fake):
 def test_truncation_cuts_where_it_is_told(fake, truncation, kept):
     vector = fake.encode("abcdefg", truncation=truncation)
     assert np.array_equal(vector, fake_rows.row(ids_of(kept)))
+
+
+def test_truncation_of_what_no_unary_request_holds(connect, start_fake, tmp_path):
+    (tmp_path / "fake").write_text("max_tokens 1000\n")
+    client = connect(start_fake(f"--model={tmp_path}", "--max_request_tokens=1000"))
+    ids = [n % 251 for n in range(3000)]
+    long, short = client.encode([ids, [1, 2]], truncation="start")
+    assert np.array_equal(long, fake_rows.row(ids[-1000:]))
+    assert np.array_equal(short, fake_rows.row([1, 2]))
 
 
 def test_int8_comes_with_scales(fake):

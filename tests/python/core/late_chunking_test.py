@@ -94,9 +94,7 @@ def test_spans_of_every_tokenizer_hold_the_text_of_their_chunk(name, request):
     ids, offsets = tokenizer.encode_with_offsets(text)
     chunks = [(0, 3), (2, 5), (4, len(text)), (0, len(text))]
     for (begin, end), (first, last) in zip(chunks, chunking.token_spans(offsets, chunks)):
-        inside = [
-            n for n, (b, e) in enumerate(offsets.tolist()) if b < e and b < end and e > begin
-        ]
+        inside = [n for n, (b, e) in enumerate(offsets.tolist()) if b < e and b < end and e > begin]
         assert list(range(first, last)) == inside
 
 

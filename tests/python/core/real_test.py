@@ -60,9 +60,7 @@ def test_token_rows_spans_and_layers(real, direct):
     )
     ranges = [(0, 3), (2, 9)]
     asked = [{"begin": begin, "end": end} for begin, end in ranges]
-    assert np.array_equal(
-        real.encode(text, spans=ranges), direct(text, pooling=spans, spans=asked)
-    )
+    assert np.array_equal(real.encode(text, spans=ranges), direct(text, pooling=spans, spans=asked))
 
 
 def test_streamed_rows_are_those_of_unary_calls(real):

@@ -164,7 +164,9 @@ class ClientBase:
         self._timeout = timeout_of(timeout, None)
         self._priority = choose("priority", priority, PRIORITIES)
         self._max_in_flight = positive("max_in_flight", max_in_flight)
-        self._batch_tokens = positive("batch_tokens", batch_tokens or DEFAULT_BATCH_TOKENS)
+        self._batch_tokens = (
+            DEFAULT_BATCH_TOKENS if batch_tokens is None else positive("batch_tokens", batch_tokens)
+        )
         self._known_model: ModelInfo | None = None
         self._open()
 

@@ -19,8 +19,9 @@ def is_single(sentences: Any) -> bool:
     """Whether this is one sequence rather than a collection of them."""
     if isinstance(sentences, (str, bytes, bytearray, memoryview)):
         return True
-    if isinstance(sentences, np.ndarray):
-        return sentences.ndim == 1 and sentences.dtype.kind in "iu"
+    if hasattr(sentences, "__array__"):  # numpy's, torch's, pandas'
+        array = np.asarray(sentences)
+        return array.ndim == 1 and array.dtype.kind in "iu"
     return isinstance(sentences, Sequence) and bool(sentences) and _is_integer(sentences[0])
 
 
@@ -32,6 +33,8 @@ def as_list(sentences: Any) -> list[Any]:
     """The sequences of a collection."""
     if isinstance(sentences, list):
         return sentences
+    if hasattr(sentences, "__array__"):
+        return list(np.asarray(sentences))
     if isinstance(sentences, Iterable):
         return list(sentences)
     raise TypeError(
