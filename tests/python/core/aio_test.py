@@ -61,6 +61,16 @@ def test_cancelling_a_task_cancels_the_servers_call(start_fake, call):
     )
 
 
+def test_one_client_in_one_loop_after_the_other(fake_server):
+    client = longwave.AsyncClient(fake_server.address)
+    for _ in range(2):
+        assert run(client.encode("hello")).shape == (16,)
+        assert len(run(client.encode_tokens(["hello"], layers=[0, 1, 2]))) == 1
+    run(client.close())
+    with pytest.raises(longwave.Cancelled):
+        run(client.encode("hello"))
+
+
 def test_a_source_that_pauses_holds_nothing_back(fake_server):
     """Each element is sent although it fills no request, since the source waits for its vector."""
 

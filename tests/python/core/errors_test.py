@@ -278,6 +278,33 @@ def test_a_server_that_is_gone_is_an_error_of_each(connect):
         client.encode(["a"], errors="return")
 
 
+def test_a_sequence_that_goes_by_stream_fails_alone_too(connect, start_fake, tmp_path):
+    (tmp_path / "fake").write_text("max_tokens 150000\n")
+    client = connect(start_fake(f"--model={tmp_path}"))
+    texts = ["a", "x" * 150_001, "y" * 140_000, "b"]
+    result = client.encode(texts, errors="return")
+    assert {index: error.reason for index, error in result.errors.items()} == {
+        1: "SEQUENCE_TOO_LONG"
+    }
+    assert result.tokens == [1, 0, 140_000, 1]
+    error = fails(lambda: client.encode(texts), longwave.InvalidArgument)
+    assert (error.index, error.limit) == (1, "150000")
+
+
+def test_a_calls_own_timeout_bounds_its_streams(connect, scripted):
+    def stream(messages, context):
+        answer = script.StreamScript(next(messages))
+        yield answer.accepted()
+        over = threading.Event()
+        context.add_callback(over.set)
+        over.wait(PATIENCE)
+
+    scripted.encode_stream = stream
+    client = connect(scripted.address)
+    error = fails(lambda: client.encode("x" * 140_000, timeout=0.2), longwave.DeadlineExceeded)
+    assert error.index == 0
+
+
 def test_limits_that_have_shrunk_split_requests_further(connect, scripted):
     seen = []
 

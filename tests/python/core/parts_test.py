@@ -73,7 +73,7 @@ def test_a_sequence_above_the_batch_has_a_request_of_its_own():
         ({"max_sequences_per_request": 4}, {}, 4),
         ({"max_sequences_per_request": 4}, {"batch_size": 3}, 3),
         ({"max_tokens_per_request": 50}, {}, 5),
-        ({"max_receive_message_bytes": 70_000}, {"batch_tokens": 10**6}, 7000),
+        ({"max_receive_message_bytes": 65_536 + 70_000}, {"batch_tokens": 10**6}, 7000),
         # 64 KiB for the rest of the reply, then 8 bytes a row and 32 a sequence.
         ({"max_unary_reply_bytes": 65_536 + 400}, {}, 10),
         ({"max_unary_reply_bytes": 65_536 + 400}, {"precision": "int8", "batch_tokens": 1000}, 10),

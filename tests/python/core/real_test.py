@@ -1,4 +1,4 @@
-"""Against the real server and the default model: the same vectors as direct calls of the API give."""
+"""Against the real server and the default model: the vectors that direct calls of the API give."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from longwave.errors import LongwaveError, Unavailable, client_closed, from_rpc
 
 
 class AsyncTransport:
-    """A channel, made in the event loop of the first call. For one loop at a time."""
+    """A channel of the event loop that runs; of another one, should the client be used there."""
 
     def __init__(
         self,
@@ -35,13 +35,16 @@ class AsyncTransport:
         self._options = options
         self._metadata = metadata
         self._channel: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
         self._closed = False
 
     def _open(self) -> Any:
         if self._closed:
             raise client_closed()
-        if self._channel is None:
+        loop = asyncio.get_running_loop()
+        if self._channel is None or self._loop is not loop:
+            self._loop = loop
             self._closing = asyncio.Event()
             self._channel = (
                 grpc.aio.insecure_channel(self._target, self._options)
@@ -52,7 +55,7 @@ class AsyncTransport:
 
     async def close(self) -> None:
         self._closed = True
-        if self._channel is not None and self._closing is not None:
+        if self._loop is asyncio.get_running_loop() and self._closing is not None:
             self._closing.set()
             await self._channel.close()
 

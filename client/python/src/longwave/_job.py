@@ -160,8 +160,8 @@ class EncodeJob:
         if reply.execution.fingerprint != self._model.fingerprint:
             self.stale = True
         self._sink.put(part.indices, [info.rows for info in infos], block)
-        for index, info in zip(part.indices, infos):
-            self.tokens[index] = info.tokens_used
+        self.tokens.update(zip(part.indices, [info.tokens_used for info in infos]))
+        for index in part.indices:
             self._forget(index)
 
     def on_error(self, part: Part, error: LongwaveError, others_open: int = 0) -> None:
@@ -227,7 +227,8 @@ class EncodeJob:
 
     def _forget(self, index: int) -> None:
         self.finished += len(self._sequences.pop(index, b""))
-        self._spans.pop(index, None)
+        if self._spans:
+            self._spans.pop(index, None)
 
 
 def check_digest(first: str, digest: str) -> str:

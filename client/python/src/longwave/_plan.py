@@ -51,27 +51,17 @@ class Planner:
         self._row_bytes = row_bytes(options, model)
         # The wire width of ids is not known before they are packed: assume the vocabulary's.
         vocabulary = model.vocab_size
-        self._id_bytes = 1 if 0 < vocabulary <= 0x100 else 2 if 0 < vocabulary <= 0x10000 else 4
-        self._max_receive = limits.max_receive_message_bytes or _NO_LIMIT
+        id_bytes = 1 if 0 < vocabulary <= 0x100 else 2 if 0 < vocabulary <= 0x10000 else 4
+        room = (limits.max_receive_message_bytes or _NO_LIMIT) - _FIXED_BYTES
+        # A message that holds spans has half of it for them.
+        self._max_spans = room // (2 * _SPAN_BYTES)
+        most = min(room // id_bytes, limits.max_tokens_per_request or _NO_LIMIT)
+        self._max_unary_tokens = min(most, STREAM_TOKENS - 1)
         self._max_reply = limits.max_unary_reply_bytes or _NO_LIMIT
-        self._max_request_tokens = limits.max_tokens_per_request or _NO_LIMIT
         self._max_sequences = min(
             limits.max_sequences_per_request or _NO_LIMIT, options.batch_size or _NO_LIMIT
         )
-        self.batch_tokens = min(
-            options.batch_tokens, self._max_request_tokens, self._max_receive // self._id_bytes
-        )
-
-    def needs_stream(self, tokens: int, spans: int) -> bool:
-        """Whether a sequence is too long for a unary request or reply, alone."""
-        request = tokens * self._id_bytes + spans * _SPAN_BYTES + _FIXED_BYTES
-        rows = tokens if self._all_rows else max(1, spans)
-        return (
-            tokens >= STREAM_TOKENS
-            or tokens > self._max_request_tokens
-            or request > self._max_receive
-            or rows * self._row_bytes > self._max_reply
-        )
+        self.batch_tokens = min(options.batch_tokens, most)
 
     def plan(
         self,
@@ -85,31 +75,33 @@ class Planner:
         Sequences of like length ride together, the longest first, so that what is computed last is
         short; the sort is stable. With `in_order` they stay as they are.
         """
-        places = (
-            range(len(lengths)) if in_order else np.argsort(-np.asarray(lengths), kind="stable")
-        )
+        order: Sequence[int] = range(len(lengths))
+        if not in_order:
+            order = np.argsort(-np.asarray(lengths, np.int64), kind="stable").tolist()
         parts: list[Part] = []
         current: Part | None = None
         reply = 0
-        for place in places:
+        for place in order:
             tokens = lengths[place]
             rows = tokens if self._all_rows else spans[place] if spans else 1
-            if self.needs_stream(tokens, spans[place] if spans else 0):
+            back = rows * self._row_bytes
+            too_long = tokens > self._max_unary_tokens or back > self._max_reply
+            if too_long or (spans and rows > self._max_spans):
                 parts.append(Part([indices[place]], tokens, stream=True))
                 current = None
                 continue
-            bytes_back = rows * self._row_bytes + _SEQUENCE_BYTES
+            back += _SEQUENCE_BYTES
             # A sequence that fits a request alone gets one, whatever the part's own bounds say.
             if (
                 current is None
                 or len(current.indices) >= self._max_sequences
                 or current.tokens + tokens > self.batch_tokens
-                or reply + bytes_back + _FIXED_BYTES > self._max_reply
+                or reply + back + _FIXED_BYTES > self._max_reply
             ):
                 current = Part([], 0)
                 parts.append(current)
                 reply = 0
             current.indices.append(indices[place])
             current.tokens += tokens
-            reply += bytes_back
+            reply += back
         return parts

@@ -23,7 +23,7 @@ _END = object()
 
 
 class AsyncClient(ClientBase):
-    """A connection to Longwave servers, for one event loop.
+    """A connection to Longwave servers, for one event loop at a time.
 
     It connects at the first call, and pickles as Client does. Cancelling a task that waits for a
     call cancels its requests, also on the server.
