@@ -15,7 +15,7 @@ import time
 
 import httpx
 import pytest
-from longwave.openai_server import Settings, create_app
+from longwave.openai_server.app import Settings, create_app
 from openai_processes import ALIAS, Sidecar, sidecar_command
 from servers import PATIENCE, Server
 
@@ -59,6 +59,21 @@ def test_wrong_arguments(flags: list[str], words: str) -> None:
     done = run(*flags)
     assert done.returncode == 2
     assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("package", ["orjson", "starlette", "uvicorn"])
+def test_without_the_extras_packages(package: str) -> None:
+    """As if one of them were not installed."""
+    code = f"import sys; sys.modules[{package!r}] = None; " + (
+        "from longwave.openai_server.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 2
+    assert f"needs the package {package!r}" in done.stderr
+    assert "longwave-client[openai-server]" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,7 +1,5 @@
-"""`longwave-openai`: OpenAI's embeddings API over a Longwave server (extra `openai-server`)."""
+"""OpenAI's embeddings API over a Longwave server: the program `longwave-openai`.
 
-from longwave.openai_server.app import create_app
-from longwave.openai_server.intake import IntakeLimits
-from longwave.openai_server.settings import Settings
-
-__all__ = ["IntakeLimits", "Settings", "create_app"]
+Nothing is imported here, since the packages that it takes come with the extra `openai-server`.
+`longwave.openai_server.app` is the application, for any ASGI server.
+"""

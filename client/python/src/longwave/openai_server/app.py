@@ -21,9 +21,11 @@ from longwave.openai_server.access_log import AccessLog, record_of
 from longwave.openai_server.backend import Backend
 from longwave.openai_server.embeddings_request import parse
 from longwave.openai_server.errors import ApiError, from_longwave, model_not_found
-from longwave.openai_server.intake import Intake
+from longwave.openai_server.intake import Intake, IntakeLimits
 from longwave.openai_server.replies import embeddings_body, model_entry
 from longwave.openai_server.settings import Settings
+
+__all__ = ["IntakeLimits", "Settings", "create_app"]
 
 Result = TypeVar("Result")
 # As clients of the library may have: what servers take besides 16 KiB of metadata.
