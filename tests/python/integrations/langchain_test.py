@@ -40,7 +40,9 @@ class TestStandardUnit(_AtServer, EmbeddingsUnitTests):
         return {"LONGWAVE_API_KEY": "secret"}, {}, {"api_key": "secret"}
 
 
+# Some of them are asynchronous, and those alone need the mark.
 @pytest.mark.asyncio
+@pytest.mark.filterwarnings("ignore:.*it is not an async function:pytest.PytestWarning")
 class TestStandardIntegration(_AtServer, EmbeddingsIntegrationTests):
     pass
 

