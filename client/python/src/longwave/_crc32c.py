@@ -15,7 +15,7 @@ import numpy.typing as npt
 Words = npt.NDArray[np.uint32]
 
 _POLYNOMIAL = np.uint32(0x82F63B78)  # reflected
-_LANE_BYTES = 256
+_LANE_BYTES = 128
 _MIN_LANES = 8  # below, one lane after the other is as fast
 
 
@@ -70,10 +70,16 @@ def _shift(crc: Words, tables: Words) -> Words:
 def _lanes(words: Words) -> Words:
     """Checksums, without their first and last complement, of the columns of [words, lanes]."""
     low, high = _word_tables()
-    crc = np.zeros(words.shape[1], np.uint32)
+    lanes = words.shape[1]
+    crc, other = np.zeros(lanes, np.uint32), np.empty(lanes, np.uint32)
+    half = np.empty(lanes, np.intp)  # numpy looks up by this type alone, and would copy others
     for row in words:
-        crc = crc ^ row
-        crc = low[crc & np.uint32(0xFFFF)] ^ high[crc >> np.uint32(16)]
+        np.bitwise_xor(crc, row, out=crc)
+        np.right_shift(crc, np.uint32(16), out=half)
+        high.take(half, out=other, mode="wrap")
+        np.bitwise_and(crc, np.uint32(0xFFFF), out=half)
+        low.take(half, out=crc, mode="wrap")
+        np.bitwise_xor(crc, other, out=crc)
     return crc
 
 
