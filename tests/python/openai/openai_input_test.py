@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from typing import Any
 
@@ -195,6 +196,43 @@ def test_unknown_paths_and_methods(http: httpx.Client) -> None:
     assert reply.headers["allow"] == "POST"
     refused(http.delete("/v1/models"), 405, "method_not_supported")
     still_serves(http)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_body_is_a_fault_of_ours(http: httpx.Client, seed: int) -> None:
+    """Bodies of all kinds of values, and such with bytes changed: each is served or refused for a
+    reason, and the sidecar stays."""
+    random_of = random.Random(seed)
+    seen = set()
+    for _ in range(400):
+        text = json.dumps(random_body(random_of), ensure_ascii=random_of.random() < 0.5)
+        body = bytearray(text.encode("utf-8", "surrogatepass"))
+        for _ in range(random_of.choice((0, 0, 0, 1, 2))):
+            body[random_of.randrange(len(body))] = random_of.randrange(256)
+        reply = send(http, bytes(body))
+        seen.add(reply.status_code)
+        assert reply.status_code in (200, 400, 404), (bytes(body), reply.text)
+        assert reply.status_code == 200 or reply.json()["error"]["code"]
+    assert seen == {200, 400, 404}
+    still_serves(http)
+
+
+FIELDS = (
+    "model input encoding_format dimensions user truncate_prompt_tokens truncation_side priority x"
+).split()
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 8, 2, 1.5, 1e300, -0.0, 1 << 31, 1 << 32, 1 << 63, 1 << 64),
+    *("", "a", "\x00", "\ud800", "\U0001f600", "left", "right", "base64", "float", "batch", ALIAS),
+    *([], {}, [[]], [None], [1, 2], ["a", "b"], [[1], [2]], [1, "a"], {"a": 1}, [[1, -1]]),
+]
+
+
+def random_body(random_of: random.Random) -> dict[str, Any]:
+    """Mostly a good one, with some fields that are anything."""
+    body: dict[str, Any] = {"model": ALIAS, "input": random_of.choice(("a", ["a", "b"], [1, 2]))}
+    for _ in range(random_of.choice((0, 1, 1, 2, 3))):
+        body[random_of.choice(FIELDS)] = random_of.choice(VALUES)
+    return body
 
 
 # Bodies as bytes on the wire.

@@ -12,10 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 import httpx
+import longwave
+import numpy as np
 import pytest
 from longwave.openai_server.app import Settings, create_app
+from longwave.tokenizers import Ids
 from openai_processes import ALIAS, Sidecar, sidecar_command
 from servers import PATIENCE, Server
 
@@ -247,3 +251,51 @@ def test_as_an_application_of_any_server(fake_server: Server) -> None:
             return await client.post("/v1/embeddings", json=BODY, timeout=PATIENCE)
 
     assert asyncio.run(call()).json()["usage"]["total_tokens"] == 5
+
+
+class SlowTokenizer(longwave.ByteTokenizer):
+    """The first time it takes until somebody says so."""
+
+    def __init__(self) -> None:
+        super().__init__(fingerprint="")
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE)
+        if "wrong" in texts:
+            raise ValueError("no such text")
+        return super().encode_batch(texts)
+
+
+@pytest.mark.parametrize("last", ["right", "wrong"])
+def test_while_a_long_text_is_tokenized_others_are_served(fake_server: Server, last: str) -> None:
+    tokenizer = SlowTokenizer()
+    texts = ["x" * 5000, "x" * 6000, "x" * 5000, last]
+
+    async def run() -> tuple[httpx.Response, httpx.Response]:
+        app = create_app(
+            Settings(server=fake_server.address, aliases=(ALIAS,), tokenizer=tokenizer)
+        )
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            body = {"model": ALIAS, "input": texts}
+            long = asyncio.ensure_future(client.post("/v1/embeddings", json=body))
+            await asyncio.to_thread(tokenizer.begun.wait, PATIENCE)
+            # Were the event loop busy with the text, this would have to wait for itself.
+            short = await client.get("/v1/models")
+            assert not long.done()
+            tokenizer.may_end.set()
+            return short, await long
+
+    short, long = asyncio.run(run())
+    assert short.status_code == 200
+    if last == "wrong":
+        assert long.status_code == 400
+        assert long.json()["error"]["param"] == "input[3]"
+        return
+    with longwave.Client(fake_server.address) as client:
+        wanted = client.encode(texts)
+    got = [entry["embedding"] for entry in long.json()["data"]]
+    assert np.array_equal(np.array(got).astype(np.float32), wanted)
