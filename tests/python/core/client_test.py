@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import pathlib
 import pickle
+import signal
 import sys
 import threading
 
@@ -215,6 +216,10 @@ def test_a_server_whose_certificate_leads_elsewhere_is_not_spoken_to(connect, se
         connect(secure_server, tls=longwave.Tls(), channel_options=once).encode("hello")
 
 
+def replicas(servers) -> str:
+    return "ipv4:" + ",".join(server.address for server in servers)
+
+
 # Retries are gRPC's, by the shipped service config.
 
 
@@ -279,8 +284,7 @@ def test_a_long_request_is_tried_again_too(connect, scripted):
 
 def test_a_replica_that_dies_costs_a_retry(connect, start_fake):
     servers = [start_fake(), start_fake()]
-    target = "ipv4:" + ",".join(server.address for server in servers)
-    client = connect(target, batch_tokens=40)
+    client = connect(replicas(servers), batch_tokens=40)
     done = 0
     for item in client.encode_iter(f"text {n:04}" for n in range(2000)):
         if item.index == 100:
@@ -290,6 +294,54 @@ def test_a_replica_that_dies_costs_a_retry(connect, start_fake):
         done += item.error is None
     assert done > 1900
     assert client.health()
+
+
+def test_a_replica_that_drains_costs_nothing(connect, start_fake):
+    servers = [start_fake(), start_fake()]
+    client = connect(replicas(servers), batch_tokens=40)
+    for item in client.encode_iter(f"text {n:04}" for n in range(3000)):
+        if item.index == 100:
+            servers[0].signal()
+        assert item.error is None
+        ids = list(f"text {item.index:04}".encode())
+        assert np.array_equal(item.embedding, fake_rows.row(ids))
+    assert servers[0].wait() == 0
+    assert servers[1].metric("longwave_requests_total", method="Encode", code="OK") > 0
+
+
+def test_a_stream_goes_on_at_another_replica(connect, start_fake):
+    servers = [start_fake(seconds_per_token="5e-6"), start_fake(seconds_per_token="5e-6")]
+    client = connect(replicas(servers))
+    ids = np.random.default_rng(5).integers(0, 256, 60_000)
+    blocks = client.stream_rows(ids)
+    rows = [next(blocks).values]
+    (busy,) = (
+        server
+        for server in servers
+        if server.metric("longwave_requests_started_total", method="EncodeStream") == 1
+    )
+    busy.kill()
+    rows = np.concatenate([*rows, *(block.values for block in blocks)])
+    assert len(rows) == len(ids)
+    assert all(np.array_equal(rows[n], fake_rows.row(ids.tolist(), n)) for n in (0, 30_000, 59_999))
+
+
+def test_a_model_that_is_replaced_ends_the_call_and_serves_the_next(connect, start_fake, tmp_path):
+    (tmp_path / "fake").write_text("digest first\n")
+    server = start_fake(f"--model={tmp_path}")
+    client = connect(server, batch_tokens=20)
+    assert client.info().weights_digest == "first"
+    with pytest.raises(longwave.FailedPrecondition) as caught:
+        for item in client.encode_iter(f"{n:08}" for n in itertools.count()):
+            if item.index == 20:
+                (tmp_path / "fake").write_text("digest second\nrow_seed 7\n")
+                server.signal(signal.SIGHUP)
+            ids = list(f"{item.index:08}".encode())
+            assert np.array_equal(item.embedding, fake_rows.row(ids))
+    assert (caught.value.value, caught.value.limit) == ("second", "first")
+    result = client.encode(["a", "b"], errors="return")
+    assert result.model_digest == "second" and not result.errors
+    assert client.info().weights_digest == "second"
 
 
 def test_the_clients_defaults_and_a_calls_own(connect, scripted):
