@@ -99,6 +99,19 @@ def test_the_time_is_over(connect, scripted):
     assert isinstance(error, TimeoutError)
 
 
+def test_asking_for_the_model_takes_no_longer_than_the_call_may(connect, scripted):
+    over = threading.Event()
+
+    def get_model(request, context):
+        context.add_callback(over.set)
+        over.wait(PATIENCE)
+        return script.model()
+
+    scripted.get_model = get_model
+    client = connect(scripted.address, timeout=None)
+    fails(lambda: client.encode("a", timeout=0.2), longwave.DeadlineExceeded)
+
+
 def test_a_deadline_that_cannot_be_met_is_refused_at_once(connect, start_fake):
     client = connect(start_fake(base_seconds="50"))
     error = fails(lambda: client.encode("a", timeout=5), longwave.ResourceExhausted)

@@ -168,6 +168,7 @@ class ClientBase:
             DEFAULT_BATCH_TOKENS if batch_tokens is None else positive("batch_tokens", batch_tokens)
         )
         self._known_model: ModelInfo | None = None
+        self._checked_tokenizer: tuple[ModelInfo, Tokenizer] | None = None
         self._open()
 
     def _open(self) -> None:
@@ -202,6 +203,8 @@ class ClientBase:
         Raises:
             InvalidArgument: there is none, or the caller's is not the model's.
         """
+        if self._checked_tokenizer is not None and self._checked_tokenizer[0] is model:
+            return self._checked_tokenizer[1]
         kind, fingerprint = model.tokenizer_kind, model.tokenizer_fingerprint
         tokenizer = self._tokenizer or tokenizer_for(kind, fingerprint)
         if tokenizer is None:
@@ -225,6 +228,7 @@ class ClientBase:
                     value=ours,
                     limit=theirs,
                 )
+        self._checked_tokenizer = (model, tokenizer)
         return tokenizer
 
     # Calls.

@@ -84,7 +84,8 @@ class Transport:
         )
         self._metadata = metadata
         self._lock = threading.Lock()
-        self._closed = False  # with the lock, as the next
+        # Changed with the lock held. A call that sees `closed` too late finds the channel closed.
+        self._closed = False
         self._stops: set[Stop] = set()
         self._encode = self._method(_api.ENCODE)
 

@@ -26,7 +26,7 @@ class AsyncClient(ClientBase):
     """A connection to Longwave servers, for one event loop at a time.
 
     It connects at the first call, and pickles as Client does. Cancelling a task that waits for a
-    call cancels its requests, also on the server.
+    call cancels its requests, also on the server. Texts are tokenized in the event loop's thread.
     """
 
     def _open(self) -> None:
@@ -46,12 +46,14 @@ class AsyncClient(ClientBase):
 
     async def info(self) -> ModelInfo:
         """As Client.info."""
-        request = self._model_request()
-        reply = await self._transport.call(_api.GET_MODEL, request, self._timeout)
+        return await self._ask_model(self._timeout)
+
+    async def _ask_model(self, timeout: float | None) -> ModelInfo:
+        reply = await self._transport.call(_api.GET_MODEL, self._model_request(), timeout)
         return self._learn(reply.model)
 
-    async def _model(self) -> ModelInfo:
-        return self._known_model or await self.info()
+    async def _model(self, options: Options) -> ModelInfo:
+        return self._known_model or await self._ask_model(options.timeout)
 
     async def health(self) -> bool:
         """As Client.health."""
@@ -66,7 +68,7 @@ class AsyncClient(ClientBase):
 
     async def get_sentence_embedding_dimension(self) -> int:
         """As Client.get_sentence_embedding_dimension."""
-        return (await self._model()).dim
+        return (self._known_model or await self.info()).dim
 
     async def estimate(
         self,
@@ -86,7 +88,7 @@ class AsyncClient(ClientBase):
             truncate_dim=truncate_dim,
             priority=priority,
         )
-        model = await self._model() if self._counts_tokens(sequences) else None
+        model = await self._model(options) if self._counts_tokens(sequences) else None
         request = self._estimate_request(options, self._lengths(sequences, model))
         return self._estimate(await self._transport.call(_api.ESTIMATE, request, options.timeout))
 
@@ -123,7 +125,7 @@ class AsyncClient(ClientBase):
             spans=spans,
         )
         call = self._new_call(
-            await self._model(), options, sentences, spans, prompt, convert_to_numpy, errors
+            await self._model(options), options, sentences, spans, prompt, convert_to_numpy, errors
         )
         with ProgressBar(call.total_tokens, show_progress_bar) as bar:
             await self._run(call.job, bar.update)
@@ -199,7 +201,7 @@ class AsyncClient(ClientBase):
     async def _iterate(
         self, source: _Source, options: Options, prompt: str | None
     ) -> AsyncGenerator[Item, None]:
-        windows = Windows(await self._model(), options)
+        windows = Windows(await self._model(options), options)
         async with AsyncCalls(self._transport, windows.job) as calls, source:
             while not windows.finished:
                 while windows.wants_more and (value := source.take()) is not None:
@@ -251,7 +253,7 @@ class AsyncClient(ClientBase):
         start_row: int,
         progress: Progress | None,
     ) -> AsyncGenerator[RowBlock, None]:
-        model = await self._model()
+        model = await self._model(options)
         stream: RowStream = self._new_stream(model, options, sequence, start_row, progress)
         rows = self._transport.read_stream(stream, options.stream_timeout)
         async with contextlib.aclosing(rows):
@@ -281,7 +283,7 @@ class AsyncClient(ClientBase):
             timeout=timeout,
             spans=chunks,
         )
-        call = self._new_chunk_call(await self._model(), options, document, chunks)
+        call = self._new_chunk_call(await self._model(options), options, document, chunks)
         await self._run(call.job, lambda done: None)
         return call.result()
 

@@ -50,12 +50,15 @@ class Client(ClientBase):
 
     def info(self) -> ModelInfo:
         """What the server's model is, takes and promises; asked anew each time."""
-        request = self._model_request()
-        return self._learn(self._transport.call(_api.GET_MODEL, request, self._timeout).model)
+        return self._ask_model(self._timeout)
 
-    def _model(self) -> ModelInfo:
+    def _ask_model(self, timeout: float | None) -> ModelInfo:
+        request = self._model_request()
+        return self._learn(self._transport.call(_api.GET_MODEL, request, timeout).model)
+
+    def _model(self, options: Options) -> ModelInfo:
         """The same, asked once as long as no answer contradicts it."""
-        return self._known_model or self.info()
+        return self._known_model or self._ask_model(options.timeout)
 
     def health(self) -> bool:
         """Whether the server is there and ready to serve."""
@@ -69,7 +72,7 @@ class Client(ClientBase):
 
     def get_sentence_embedding_dimension(self) -> int:
         """Values of a vector, as sentence-transformers calls it."""
-        return self._model().dim
+        return (self._known_model or self.info()).dim
 
     def estimate(
         self,
@@ -95,7 +98,7 @@ class Client(ClientBase):
             truncate_dim=truncate_dim,
             priority=priority,
         )
-        model = self._model() if self._counts_tokens(sequences) else None
+        model = self._model(options) if self._counts_tokens(sequences) else None
         request = self._estimate_request(options, self._lengths(sequences, model))
         return self._estimate(self._transport.call(_api.ESTIMATE, request, options.timeout))
 
@@ -169,7 +172,7 @@ class Client(ClientBase):
             spans=spans,
         )
         call = self._new_call(
-            self._model(), options, sentences, spans, prompt, convert_to_numpy, errors
+            self._model(options), options, sentences, spans, prompt, convert_to_numpy, errors
         )
         with ProgressBar(call.total_tokens, show_progress_bar) as bar:
             self._run(call.job, bar.update)
@@ -257,7 +260,7 @@ class Client(ClientBase):
     def _iterate(
         self, source: Iterator[SequenceInput], options: Options, prompt: str | None
     ) -> Generator[Item, None, None]:
-        windows = Windows(self._model(), options)
+        windows = Windows(self._model(options), options)
         with Calls(self._transport, windows.job) as calls:
             while not windows.finished:
                 waited = 0.0
@@ -315,7 +318,7 @@ class Client(ClientBase):
             priority=priority,
             timeout=timeout,
         )
-        stream = self._new_stream(self._model(), options, sequence, start_row, progress)
+        stream = self._new_stream(self._model(options), options, sequence, start_row, progress)
         return self._blocks(stream, options)
 
     def _blocks(self, stream: RowStream, options: Options) -> Generator[RowBlock, None, None]:
@@ -357,7 +360,7 @@ class Client(ClientBase):
             timeout=timeout,
             spans=chunks,
         )
-        call = self._new_chunk_call(self._model(), options, document, chunks)
+        call = self._new_chunk_call(self._model(options), options, document, chunks)
         self._run(call.job, lambda done: None)
         return call.result()
 
