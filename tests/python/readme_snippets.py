@@ -23,4 +23,4 @@ def snippets() -> dict[str, list[str]]:
 
 def run(code: str, **names: object) -> None:
     """Runs a block as a program of its own; an assertion of its that fails, fails the test."""
-    exec(compile(code, str(PAGE), "exec"), {"__name__": "snippet", **names})
+    exec(compile(code, "<snippet of the page>", "exec"), {"__name__": "snippet", **names})

@@ -40,7 +40,8 @@ class Statements:
         self._sql = require("psycopg", "pgvector").sql
         self._column = column
         self._dim = dim
-        self._table = self._sql.Identifier(*([schema, name] if schema else [name]))
+        self._names = [schema, name] if schema else [name]
+        self._table = self._sql.Identifier(*self._names)
 
     def _compose(self, template: str, **parts: Any) -> Any:
         return self._sql.SQL(template).format(table=self._table, **parts)
@@ -119,9 +120,11 @@ class Statements:
 
     def asking(self) -> Any:
         """The table's comment."""
+        # As text, since regclass is found by that. Identifier gives none without a connection.
+        quoted = ['"' + name.replace('"', '""') + '"' for name in self._names]
         return self._compose(
             "SELECT obj_description({name}::regclass, 'pg_class')",
-            name=self._sql.Literal(self._table.as_string(None)),
+            name=self._sql.Literal(".".join(quoted)),
         )
 
 

@@ -48,8 +48,8 @@ class PgVectorTable:
 
     The digest of the model is kept in the table's comment, and vectors of another model are
     refused. Methods take a psycopg 3 connection and a Client; those that begin with `a`, an
-    AsyncConnection and an AsyncClient. What they do is part of the connection's transaction if
-    there is one.
+    AsyncConnection and an AsyncClient. What they do is part of the connection's transaction, which
+    without autocommit there always is: it lasts when the caller commits.
     """
 
     def __init__(

@@ -76,7 +76,7 @@ class QdrantCollection:
         }
 
     def _config(self) -> dict[str, Any]:
-        models = require("qdrant_client", "qdrant").models
+        models = require("qdrant_client.models", "qdrant")
         params = models.VectorParams(
             size=self.dim,
             distance=models.Distance.COSINE,
@@ -187,7 +187,7 @@ class QdrantCollection:
         return as_lists(values) if self.multivector else as_list(values)
 
     def _points(self, batch: Encoded) -> list[Any]:
-        models = require("qdrant_client", "qdrant").models
+        models = require("qdrant_client.models", "qdrant")
         if batch.records:
             check_digest(batch.model_digest, self.model_digest, f"the collection {self.name!r}")
         return [
