@@ -321,4 +321,8 @@ def test_health_follows_the_server(
         with Server(fake_program, f"--address=127.0.0.1:{server.port}") as again:
             again.ready()
             await_true(envoy.ready, "/readyz is not 200 with a server")
-            assert envoy.call("GetModel", {}).status_code == 200
+            # The thread that routes calls hears of it a moment later.
+            await_true(
+                lambda: envoy.call("GetModel", {}).status_code == 200,
+                "no calls although the server is healthy",
+            )
