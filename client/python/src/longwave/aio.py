@@ -1,0 +1,335 @@
+"""AsyncClient: the client for asyncio, with the names and meanings of Client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from typing import Any
+
+from longwave import _api
+from longwave._asyncio import AsyncCalls, AsyncTransport
+from longwave._base import ClientBase
+from longwave._job import EncodeJob
+from longwave._options import Options, TruncationInput
+from longwave._progress import ProgressBar
+from longwave._rows import Progress, RowStream
+from longwave._windows import Windows
+from longwave.errors import LongwaveError
+from longwave.late_chunking import Chunks
+from longwave.results import Estimate, Item, ModelInfo, RowBlock, SequenceInput
+
+_END = object()
+
+
+class AsyncClient(ClientBase):
+    """A connection to Longwave servers, for one event loop at a time.
+
+    It connects at the first call, and pickles as Client does. Cancelling a task that waits for a
+    call cancels its requests, also on the server. Texts are tokenized in the event loop's thread.
+    """
+
+    def _open(self) -> None:
+        self._transport = AsyncTransport(
+            self._target, self._credentials, self._channel_options, self._metadata
+        )
+
+    async def close(self) -> None:
+        """Ends the connection; calls under way end with Cancelled."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def info(self) -> ModelInfo:
+        """As Client.info."""
+        return await self._ask_model(self._timeout)
+
+    async def _ask_model(self, timeout: float | None) -> ModelInfo:
+        reply = await self._transport.call(_api.GET_MODEL, self._model_request(), timeout)
+        return self._learn(reply.model)
+
+    async def _model(self, options: Options) -> ModelInfo:
+        return self._known_model or await self._ask_model(options.timeout)
+
+    async def health(self) -> bool:
+        """As Client.health."""
+        request = _api.HealthCheckRequest(service=_api.SERVICE)
+        try:
+            reply = await self._transport.call(_api.HEALTH, request, self._timeout)
+        except LongwaveError as error:
+            if self._means_unhealthy(error):
+                return False
+            raise
+        return self._is_serving(reply)
+
+    async def get_sentence_embedding_dimension(self) -> int:
+        """As Client.get_sentence_embedding_dimension."""
+        return (self._known_model or await self.info()).dim
+
+    async def estimate(
+        self,
+        sequences: Any,
+        *,
+        pooling: str | None = None,
+        precision: str = "float32",
+        layers: Sequence[int] | None = None,
+        truncate_dim: int | None = None,
+        priority: str | None = None,
+    ) -> Estimate:
+        """As Client.estimate."""
+        options = self._options(
+            pooling=pooling,
+            precision=precision,
+            layers=layers,
+            truncate_dim=truncate_dim,
+            priority=priority,
+        )
+        model = await self._model(options) if self._counts_tokens(sequences) else None
+        request = self._estimate_request(options, self._lengths(sequences, model))
+        return self._estimate(await self._transport.call(_api.ESTIMATE, request, options.timeout))
+
+    async def encode(
+        self,
+        sentences: Any,
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool | None = None,
+        precision: str = "float32",
+        truncate_dim: int | None = None,
+        pooling: str | None = None,
+        spans: Any = None,
+        layers: Sequence[int] | None = None,
+        convert_to_numpy: bool = True,
+        prompt: str | None = None,
+        truncation: TruncationInput = None,
+        priority: str | None = None,
+        timeout: float | None = None,
+        errors: str = "raise",
+    ) -> Any:
+        """As Client.encode."""
+        options = self._options(
+            pooling=pooling,
+            precision=precision,
+            layers=layers,
+            truncate_dim=truncate_dim,
+            normalize=normalize_embeddings,
+            truncation=truncation,
+            priority=priority,
+            timeout=timeout,
+            batch_size=batch_size,
+            spans=spans,
+        )
+        call = self._new_call(
+            await self._model(options), options, sentences, spans, prompt, convert_to_numpy, errors
+        )
+        with ProgressBar(call.total_tokens, show_progress_bar) as bar:
+            await self._run(call.job, bar.update)
+        return call.result()
+
+    async def encode_tokens(
+        self,
+        sentences: Any,
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool | None = None,
+        precision: str = "float32",
+        truncate_dim: int | None = None,
+        layers: Sequence[int] | None = None,
+        prompt: str | None = None,
+        truncation: TruncationInput = None,
+        priority: str | None = None,
+        timeout: float | None = None,
+        errors: str = "raise",
+    ) -> Any:
+        """As Client.encode_tokens."""
+        return await self.encode(
+            sentences,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            normalize_embeddings=normalize_embeddings,
+            precision=precision,
+            truncate_dim=truncate_dim,
+            pooling="none",
+            layers=layers,
+            prompt=prompt,
+            truncation=truncation,
+            priority=priority,
+            timeout=timeout,
+            errors=errors,
+        )
+
+    def encode_iter(
+        self,
+        sentences: Iterable[SequenceInput] | AsyncIterable[SequenceInput],
+        *,
+        batch_size: int | None = None,
+        normalize_embeddings: bool | None = None,
+        precision: str = "float32",
+        truncate_dim: int | None = None,
+        pooling: str | None = None,
+        layers: Sequence[int] | None = None,
+        prompt: str | None = None,
+        truncation: TruncationInput = None,
+        priority: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Item, None]:
+        """As Client.encode_iter, of an iterable or an asynchronous one.
+
+        Where an asynchronous source pauses and nothing is under way, what it has given so far is
+        sent: elements that come one by one need no batch_size. Leave the iterator before its end
+        through contextlib.aclosing.
+        """
+        options = self._options(
+            pooling=pooling,
+            precision=precision,
+            layers=layers,
+            truncate_dim=truncate_dim,
+            normalize=normalize_embeddings,
+            truncation=truncation,
+            priority=priority,
+            timeout=timeout,
+            batch_size=batch_size,
+        )
+        return self._iterate(_Source(sentences), options, prompt)
+
+    async def _iterate(
+        self, source: _Source, options: Options, prompt: str | None
+    ) -> AsyncGenerator[Item, None]:
+        windows = Windows(await self._model(options), options)
+        async with AsyncCalls(self._transport, windows.job) as calls, source:
+            while not windows.finished:
+                while windows.wants_more and (value := source.take()) is not None:
+                    if value is _END:
+                        windows.end()
+                    else:
+                        index = windows.next_index
+                        windows.push(self._prepare([value], windows.model, prompt, index))
+                    calls.send()
+                if not calls.open:
+                    windows.flush()
+                    calls.send()
+                if calls.open or source.waiting is not None:
+                    await calls.take(source.waiting)
+                calls.send()
+                self._distrust(windows.job)
+                for item in windows.ready():
+                    yield item
+
+    def stream_rows(
+        self,
+        sequence: SequenceInput,
+        *,
+        precision: str = "float32",
+        layers: Sequence[int] | None = None,
+        start_row: int = 0,
+        progress: Progress | None = None,
+        normalize_embeddings: bool | None = None,
+        truncate_dim: int | None = None,
+        priority: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[RowBlock, None]:
+        """As Client.stream_rows. Leave it before its end through contextlib.aclosing."""
+        options = self._options(
+            pooling="none",
+            precision=precision,
+            layers=layers,
+            truncate_dim=truncate_dim,
+            normalize=normalize_embeddings,
+            priority=priority,
+            timeout=timeout,
+        )
+        return self._blocks(sequence, options, start_row, progress)
+
+    async def _blocks(
+        self,
+        sequence: SequenceInput,
+        options: Options,
+        start_row: int,
+        progress: Progress | None,
+    ) -> AsyncGenerator[RowBlock, None]:
+        model = await self._model(options)
+        stream: RowStream = self._new_stream(model, options, sequence, start_row, progress)
+        rows = self._transport.read_stream(stream, options.stream_timeout)
+        async with contextlib.aclosing(rows):
+            async for first_row, block in rows:
+                yield RowBlock(first_row, block.embedding(0, len(block.values)))
+
+    async def encode_chunks(
+        self,
+        document: str,
+        chunks: Chunks,
+        *,
+        normalize_embeddings: bool | None = None,
+        precision: str = "float32",
+        truncate_dim: int | None = None,
+        layers: Sequence[int] | None = None,
+        priority: str | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """As Client.encode_chunks."""
+        options = self._options(
+            pooling="spans",
+            precision=precision,
+            layers=layers,
+            truncate_dim=truncate_dim,
+            normalize=normalize_embeddings,
+            priority=priority,
+            timeout=timeout,
+            spans=chunks,
+        )
+        call = self._new_chunk_call(await self._model(options), options, document, chunks)
+        await self._run(call.job, lambda done: None)
+        return call.result()
+
+    async def _run(self, job: EncodeJob, update: Callable[[int], None]) -> None:
+        try:
+            async with AsyncCalls(self._transport, job) as calls:
+                calls.send()
+                while calls.open:
+                    await calls.take()
+                    update(job.finished)
+                    calls.send()
+        finally:
+            self._distrust(job)
+
+
+class _Source:
+    """Elements of an iterable, or of an asynchronous one without waiting for it."""
+
+    def __init__(self, elements: Iterable[Any] | AsyncIterable[Any]) -> None:
+        # The task that waits for the next element; None: take() has one at once.
+        self.waiting: asyncio.Task[Any] | None = None
+        self._later = elements.__aiter__() if isinstance(elements, AsyncIterable) else None
+        self._now = None if isinstance(elements, AsyncIterable) else iter(elements)
+
+    def take(self) -> Any:
+        """The next element, _END after the last, None if it is not there yet."""
+        if self._now is not None:
+            return next(self._now, _END)
+        if self.waiting is None:
+            self.waiting = asyncio.ensure_future(self._next())
+        if not self.waiting.done():
+            return None
+        task, self.waiting = self.waiting, None
+        return task.result()
+
+    async def _next(self) -> Any:
+        assert self._later is not None
+        try:
+            return await self._later.__anext__()
+        except StopAsyncIteration:
+            return _END
+
+    async def __aenter__(self) -> _Source:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self.waiting is not None:
+            self.waiting.cancel()
+            await asyncio.wait({self.waiting})

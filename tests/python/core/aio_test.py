@@ -1,0 +1,182 @@
+"""What only asyncio can ask for: cancelled tasks, concurrent calls, asynchronous sources."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+
+import fake_rows
+import longwave
+import numpy as np
+import pytest
+import scripted as script
+from servers import await_true
+
+
+def run(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 60))
+
+
+def test_calls_at_the_same_time(fake_server):
+    async def main():
+        async with longwave.AsyncClient(fake_server.address) as client:
+            texts = [f"text {n}" for n in range(50)]
+            vectors = await asyncio.gather(*(client.encode(text) for text in texts))
+            for text, vector in zip(texts, vectors):
+                assert np.array_equal(vector, fake_rows.row(list(text.encode())))
+
+    run(main())
+
+
+@pytest.mark.parametrize("call", ["encode", "encode_list", "encode_long", "stream_rows"])
+def test_cancelling_a_task_cancels_the_servers_call(start_fake, call):
+    server = start_fake("--max_wait=1000", base_seconds="0", seconds_per_token="0.0002")
+    started = "longwave_requests_started_total"
+
+    async def main():
+        async with longwave.AsyncClient(server.address, timeout=None) as client:
+            await client.info()
+            before = server.metric(started)
+            calls = {
+                "encode": lambda: client.encode("x" * 20_000),
+                "encode_list": lambda: client.encode(["x" * 20_000] * 3),
+                "encode_long": lambda: client.encode(["x" * 140_000, "y" * 140_000]),
+                "stream_rows": lambda: anext(client.stream_rows("x" * 140_000)),
+            }
+            task = asyncio.ensure_future(calls[call]())
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(
+                None, server.await_metric, started, lambda value: value > before
+            )
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(main())
+    server.await_metric("longwave_requests_cancelled_total", lambda value: value >= 1)
+    await_true(
+        lambda: server.metric(started) == server.metric("longwave_requests_total"),
+        "a request is still in flight",
+    )
+
+
+def test_one_client_in_one_loop_after_the_other(fake_server):
+    client = longwave.AsyncClient(fake_server.address)
+    for _ in range(2):
+        assert run(client.encode("hello")).shape == (16,)
+        assert len(run(client.encode_tokens(["hello"], layers=[0, 1, 2]))) == 1
+    run(client.close())
+    with pytest.raises(longwave.Cancelled):
+        run(client.encode("hello"))
+
+
+def test_a_source_that_pauses_holds_nothing_back(fake_server):
+    """Each element is sent although it fills no request, since the source waits for its vector."""
+
+    async def main():
+        async with longwave.AsyncClient(fake_server.address) as client:
+            answered = asyncio.Queue()
+
+            async def source():
+                for n in range(5):
+                    yield f"text {n}"
+                    await answered.get()
+
+            indices = []
+            async for item in client.encode_iter(source()):
+                indices.append(item.index)
+                answered.put_nowait(None)
+            assert indices == list(range(5))
+
+    run(main())
+
+
+def test_an_asynchronous_source_is_left_cleanly(fake_server):
+    closed = []
+
+    async def source():
+        try:
+            for n in itertools.count():
+                yield f"text {n}"
+                await asyncio.sleep(0)
+        finally:
+            closed.append(True)
+
+    async def main():
+        async with longwave.AsyncClient(fake_server.address, batch_tokens=20) as client:
+            elements = source()
+            async with contextlib.aclosing(client.encode_iter(elements)) as items:
+                async for item in items:
+                    if item.index == 30:
+                        break
+            await elements.aclose()
+
+    run(main())
+    assert closed == [True]
+
+
+def test_an_error_of_an_asynchronous_source_reaches_the_caller(fake_server):
+    async def source():
+        yield "a"
+        raise RuntimeError("the source broke")
+
+    async def main():
+        async with longwave.AsyncClient(fake_server.address) as client:
+            async for _ in client.encode_iter(source()):
+                pass
+
+    with pytest.raises(RuntimeError, match="the source broke"):
+        run(main())
+
+
+@pytest.mark.parametrize("call", ["encode", "encode_list", "stream_rows"])
+def test_closing_ends_what_is_under_way(scripted, call):
+    async def main():
+        loop = asyncio.get_running_loop()
+        under_way, over = asyncio.Event(), scripted.over
+
+        def encode(request, context):
+            context.add_callback(over.set)
+            loop.call_soon_threadsafe(under_way.set)
+            over.wait(60)
+            return script.reply(request)
+
+        def stream(messages, context):
+            answer = script.StreamScript(next(messages))
+            context.add_callback(over.set)
+            yield answer.accepted()
+            loop.call_soon_threadsafe(under_way.set)
+            over.wait(60)
+
+        scripted.encode, scripted.encode_stream = encode, stream
+        client = longwave.AsyncClient(scripted.address, batch_tokens=4)
+        calls = {
+            "encode": lambda: client.encode("abcd"),
+            "encode_list": lambda: client.encode(["abcd"] * 10),
+            "stream_rows": lambda: anext(client.stream_rows("abcd")),
+        }
+        task = asyncio.ensure_future(calls[call]())
+        await under_way.wait()
+        await client.close()
+        with pytest.raises(longwave.Cancelled):
+            await task
+
+    run(main())
+
+
+def test_other_tasks_run_meanwhile(start_fake):
+    server = start_fake(base_seconds="0.3")
+
+    async def main():
+        async with longwave.AsyncClient(server.address) as client:
+            await client.info()
+            task = asyncio.ensure_future(client.encode("hello"))
+            turns = 0
+            while not task.done():
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns > 100
+            assert (await task).shape == (16,)
+
+    run(main())
