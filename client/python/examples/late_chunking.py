@@ -29,7 +29,7 @@ arguments = parser.parse_args()
 
 
 def standard_texts() -> list[pathlib.Path]:
-    """Texts that are on this machine: each licence once, though it has several names."""
+    """Texts that are there already: each licence once, though it has several names."""
     licences = pathlib.Path("/usr/share/common-licenses").glob("*")
     found = sorted(path for path in licences if path.is_file() and not path.is_symlink())
     project = pathlib.Path(__file__).resolve().parents[3]

@@ -2,7 +2,7 @@
 
     python ray_data.py --server 127.0.0.1:50051 --rows 2000 --output embeddings
 
-Without --address of a cluster, Ray starts on this machine and ends with the program.
+Without --address of a cluster, a local Ray is started, which ends with the program.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from longwave.integrations.ray import LongwaveMapper
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Embeds a data set with Ray Data.")
     parser.add_argument("--server", default="127.0.0.1:50051")
-    parser.add_argument("--address", help="of a Ray cluster; none: one on this machine")
+    parser.add_argument("--address", help="of a Ray cluster; none: a local one")
     parser.add_argument("--input", help="Parquet files with a column `text`; none: made-up rows")
     parser.add_argument("--rows", type=int, default=2000, help="how many are made up")
     parser.add_argument("--actors", type=int, default=2)

@@ -29,7 +29,7 @@ def parse() -> argparse.Namespace:
 
 
 def session() -> SparkSession:
-    """spark-submit's, or one on this machine with two threads."""
+    """spark-submit's, or a local one with two threads."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("longwave")
     if "SPARK_ENV_LOADED" not in os.environ:  # set by spark-submit

@@ -77,7 +77,7 @@ def refuse(
 
 
 class StreamScript:
-    """What a stream answers: helpers for handlers of EncodeStream."""
+    """What a handler of EncodeStream answers to one stream."""
 
     def __init__(self, opened: Any, fingerprint: str = "fingerprint-1") -> None:
         self._tag = opened.tag

@@ -1,4 +1,4 @@
-"""Ray and Spark on this machine alone, and a real server."""
+"""Ray and Spark, local ones, and a real server."""
 
 from __future__ import annotations
 

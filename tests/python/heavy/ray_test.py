@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+
 import numpy as np
 import pytest
 import ray
@@ -12,7 +15,10 @@ from longwave.integrations.ray import LongwaveMapper
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
+    # Not below pytest's folder, whose name is too long for Ray's sockets.
+    folder = tempfile.mkdtemp(prefix="lw-ray-")
     ray.init(
+        _temp_dir=folder,
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=128 << 20,
@@ -23,6 +29,7 @@ def cluster():
     context.enable_progress_bars = False
     yield
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def rows(dataset):

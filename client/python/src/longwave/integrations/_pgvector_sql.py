@@ -82,7 +82,7 @@ class Statements:
         )
 
     def staging(self) -> Any:
-        """COPY cannot replace rows, so it fills a table of the session's own, poured over next."""
+        """COPY cannot replace rows, so it fills a temporary table, which is poured over next."""
         return self._compose("CREATE TEMP TABLE longwave_staging (LIKE {table}) ON COMMIT DROP")
 
     def copying(self) -> str:
