@@ -298,9 +298,8 @@ class PrometheusMetrics final : public ServiceMetrics {
 
 absl::string_view RpcMethodName(RpcMethod method) {
   constexpr std::array<absl::string_view, kRpcMethodCount> kNames = {
-      "Encode",     "EncodeStream",     "EstimateEncode", "GetModel",    "ListModels",
-      "ModelInfer", "ModelStreamInfer", "ModelMetadata",  "ModelConfig", "ModelStatistics",
-      "ModelReady", "RepositoryIndex",  "ServerMetadata", "ServerReady", "ServerLive"};
+      "Encode",     "EncodeStream",     "EstimateEncode", "GetModel",      "ListModels",
+      "ModelInfer", "ModelStreamInfer", "InferenceQuery", "InferenceProbe"};
   return kNames[static_cast<size_t>(method)];
 }
 

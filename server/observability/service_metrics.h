@@ -28,16 +28,10 @@ enum class RpcMethod {
   kListModels,
   kModelInfer,
   kModelStreamInfer,
-  kModelMetadata,
-  kModelConfig,
-  kModelStatistics,
-  kModelReady,
-  kRepositoryIndex,
-  kServerMetadata,
-  kServerReady,
-  kServerLive,
+  kInferenceQuery,  // metadata, configuration, statistics: together, to stay in the series budget
+  kInferenceProbe,  // live and ready
 };
-inline constexpr int kRpcMethodCount = static_cast<int>(RpcMethod::kServerLive) + 1;
+inline constexpr int kRpcMethodCount = static_cast<int>(RpcMethod::kInferenceProbe) + 1;
 absl::string_view RpcMethodName(RpcMethod method);
 
 // One ended request (of a stream: one tag), as all histograms and counters see it.

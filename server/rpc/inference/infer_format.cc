@@ -129,7 +129,7 @@ absl::Status InferFormat::ReadOutputs() {
     for (const auto& [key, value] : output.parameters()) {
       if (!absl::StartsWith(key, "shared_memory_") && key != "classification") continue;
       return FieldError(ErrorReason::kNotImplemented,
-                        absl::StrCat("outputs[", i, "].parameters[", ShownText(key), "]"), {},
+                        absl::StrCat("outputs[", i, "].parameters[", SafeText(key), "]"), {},
                         "this server writes no shared memory and classifies nothing");
     }
     if (output.name() == kOutputEmbeddings) {

@@ -14,7 +14,7 @@ grpc::ServerUnaryReactor* InferenceServiceImpl::ServerLive(grpc::CallbackServerC
                                                            const grpc::ByteBuffer* request,
                                                            grpc::ByteBuffer* response) {
   return AnswerAtOnce<inference::ServerLiveRequest, inference::ServerLiveResponse>(
-      RpcMethod::kServerLive, Access::kAnyone, core_, context, Releasable(request), response,
+      RpcMethod::kInferenceProbe, Access::kAnyone, core_, context, Releasable(request), response,
       [](const inference::ServerLiveRequest&, const ImmediateCall&) {
         inference::ServerLiveResponse live;
         live.set_live(true);
@@ -26,7 +26,7 @@ grpc::ServerUnaryReactor* InferenceServiceImpl::ServerReady(grpc::CallbackServer
                                                             const grpc::ByteBuffer* request,
                                                             grpc::ByteBuffer* response) {
   return AnswerAtOnce<inference::ServerReadyRequest, inference::ServerReadyResponse>(
-      RpcMethod::kServerReady, Access::kAnyone, core_, context, Releasable(request), response,
+      RpcMethod::kInferenceProbe, Access::kAnyone, core_, context, Releasable(request), response,
       [this](const inference::ServerReadyRequest&, const ImmediateCall&) {
         inference::ServerReadyResponse ready;
         ready.set_ready(core_->Ready().has_value());
@@ -38,7 +38,7 @@ grpc::ServerUnaryReactor* InferenceServiceImpl::ModelReady(grpc::CallbackServerC
                                                            const grpc::ByteBuffer* request,
                                                            grpc::ByteBuffer* response) {
   return AnswerAtOnce<inference::ModelReadyRequest, inference::ModelReadyResponse>(
-      RpcMethod::kModelReady, Access::kCallers, core_, context, Releasable(request), response,
+      RpcMethod::kInferenceProbe, Access::kCallers, core_, context, Releasable(request), response,
       [this](const inference::ModelReadyRequest& message, const ImmediateCall&) {
         return DescribeReadiness(message, *core_);
       });
@@ -48,7 +48,7 @@ grpc::ServerUnaryReactor* InferenceServiceImpl::ServerMetadata(grpc::CallbackSer
                                                                const grpc::ByteBuffer* request,
                                                                grpc::ByteBuffer* response) {
   return AnswerAtOnce<inference::ServerMetadataRequest, inference::ServerMetadataResponse>(
-      RpcMethod::kServerMetadata, Access::kCallers, core_, context, Releasable(request), response,
+      RpcMethod::kInferenceQuery, Access::kCallers, core_, context, Releasable(request), response,
       [this](const inference::ServerMetadataRequest&, const ImmediateCall&) {
         return DescribeServer(*core_);
       });
@@ -58,7 +58,7 @@ grpc::ServerUnaryReactor* InferenceServiceImpl::ModelMetadata(grpc::CallbackServ
                                                               const grpc::ByteBuffer* request,
                                                               grpc::ByteBuffer* response) {
   return AnswerAtOnce<inference::ModelMetadataRequest, inference::ModelMetadataResponse>(
-      RpcMethod::kModelMetadata, Access::kServing, core_, context, Releasable(request), response,
+      RpcMethod::kInferenceQuery, Access::kServing, core_, context, Releasable(request), response,
       [](const inference::ModelMetadataRequest& message, const ImmediateCall& call) {
         return DescribeModel(message, call.backend.encoder().Info());
       });
@@ -80,7 +80,7 @@ grpc::ServerUnaryReactor* InferenceServiceImpl::ModelConfig(grpc::CallbackServer
                                                             const grpc::ByteBuffer* request,
                                                             grpc::ByteBuffer* response) {
   return AnswerAtOnce<inference::ModelConfigRequest, inference::ModelConfigResponse>(
-      RpcMethod::kModelConfig, Access::kServing, core_, context, Releasable(request), response,
+      RpcMethod::kInferenceQuery, Access::kServing, core_, context, Releasable(request), response,
       [this](const inference::ModelConfigRequest& message, const ImmediateCall& call) {
         return DescribeConfig(message, call.backend.encoder().Info(), core_->options().limits);
       });
@@ -90,7 +90,7 @@ grpc::ServerUnaryReactor* InferenceServiceImpl::ModelStatistics(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
   return AnswerAtOnce<inference::ModelStatisticsRequest, inference::ModelStatisticsResponse>(
-      RpcMethod::kModelStatistics, Access::kServing, core_, context, Releasable(request), response,
+      RpcMethod::kInferenceQuery, Access::kServing, core_, context, Releasable(request), response,
       [this](const inference::ModelStatisticsRequest& message, const ImmediateCall& call) {
         return DescribeStatistics(message, call.backend.encoder().Info(), *core_);
       });
@@ -100,7 +100,7 @@ grpc::ServerUnaryReactor* InferenceServiceImpl::RepositoryIndex(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
   return AnswerAtOnce<inference::RepositoryIndexRequest, inference::RepositoryIndexResponse>(
-      RpcMethod::kRepositoryIndex, Access::kServing, core_, context, Releasable(request), response,
+      RpcMethod::kInferenceQuery, Access::kServing, core_, context, Releasable(request), response,
       [this](const inference::RepositoryIndexRequest& message, const ImmediateCall& call) {
         return DescribeRepository(message, call.backend, *core_);
       });
