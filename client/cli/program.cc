@@ -1,8 +1,11 @@
 #include <algorithm>
 
+#include "client/cli/command_table.h"
 #include "client/cli/commands.h"
+#include "client/cli/completion.h"
 #include "client/cli/encode_command.h"
 #include "client/cli/load_command.h"
+#include "client/cli/man_page.h"
 #include "client/version.h"
 
 namespace longwave::cli {
@@ -25,6 +28,16 @@ ExitCode RunParsed(const std::string& subcommand, absl::StatusOr<Arguments> pars
   }
   err << "longwave " << subcommand << ": " << parsed.status().message() << "\n"
       << "`longwave help " << subcommand << "` lists the options.\n";
+  return kExitUsage;
+}
+
+ExitCode PrintCompletion(absl::Span<const std::string> rest, std::ostream& out, std::ostream& err) {
+  const auto script = Completion(rest.size() == 1 ? rest[0] : "");
+  if (script.ok()) {
+    out << *script;
+    return kExitOk;
+  }
+  err << "longwave completion: " << script.status().message() << "\n";
   return kExitUsage;
 }
 
@@ -55,6 +68,11 @@ ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in,
       return EncodeCommand(std::move(parsed), in, out, err).Run();
     });
   }
+  if (subcommand == "stream") {
+    return RunParsed(subcommand, ParseStream(rest), environment, err, [&](EncodeArguments parsed) {
+      return EncodeCommand(std::move(parsed), in, out, err).Run();
+    });
+  }
   if (subcommand == "info") {
     return RunParsed(subcommand, ParseInfo(rest), environment, err,
                      [&](InfoArguments parsed) { return RunInfo(parsed, out, err); });
@@ -72,6 +90,11 @@ ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in,
       return LoadCommand(std::move(parsed), out, err).Run();
     });
   }
+  if (subcommand == "man" && rest.empty()) {
+    out << ManPage();
+    return kExitOk;
+  }
+  if (subcommand == "completion") return PrintCompletion(rest, out, err);
   err << "longwave: unknown command " << subcommand << "\n" << HelpText("");
   return kExitUsage;
 }
