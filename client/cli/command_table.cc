@@ -2,6 +2,7 @@
 
 #include "client/cli/arguments.h"
 #include "client/cli/load_arguments.h"
+#include "client/cli/top_command.h"
 
 namespace longwave::cli {
 namespace {
@@ -70,6 +71,16 @@ constexpr char kHelpUsage[] = R"(usage: longwave help [COMMAND]
 Prints what a command does and its options; without one, the list of commands.
 )";
 
+constexpr char kTopUsage[] = R"(usage: longwave top [OPTIONS]
+
+Shows what a server does: requests and tokens a second, latencies, the queue,
+refusals, memory; from its metrics page, again and again, in place on a terminal
+(q ends) and as lines elsewhere. Quantiles are of the time since the last look.
+
+  longwave top --metrics http://127.0.0.1:9090/metrics
+  longwave top --interval 10 --json >> server.jsonl
+)";
+
 constexpr char kManUsage[] = R"(usage: longwave man
 
 Prints the manual page; `longwave man | man -l -` shows it.
@@ -99,6 +110,8 @@ std::vector<CommandInfo> CommandTable() {
        HealthOptionInfos()},
       {"load", "offer load, and report what came of it", kLoadUsage, Operands::kNone,
        LoadOptionInfos()},
+      {"top", "a server's rates, latencies and queue, live", kTopUsage, Operands::kNone,
+       TopOptionInfos()},
       {"man", "the manual page", kManUsage, Operands::kNone, {}},
       {"completion", "completion for a shell", kCompletionUsage, Operands::kShells, {}},
       {"help", "this text, or `longwave help COMMAND`", kHelpUsage, Operands::kCommands, {}},

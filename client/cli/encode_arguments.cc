@@ -104,10 +104,9 @@ void AddResultOptions(OptionParser& parser, EncodeParsing* state) {
                return format.status();
              });
   parser.Choices({"npy", "jsonl", "safetensors", "raw"});
-  parser.AddFlag(
-      "resume",
-      "when interrupted keep FILE.part and FILE.journal;\ngo on there when run again",
-      &arguments.resume);
+  parser.AddFlag("resume",
+                 "when interrupted keep FILE.part and FILE.journal;\ngo on there when run again",
+                 &arguments.resume);
   parser.AddFlag("summary", "a table of what was done (the default)", &state->summary);
   parser.AddFlag("json", "the summary as one JSON object", &arguments.json);
   parser.AddFlag("quiet", "no summary and no progress", &arguments.quiet);

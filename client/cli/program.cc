@@ -6,6 +6,7 @@
 #include "client/cli/encode_command.h"
 #include "client/cli/load_command.h"
 #include "client/cli/man_page.h"
+#include "client/cli/top_command.h"
 #include "client/version.h"
 
 namespace longwave::cli {
@@ -88,6 +89,11 @@ ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in,
   if (subcommand == "load") {
     return RunParsed(subcommand, ParseLoad(rest), environment, err, [&](LoadArguments parsed) {
       return LoadCommand(std::move(parsed), out, err).Run();
+    });
+  }
+  if (subcommand == "top") {
+    return RunParsed(subcommand, ParseTop(rest), environment, err, [&](TopArguments parsed) {
+      return TopCommand(std::move(parsed), out, err).Run();
     });
   }
   if (subcommand == "man" && rest.empty()) {

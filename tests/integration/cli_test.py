@@ -1,15 +1,21 @@
-"""The program `longwave` as a process: inputs, chunks, what survives a kill, manual, completion."""
+"""The program `longwave` as a process: inputs, chunks, what survives a kill, manual, completion, top."""
 
 from __future__ import annotations
 
+import fcntl
+import http.server
 import io
 import json
 import os
 import pathlib
+import pty
+import re
 import shutil
 import signal
 import struct
 import subprocess
+import termios
+import threading
 
 import numpy as np
 import pytest
@@ -374,3 +380,146 @@ def test_the_manual_is_a_manual(tmp_path):
         for command in commands():
             for option in options_in_help(command):
                 assert option in text, (command, option)
+
+
+# top
+
+
+def metrics_url(server) -> str:
+    return f"http://127.0.0.1:{server.await_event('listening')['metrics_port']}/metrics"
+
+
+class Pages:
+    """An HTTP server that gives the pages of a script, one a request, and the last again."""
+
+    def __init__(self, *pages: str | int):
+        waiting = list(pages)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):  # noqa: N802, the library's name
+                page = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+                self.send_response(page if isinstance(page, int) else 200)
+                self.end_headers()
+                self.wfile.write(page.encode() if isinstance(page, str) else b"no")
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/metrics"
+
+    def __enter__(self) -> Pages:
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def page(requests: int, started: int = 100) -> str:
+    return (
+        f'longwave_requests_total{{method="Encode",code="OK"}} {requests}\n'
+        f"longwave_ready 1\nprocess_start_time_seconds {started}\n"
+    )
+
+
+def test_one_look_tells_what_was_since_the_start(start_fake):
+    server = start_fake()
+    for _ in range(3):
+        run("encode", target(server), "--quiet", data=b"some text")
+    seen = json.loads(run("top", "--metrics", metrics_url(server), "--once", "--json").stdout)
+    encode = [entry for entry in seen["requests"] if entry["method"] == "Encode"]
+    assert [(entry["code"], entry["count"]) for entry in encode] == [("OK", 3)]
+    assert seen["ready"] and seen["since_start"] and seen["model"]["name"] == "fake"
+    assert 0 < seen["latency_seconds"]["total"]["p50"] <= seen["latency_seconds"]["total"]["p99"]
+    assert seen["batch"]["tokens"] == 9 and seen["process_bytes"] > 1 << 20
+    text = run("top", "--metrics", metrics_url(server), "--once").stdout.decode()
+    assert "since the server's start" in text and "Encode" in text and "\x1b" not in text
+
+
+def test_intervals_are_counted_from_look_to_look():
+    with Pages(page(10), page(14), page(14), page(5, started=200)) as pages:
+        call = ["top", "--metrics", pages.url, "--interval", "0.05", "--count", "3"]
+        lines = run(*call, "--json").stdout.splitlines()
+    looks = [json.loads(line) for line in lines]
+    assert [sum(entry["count"] for entry in look["requests"]) for look in looks] == [4, 0, 5]
+    assert [look["restarted"] for look in looks] == [False, False, True]
+    assert all(0 < look["seconds"] < PATIENCE for look in looks)
+
+
+def test_a_look_that_fails_costs_no_other():
+    with Pages(page(10), 503, page(14)) as pages:
+        done = run("top", "--metrics", pages.url, "--interval", "0.05", "--count", "2")
+    assert b"HTTP 503" in done.stderr
+    # A header and the second interval, which is compared with the look before the failed one.
+    assert len(done.stdout.splitlines()) == 1 + 1
+
+
+def test_what_is_no_server_is_named():
+    gone = run("top", "--metrics", "http://127.0.0.1:1/metrics", "--once", code=3)
+    assert b"127.0.0.1:1" in gone.stderr
+    for bad, text in ((404, b"HTTP 404"), ("<html>", b"line 1"), ("other 1\n", b"no metrics of a"),
+                      ("x" * (17 << 20), b"larger than 16777216")):  # fmt: skip
+        with Pages(bad) as pages:
+            assert text in run("top", "--metrics", pages.url, "--once", code=3).stderr
+    assert b"is not a URL" in run("top", "--metrics", "file:///etc/passwd", code=2).stderr
+
+
+@pytest.mark.parametrize("ending", ["q", "signal"])
+def test_the_live_view_gives_the_terminal_back(start_fake, ending):
+    server = start_fake()
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    before = termios.tcgetattr(terminal)
+    process = subprocess.Popen(
+        [CLI, "top", "--metrics", metrics_url(server), "--interval", "0.05"],
+        stdin=terminal, stdout=terminal, stderr=terminal,
+    )  # fmt: skip
+    drawn = bytearray()
+    seen = threading.Condition()
+
+    def read() -> None:
+        try:
+            while block := os.read(main, 65536):
+                with seen:
+                    drawn.extend(block)
+                    seen.notify_all()
+        except OSError:  # what a terminal says at its end
+            pass
+
+    def await_drawn(what: bytes, behind: int = 0) -> None:
+        with seen:
+            assert seen.wait_for(lambda: what in drawn[behind:], PATIENCE), bytes(drawn[-2000:])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        await_drawn(b"expected wait")
+        assert termios.tcgetattr(terminal)[3] & termios.ECHO == 0
+        # A narrow screen: what was drawn before it does not count.
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 4, 20, 0, 0))
+        process.send_signal(signal.SIGWINCH)
+        await_drawn(b"\x1b[J", behind=len(drawn))
+        mark = len(drawn)
+        await_drawn(b"\x1b[J", behind=mark)
+        await_drawn(b"\x1b[J", behind=len(drawn))
+        frame = bytes(drawn).split(b"\x1b[H")[-2]
+        plain = re.sub(rb"\x1b\[[KJ]|\r", b"", frame)
+        assert all(len(line) <= 20 for line in plain.split(b"\n"))
+        assert 0 < plain.count(b"\n") < 4
+        if ending == "q":
+            os.write(main, b"q")
+        else:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+        assert termios.tcgetattr(terminal) == before
+        await_drawn(b"\x1b[?25h\x1b[?1049l")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+        reader.join(PATIENCE)
+        os.close(main)
