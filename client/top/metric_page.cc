@@ -1,6 +1,7 @@
 #include "client/top/metric_page.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -104,6 +105,7 @@ Buckets MetricPage::Histogram(const std::string& name, const Labels& labels) con
     const auto edge = sample.labels.find("le");
     double le = 0;
     if (edge == sample.labels.end() || !absl::SimpleAtod(edge->second, &le)) continue;
+    if (std::isnan(le)) continue;  // it has no place among the others
     if (Fits(sample.labels, labels)) buckets[le] += sample.value;
   }
   return buckets;

@@ -14,11 +14,12 @@ namespace {
 using nlohmann::ordered_json;
 
 std::string Age(double seconds) {
-  const int64_t minutes = static_cast<int64_t>(std::max(0.0, seconds)) / 60;
+  // Two clocks, and whatever the page said.
+  if (!(seconds >= 0 && seconds < 1e12)) return "an unknown time";
+  const int64_t minutes = static_cast<int64_t>(seconds) / 60;
   if (minutes >= 48 * 60) return absl::StrCat(minutes / 60 / 24, " days");
   if (minutes >= 60) return absl::StrFormat("%d h %02d min", minutes / 60, minutes % 60);
-  return absl::StrFormat("%d min %02d s", minutes,
-                         static_cast<int64_t>(std::max(0.0, seconds)) % 60);
+  return absl::StrFormat("%d min %02d s", minutes, static_cast<int64_t>(seconds) % 60);
 }
 
 std::string Bytes(double bytes) {

@@ -39,7 +39,8 @@ TEST(MetricPageTest, LabelsMayHoldAnything) {
 TEST(MetricPageTest, AddsHistogramsOfManySeries) {
   const MetricPage page = Page(
       "h_bucket{p=\"a\",le=\"1\"} 1\nh_bucket{p=\"a\",le=\"+Inf\"} 3\n"
-      "h_bucket{p=\"b\",le=\"1\"} 10\nh_bucket{p=\"b\",le=\"+Inf\"} 20\nh_sum{p=\"a\"} 9\n");
+      "h_bucket{p=\"b\",le=\"1\"} 10\nh_bucket{p=\"b\",le=\"+Inf\"} 20\nh_sum{p=\"a\"} 9\n"
+      "h_bucket{le=\"NaN\"} 1\nh_bucket{le=\"x\"} 1\nh_bucket 1\n");
   const double infinity = std::numeric_limits<double>::infinity();
   EXPECT_EQ(page.Histogram("h"), (Buckets{{1, 11}, {infinity, 23}}));
   EXPECT_EQ(page.Histogram("h", {{"p", "a"}}), (Buckets{{1, 1}, {infinity, 3}}));

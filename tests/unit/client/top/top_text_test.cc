@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -60,6 +61,14 @@ TEST(TopTextTest, SaysOfWhichTimeTheFiguresAre) {
   EXPECT_NE(Screen(report).find("since the server began anew"), std::string::npos);
   report.since_start = true;
   EXPECT_NE(Screen(report).find("since the server's start"), std::string::npos);
+}
+
+TEST(TopTextTest, SurvivesStartsThatCannotBe) {
+  TopReport report = Sample();
+  for (const double start : {1e300, -1e300, 1e9, std::nan("")}) {
+    report.start_time = start;
+    EXPECT_NE(Screen(report).find("up an unknown time"), std::string::npos) << start;
+  }
 }
 
 TEST(TopTextTest, ColumnsStandBelowTheirNames) {
