@@ -26,10 +26,13 @@ std::vector<std::string> OperandWords(Operands operands) {
 
 bool TakesFile(const OptionInfo& option) { return option.value_name == "FILE"; }
 
-// The help on one line, for shells that show it, within their quotes.
-std::string OneLine(const std::string& help) {
-  return absl::StrReplaceAll(help, {{"\n", " "}, {"'", ""}});
+// The help on one line, for shells that show it, within single quotes; `quote` is how a shell
+// writes one within them.
+std::string OneLine(const std::string& help, absl::string_view quote) {
+  return absl::StrReplaceAll(help, {{"\n", " "}, {"'", quote}});
 }
+constexpr absl::string_view kZshQuote = "'\\''";
+constexpr absl::string_view kFishQuote = "\\'";
 
 // bash
 
@@ -100,7 +103,7 @@ complete -F _longwave longwave
 
 std::string ZshOption(const OptionInfo& option) {
   const std::string help =
-      absl::StrReplaceAll(OneLine(option.help), {{"[", "("}, {"]", ")"}, {":", "\\:"}});
+      absl::StrReplaceAll(OneLine(option.help, kZshQuote), {{"[", "("}, {"]", ")"}, {":", "\\:"}});
   const std::string name =
       absl::StrCat("'*", option.name, option.value_name.empty() ? "" : "=", "[", help, "]");
   if (option.value_name.empty()) return absl::StrCat(name, "'");
@@ -134,7 +137,8 @@ std::string Zsh() {
   std::string names;
   std::string commands;
   for (const CommandInfo& command : CommandTable()) {
-    absl::StrAppend(&names, "      '", command.name, ":", OneLine(command.summary), "'\n");
+    absl::StrAppend(&names, "      '", command.name, ":", OneLine(command.summary, kZshQuote),
+                    "'\n");
     commands.append(ZshCommand(command));
   }
   return absl::StrCat(R"(#compdef longwave
@@ -165,8 +169,9 @@ fi
 // fish
 
 std::string FishOption(const std::string& condition, const OptionInfo& option) {
-  std::string line = absl::StrCat("complete -c longwave -n '", condition, "' -l ",
-                                  option.name.substr(2), " -d '", OneLine(option.help), "'");
+  std::string line =
+      absl::StrCat("complete -c longwave -n '", condition, "' -l ", option.name.substr(2), " -d '",
+                   OneLine(option.help, kFishQuote), "'");
   if (option.value_name.empty()) return line + "\n";
   absl::StrAppend(&line, TakesFile(option) ? " -r -F" : " -x");
   if (!option.choices.empty()) {
@@ -179,7 +184,7 @@ std::string Fish() {
   std::string text = "# Completion of longwave for fish, made by `longwave completion fish`.\n";
   for (const CommandInfo& command : CommandTable()) {
     absl::StrAppend(&text, "complete -c longwave -f -n __fish_use_subcommand -a ", command.name,
-                    " -d '", OneLine(command.summary), "'\n");
+                    " -d '", OneLine(command.summary, kFishQuote), "'\n");
     const std::string condition = absl::StrCat("__fish_seen_subcommand_from ", command.name);
     const std::vector<std::string> words = OperandWords(command.operands);
     if (command.operands != Operands::kFiles) {

@@ -87,5 +87,28 @@ TEST(DocumentMakerTest, ChunksByUnitsOfTheText) {
             "the text is blank");
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // which forbids the way SentencePiece is loaded
+// Pieces are longer than bytes, and one may begin with the white space before its word.
+TEST(DocumentMakerTest, ChunksOfPiecesAreTheTokensOfTheirText) {
+  const auto tokenizer = MakeTokenizer(LONGWAVE_TINY_TOKENIZER ".model").value();
+  const std::string first = "sequence 12 of 84 tokens";
+  const std::string second = "goes through 12 layers";
+  const DocumentMaker maker(tokenizer.get(),
+                            {.wanted = true, .chunks = {.unit = ChunkUnit::kLines}});
+  Document document;
+  maker.FromText(first + "\n" + second, {}, &document);
+  const Pairs spans = Spans(document);
+  ASSERT_EQ(spans.size(), 2);
+  EXPECT_EQ(spans[0].first, 0);
+  EXPECT_LT(spans[0].second, document.ids.size());
+  EXPECT_LE(spans[0].second, spans[1].first);
+  EXPECT_EQ(spans[1].second, document.ids.size());
+  // The tokens of the first line are those that it has by itself.
+  const auto alone = tokenizer->Encode(first).value();
+  EXPECT_EQ(std::vector<uint32_t>(document.ids.begin(), document.ids.begin() + spans[0].second),
+            alone);
+}
+#endif
+
 }  // namespace
 }  // namespace longwave::cli
