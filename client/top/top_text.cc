@@ -60,6 +60,26 @@ ordered_json QuantilesJson(const Quantiles& quantiles) {
           {"p99_beyond_last_edge", quantiles.beyond}};
 }
 
+ordered_json RequestsJson(const TopReport& report) {
+  ordered_json json = ordered_json::array();
+  for (const CodeRate& rate : report.requests) {
+    json.push_back({{"method", rate.method},
+                    {"code", rate.code},
+                    {"count", rate.count},
+                    {"per_second", rate.per_second}});
+  }
+  return json;
+}
+
+ordered_json RefusalsJson(const TopReport& report) {
+  ordered_json json = ordered_json::array();
+  for (const ReasonRate& rate : report.refusals) {
+    json.push_back(
+        {{"reason", rate.reason}, {"count", rate.count}, {"per_second", rate.per_second}});
+  }
+  return json;
+}
+
 double ErrorsPerSecond(const TopReport& report) {
   double errors = 0;
   for (const CodeRate& rate : report.requests) {
@@ -167,18 +187,8 @@ std::string JsonLine(const TopReport& report) {
                    {"device", report.device},
                    {"compute_dtype", report.compute_dtype}};
   json["requests_per_second"] = report.requests_per_second;
-  json["requests"] = ordered_json::array();
-  for (const CodeRate& rate : report.requests) {
-    json["requests"].push_back({{"method", rate.method},
-                                {"code", rate.code},
-                                {"count", rate.count},
-                                {"per_second", rate.per_second}});
-  }
-  json["refusals"] = ordered_json::array();
-  for (const ReasonRate& rate : report.refusals) {
-    json["refusals"].push_back(
-        {{"reason", rate.reason}, {"count", rate.count}, {"per_second", rate.per_second}});
-  }
+  json["requests"] = RequestsJson(report);
+  json["refusals"] = RefusalsJson(report);
   json["tokens_per_second"] = report.tokens_per_second;
   json["padded_share"] = report.padded_share;
   json["stream_bytes_per_second"] = report.stream_bytes_per_second;
