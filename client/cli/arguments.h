@@ -37,6 +37,8 @@ struct EncodeArguments {
 };
 absl::StatusOr<EncodeArguments> ParseEncode(absl::Span<const std::string> arguments);
 std::vector<OptionInfo> EncodeOptionInfos();
+// Whether no tokenizer has a part in it.
+bool OnlyIds(const EncodeArguments& arguments);
 // `longwave stream`: `encode` of token rows, always by EncodeStream, always to an output.
 absl::StatusOr<EncodeArguments> ParseStream(absl::Span<const std::string> arguments);
 std::vector<OptionInfo> StreamOptionInfos();

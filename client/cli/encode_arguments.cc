@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -297,6 +298,15 @@ std::vector<OptionInfo> EncodeOptionInfos() {
 std::vector<OptionInfo> StreamOptionInfos() {
   EncodeParsing state;
   return StreamParser(&state).Describe();
+}
+
+bool OnlyIds(const EncodeArguments& arguments) {
+  const auto holds_ids = [&](const std::string& input) {
+    const InputFormat format =
+        arguments.read.format == InputFormat::kAuto ? FormatOfPath(input) : arguments.read.format;
+    return format == InputFormat::kIds || format == InputFormat::kNpy;
+  };
+  return std::all_of(arguments.inputs.begin(), arguments.inputs.end(), holds_ids);
 }
 
 }  // namespace longwave::cli

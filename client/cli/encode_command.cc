@@ -21,16 +21,6 @@ constexpr int64_t kStreamTokens = 1 << 17;
 // Short documents are held until there are enough to keep all requests in flight busy.
 constexpr size_t kMaxWaiting = 4096;
 
-// Whether no tokenizer has a part in it.
-bool OnlyIds(const EncodeArguments& arguments) {
-  const auto holds_ids = [&](const std::string& input) {
-    const InputFormat format =
-        arguments.read.format == InputFormat::kAuto ? FormatOfPath(input) : arguments.read.format;
-    return format == InputFormat::kIds || format == InputFormat::kNpy;
-  };
-  return std::all_of(arguments.inputs.begin(), arguments.inputs.end(), holds_ids);
-}
-
 }  // namespace
 
 EncodeCommand::EncodeCommand(EncodeArguments arguments, std::istream& in, std::ostream& out,
@@ -61,15 +51,19 @@ ExitCode EncodeCommand::Run() {
 
 ExitCode EncodeCommand::EncodeAll() {
   DocumentReader reader(arguments_.inputs, arguments_.read, tokenizer_.get(), in_);
+  const auto refuse = [this](const absl::Status& status) {
+    err_ << "longwave: " << status.message() << "\n";
+    return kExitUsage;
+  };
   bool go_on = true;
   while (go_on) {
     std::optional<Document> document = reader.Next();
-    if (!document.has_value()) break;
-    auto done = output_.TakeDone(*document);
-    if (!done.ok()) {
-      err_ << "longwave: " << done.status().message() << "\n";
-      return kExitUsage;
+    if (!document.has_value()) {
+      if (const absl::Status all = output_.CheckAllTaken(); !all.ok()) return refuse(all);
+      break;
     }
+    auto done = output_.TakeDone(*document);
+    if (!done.ok()) return refuse(done.status());
     if (done->has_value()) {
       if (first_failure_.ok()) first_failure_ = (*done)->status;
       report_.documents.push_back(**std::move(done));
@@ -158,7 +152,8 @@ void EncodeCommand::ClipChunks(Document* document) const {
 
 bool EncodeCommand::NeedsStream(const Document& document) const {
   const auto tokens = static_cast<int64_t>(document.ids.size());
-  if (arguments_.stream || tokens >= kStreamTokens) return true;
+  // What has begun as a stream goes on as one.
+  if (arguments_.stream || tokens >= kStreamTokens || output_.partial().has_value()) return true;
   const client::EncodeOptions options = OptionsFor({&document});
   const int64_t rows =
       client::CountRows({static_cast<uint32_t>(tokens)}, options, report_.model)[0];
@@ -257,6 +252,7 @@ bool EncodeCommand::EncodeStreamed(const Document& document) {
 
 absl::Status EncodeCommand::BeginStream(const Document& document, const client::StreamShape& shape,
                                         DocumentReport* report) {
+  report->dim = shape.dim;
   if (!output_.wanted()) return absl::OkStatus();
   report->first_row = output_.rows();
   DocumentRows rows = {
@@ -276,7 +272,6 @@ absl::Status EncodeCommand::ReadRows(const Document& document, client::RowReader
     const absl::StatusOr<client::RowView> rows = reader.Next();
     status = rows.status();
     if (!status.ok() || rows->rows == 0) break;
-    report->dim = rows->dim;
     report->rows += rows->rows;
     NoteRows(rows->values, report);
     if (writing) broken_ = status = output_.Add(rows->values);

@@ -133,6 +133,16 @@ absl::StatusOr<std::optional<DocumentReport>> EncodeOutput::TakeDone(const Docum
   return report;
 }
 
+absl::Status EncodeOutput::CheckAllTaken() const {
+  const bool all_taken = taken_ == done_.size();
+  if (all_taken && !partial_.has_value()) return absl::OkStatus();
+  const JournalRecord& record = all_taken ? *partial_ : done_[taken_];
+  return absl::FailedPreconditionError(
+      absl::StrCat("the inputs end before document ", record.report.name, ", which was there when ",
+                   arguments_.output, " was begun; give the same inputs, or remove ",
+                   Journal::PathOf(arguments_.output), " to begin anew"));
+}
+
 absl::Status EncodeOutput::EnsureWriter() {
   if (writer_ != nullptr) return absl::OkStatus();
   std::unique_ptr<OutputFile> file;

@@ -40,6 +40,8 @@ class EncodeOutput {
   // Takes what an earlier process did with the next document. nullopt: nothing, or a part.
   // FAILED_PRECONDITION: it was another document.
   absl::StatusOr<std::optional<DocumentReport>> TakeDone(const Document& document);
+  // There is no further document. FAILED_PRECONDITION: an earlier process had one.
+  absl::Status CheckAllTaken() const;
   // The rows that it has of the document that comes now, as its last record.
   const std::optional<JournalRecord>& partial() const { return partial_; }
 

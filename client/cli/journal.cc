@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -87,37 +88,43 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& output
 }
 
 absl::Status Journal::Load(const Identity& identity) {
-  std::string content;
-  char block[1 << 16];
-  while (const size_t length = std::fread(block, 1, sizeof(block), file_)) {
-    content.append(block, length);
-  }
-  if (std::ferror(file_)) return Error("read");
-  size_t good = 0;  // bytes that are whole lines
-  for (size_t end; (end = content.find('\n', good)) != std::string::npos; good = end + 1) {
-    const absl::string_view line = absl::string_view(content).substr(good, end - good);
+  char* line = nullptr;
+  size_t room = 0;
+  int64_t good = 0;  // bytes that are whole lines
+  absl::Status status;
+  bool rubbish = false;  // a whole line, and not one of ours
+  while (status.ok() && !rubbish) {
+    const ssize_t length = getline(&line, &room, file_);
+    // One without its end was not written to its end.
+    if (length <= 0 || line[length - 1] != '\n') break;
+    const absl::string_view text(line, static_cast<size_t>(length - 1));
     if (good == 0) {
-      const auto kept = ParseIdentityLine(line);
-      if (!kept.has_value()) break;
-      if (absl::Status same = CheckSame(path_, *kept, identity); !same.ok()) return same;
-      continue;
+      const auto kept = ParseIdentityLine(text);
+      rubbish = !kept.has_value();
+      if (!rubbish) status = CheckSame(path_, *kept, identity);
+    } else {
+      auto record = ParseRecordLine(text);
+      rubbish = !record.has_value();
+      if (!rubbish) records_.push_back(*std::move(record));
     }
-    auto record = ParseRecordLine(line);
-    if (!record.has_value()) break;
-    records_.push_back(*std::move(record));
+    if (!rubbish) good += length;
   }
+  std::free(line);
+  if (status.ok() && std::ferror(file_)) status = Error("read");
+  if (!status.ok()) return status;
   // A file of another kind must not be lost to a slip of the name.
-  if (good == 0 && content.find('\n') != std::string::npos) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path_,
-                     " is no journal, or its first line is damaged; remove it to begin "
-                     "anew"));
+  if (good == 0 && rubbish) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path_, " is no journal, or its first line is damaged; remove it to begin anew"));
   }
-  if (ftruncate(fileno(file_), static_cast<off_t>(good)) != 0 ||
-      fseeko(file_, static_cast<off_t>(good), SEEK_SET) != 0) {
+  return StartAt(good, identity);
+}
+
+absl::Status Journal::StartAt(int64_t size, const Identity& identity) {
+  if (ftruncate(fileno(file_), size) != 0 || fseeko(file_, size, SEEK_SET) != 0) {
     return Error("write");
   }
-  return good == 0 ? Write(JournalLine(identity)) : absl::OkStatus();
+  return size == 0 ? Write(JournalLine(identity)) : absl::OkStatus();
 }
 
 absl::Status Journal::Write(const std::string& lines) {

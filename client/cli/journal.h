@@ -62,6 +62,8 @@ class Journal {
   Journal(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
   // Reads all that is whole, and cuts off the rest.
   absl::Status Load(const Identity& identity);
+  // Drops what lies behind `size` bytes.
+  absl::Status StartAt(int64_t size, const Identity& identity);
   absl::Status Write(const std::string& lines);
   absl::Status Error(const char* what) const;
 

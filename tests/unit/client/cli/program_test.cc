@@ -342,8 +342,8 @@ TEST_F(ProgramTest, RowsIntoAPipeLeaveTheSummaryToStandardError) {
 }
 
 TEST_F(ProgramTest, WhatWasDoneIsNotComputedAgain) {
-  const std::vector<std::string> arguments = {"stream", "--lines",     "--output",
-                                              folder_ / "x.safetensors", "--resume", "--json"};
+  const std::vector<std::string> arguments = {
+      "stream", "--lines", "--output", folder_ / "x.safetensors", "--resume", "--json"};
   const std::string input = "first\nsecond one\nthird\n";
   server_.on_stream = [&](int number, StreamScript& script) {
     if (number != 1) return script.ServeAll("weights-a cpu");
@@ -381,6 +381,8 @@ TEST_F(ProgramTest, DoesNotGoOnWithOtherInputsOptionsOrWeights) {
   EXPECT_NE(err_.str().find("document -:1 is not what it was"), std::string::npos) << err_.str();
   EXPECT_EQ(run("\nfirst\nsecond\n"), kExitUsage);
   EXPECT_NE(err_.str().find("document -:2 comes where -:1 was"), std::string::npos) << err_.str();
+  EXPECT_EQ(run("\n"), kExitUsage);
+  EXPECT_NE(err_.str().find("the inputs end before document -:1"), std::string::npos) << err_.str();
   EXPECT_EQ(run("first\nsecond\n", {"--dtype", "fp16"}), kExitUsage);
   EXPECT_NE(err_.str().find("was begun with dtype"), std::string::npos) << err_.str();
   server_.model.set_fingerprint("weights-b cpu");
@@ -391,10 +393,63 @@ TEST_F(ProgramTest, DoesNotGoOnWithOtherInputsOptionsOrWeights) {
   EXPECT_EQ(run("first\nsecond\n"), kExitOk) << err_.str();
 }
 
+// The rows that came before the server broke off are not wanted again, nor lost to a call that
+// would not stream by itself.
+TEST_F(ProgramTest, ADocumentGoesOnAtItsRow) {
+  const std::vector<std::string> arguments = {"encode",   "--pooling",       "none",
+                                              "--output", folder_ / "x.npy", "--resume"};
+  std::vector<std::string> streamed = arguments;
+  streamed.push_back("--stream");
+  const std::string text(30, 't');
+  std::vector<uint64_t> began_at;
+  bool broken = true;
+  server_.on_stream = [&](int, StreamScript& script) {
+    if (!broken) return script.ServeAll("weights-a cpu");
+    if (!script.ReadOpen()) return grpc::Status::CANCELLED;
+    began_at.push_back(script.open.resume_from_row());
+    script.Accept(30, "weights-a cpu");
+    if (!script.ReadIds()) return grpc::Status::CANCELLED;
+    if (began_at.size() == 1) script.Rows(0, 14, 7);
+    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+  };
+  EXPECT_EQ(Run(streamed, text), kExitRefused);
+  EXPECT_EQ(Run(arguments, text), kExitRefused);
+  EXPECT_EQ(began_at, (std::vector<uint64_t>{0, 14}));
+  EXPECT_EQ(Run(streamed, "\n"), kExitUsage);  // another document
+  broken = false;
+  ASSERT_EQ(Run(arguments, text), kExitOk) << err_.str();
+  EXPECT_EQ(server_.requests().size(), 0);
+  std::vector<float> expected;
+  for (int i = 0; i < 30 * 16; ++i) {
+    expected.push_back(ExpectedValue(Ids(text), i / 16, i % 16));
+  }
+  EXPECT_EQ(Npy(folder_ / "x.npy"), expected);
+}
+
+// A document whose rest is refused for good leaves no rows, and its successors' rows are whole.
+TEST_F(ProgramTest, APartThatCannotGoOnLeavesNoRows) {
+  const std::vector<std::string> arguments = {"stream",          "--lines",  "--output",
+                                              folder_ / "x.npy", "--resume", "--json"};
+  server_.on_stream = [&](int number, StreamScript& script) {
+    if (number == 2) return script.ServeAll("weights-a cpu");
+    if (!script.ReadOpen()) return grpc::Status::CANCELLED;
+    if (number == 1) return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "scripted");
+    script.Accept(9, "weights-a cpu");
+    if (!script.ReadIds()) return grpc::Status::CANCELLED;
+    script.Rows(0, 5, 5);
+    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+  };
+  EXPECT_EQ(Run(arguments, "the first\nnext\n"), kExitRefused);
+  EXPECT_EQ(Run(arguments, "the first\nnext\n"), kExitPartial) << err_.str();
+  EXPECT_EQ(Out()["documents"][1]["first_row"], 0);
+  ASSERT_EQ(Npy(folder_ / "x.npy").size(), 4 * 16);
+  EXPECT_EQ(Npy(folder_ / "x.npy")[0], ExpectedValue(Ids("next"), 0, 0));
+}
+
 // A document that is bad stays bad; its place in the output is known to be empty.
 TEST_F(ProgramTest, BadDocumentsAreRememberedAndKeepNobodyUp) {
-  const std::vector<std::string> arguments = {"encode", "--input-format", "jsonl", "--output",
-                                              folder_ / "x.npy", "--resume", "--json"};
+  const std::vector<std::string> arguments = {
+      "encode", "--input-format", "jsonl", "--output", folder_ / "x.npy", "--resume", "--json"};
   EXPECT_EQ(Run(arguments, "{\"text\": \"good\"}\nbad\n"), kExitPartial);
   EXPECT_EQ(folder_.Files(), 1);
   EXPECT_EQ(Run(arguments, "bad\n"), kExitUsage);
