@@ -96,8 +96,11 @@ void AddRefusals(const Difference& difference, const MetricPage& now, TopReport*
   for (const auto& [reason, count] : counts) {
     if (count > 0) report->refusals.push_back({reason, count, count / report->seconds});
   }
-  std::stable_sort(report->refusals.begin(), report->refusals.end(),
-                   [](const ReasonRate& a, const ReasonRate& b) { return a.count > b.count; });
+  // Those that happened as often stay in the order of their names.
+  std::sort(report->refusals.begin(), report->refusals.end(),
+            [](const ReasonRate& a, const ReasonRate& b) {
+              return std::tie(b.count, a.reason) < std::tie(a.count, b.reason);
+            });
 }
 
 void AddState(const MetricPage& now, TopReport* report) {

@@ -94,7 +94,8 @@ std::string Duration(std::optional<double> seconds) {
   if (!seconds.has_value()) return "-";
   if (*seconds < 0.01) return absl::StrFormat("%.1f ms", *seconds * 1e3);
   if (*seconds < 1) return absl::StrFormat("%.0f ms", *seconds * 1e3);
-  return absl::StrFormat(*seconds < 10 ? "%.1f s" : "%.0f s", *seconds);
+  if (*seconds < 10) return absl::StrFormat("%.1f s", *seconds);
+  return absl::StrFormat("%.0f s", *seconds);
 }
 
 std::string Amount(double value) {
