@@ -1,5 +1,7 @@
 #include "client/cli/encode_outcome.h"
 
+#include <string>
+
 #include "client/cli/names.h"
 #include "client/error_info.h"
 
@@ -18,8 +20,12 @@ bool MayPass(const absl::Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kCancelled:
     case absl::StatusCode::kAborted:
-    case absl::StatusCode::kInternal:
       return true;
+    case absl::StatusCode::kInternal: {
+      // Values that are no numbers come of the document, and would come again.
+      const std::string reason = client::GetErrorInfo(status).reason;
+      return reason != "NON_FINITE" && reason != "DEGENERATE_DENOMINATOR";
+    }
     case absl::StatusCode::kResourceExhausted:
       return client::GetErrorInfo(status).retry_after.has_value();
     default:
