@@ -14,7 +14,7 @@ FROM debian:12-slim
 RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
       libgrpc++1.51 libprotobuf32 libabsl20220623 libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0 \
-      libssl3 libsentencepiece0 libjemalloc2 \
+      libssl3 libsentencepiece0 libjemalloc2 libcurl4 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home longwave
 COPY --from=build /opt/longwave /opt/longwave

@@ -112,9 +112,10 @@ void Client::EncodeAsync(absl::Span<const TokenSequence> sequences, const Encode
 
 absl::StatusOr<std::unique_ptr<RowReader>> Client::OpenRows(TokenSequence sequence,
                                                             const EncodeOptions& options,
-                                                            std::function<void(double)> progress) {
+                                                            std::function<void(double)> progress,
+                                                            const StreamStart& start) {
   return RowReader::Open(stub_, sequence, options, options_.stream_retry,
-                         DeadlineAfter(options.timeout), std::move(progress));
+                         DeadlineAfter(options.timeout), std::move(progress), start);
 }
 
 absl::StatusOr<v1::StreamDone> Client::EncodeStream(TokenSequence sequence,

@@ -57,10 +57,11 @@ class Client {
                    EncodeCallback done);
 
   // Encodes one sequence and reads its rows as they come: for rows larger than memory or than a
-  // reply. `progress` may be empty.
+  // reply. `progress` may be empty. `start` goes on where a reader of an earlier process ended.
   absl::StatusOr<std::unique_ptr<RowReader>> OpenRows(TokenSequence sequence,
                                                       const EncodeOptions& options = {},
-                                                      std::function<void(double)> progress = {});
+                                                      std::function<void(double)> progress = {},
+                                                      const StreamStart& start = {});
   // The same with a handler; returns how it was computed.
   absl::StatusOr<v1::StreamDone> EncodeStream(TokenSequence sequence, const EncodeOptions& options,
                                               RowHandler& handler);

@@ -53,9 +53,15 @@ RowReader::~RowReader() {
 absl::StatusOr<std::unique_ptr<RowReader>> RowReader::Open(
     std::shared_ptr<v1::EncoderService::Stub> stub, TokenSequence sequence,
     const EncodeOptions& options, const StreamRetryOptions& retry, Deadline deadline,
-    std::function<void(double)> progress) {
+    std::function<void(double)> progress, const StreamStart& start) {
   std::unique_ptr<RowReader> reader(
       new RowReader(std::move(stub), retry, deadline, std::move(progress)));
+  if (start.first_row > 0) {
+    // As if the earlier reader's stream had broken and been taken up by this one.
+    reader->next_row_ = start.first_row;
+    reader->shape_ = start.shape;
+    reader->accepted_ = true;
+  }
   const uint32_t length = static_cast<uint32_t>(sequence.size());
   reader->request_ = MakeRequest(options, {length}, /*first=*/0);
   reader->ids_ = PackIds({sequence});

@@ -27,6 +27,12 @@ struct StreamShape {
   std::string fingerprint;
 };
 
+// Where an earlier reader of the same sequence with the same options came to.
+struct StreamStart {
+  int64_t first_row = 0;  // the first row that is still wanted; 0: from the beginning
+  StreamShape shape;      // what the server said then; rows of another fingerprint are refused
+};
+
 // Consecutive rows; valid until the reader's next call.
 struct RowView {
   int64_t first_row = 0;
@@ -49,7 +55,7 @@ class RowReader {
   static absl::StatusOr<std::unique_ptr<RowReader>> Open(
       std::shared_ptr<v1::EncoderService::Stub> stub, TokenSequence sequence,
       const EncodeOptions& options, const StreamRetryOptions& retry, Deadline deadline,
-      std::function<void(double)> progress);
+      std::function<void(double)> progress, const StreamStart& start = {});
   // Cancels what has not ended.
   ~RowReader();
   RowReader(const RowReader&) = delete;

@@ -47,6 +47,7 @@ apt_packages=(
   git ca-certificates g++ ccache pkg-config python3 python3-venv
   libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler libabsl-dev
   prometheus-cpp-dev nlohmann-json3-dev libssl-dev libsentencepiece-dev
+  libcurl4-openssl-dev
   libhwy-dev libjemalloc-dev libgtest-dev libgmock-dev
 )
 pip_packages=("cmake==4.4.4" "ninja==1.13.2" "numpy==2.4.6" "googleapis-common-protos==1.76.0")

@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "client/cli/access.h"
 #include "client/cli/documents.h"
+#include "client/cli/option_parser.h"
 #include "client/cli/row_writer.h"
 #include "client/options.h"
 
@@ -21,18 +22,26 @@ struct EncodeArguments {
   std::string server = kDefaultServer;
   AccessArguments access;
   std::vector<std::string> inputs;  // at least one
-  InputFormat input_format = InputFormat::kAuto;
+  ReadOptions read;
   std::string tokenizer = "byte";
+  // Without spans and row ranges, which each document gets for itself.
   client::EncodeOptions options;
-  std::vector<client::TokenSpan> spans;  // of every document; sequence is 0
-  std::string output;                    // empty: none
+  std::vector<client::TokenSpan> row_ranges;  // of every document; sequence is 0
+  std::string output;                         // empty: none; "-": standard output
   OutputFormat output_format = OutputFormat::kNpy;
   bool stream = false;  // by EncodeStream even what is short
+  bool resume = false;
   bool json = false;
   bool quiet = false;
   bool similarity = false;
 };
 absl::StatusOr<EncodeArguments> ParseEncode(absl::Span<const std::string> arguments);
+std::vector<OptionInfo> EncodeOptionInfos();
+// Whether no tokenizer has a part in it.
+bool OnlyIds(const EncodeArguments& arguments);
+// `longwave stream`: `encode` of token rows, always by EncodeStream, always to an output.
+absl::StatusOr<EncodeArguments> ParseStream(absl::Span<const std::string> arguments);
+std::vector<OptionInfo> StreamOptionInfos();
 
 struct EstimateArguments {
   std::string server = kDefaultServer;
@@ -43,6 +52,7 @@ struct EstimateArguments {
   bool json = false;
 };
 absl::StatusOr<EstimateArguments> ParseEstimate(absl::Span<const std::string> arguments);
+std::vector<OptionInfo> EstimateOptionInfos();
 
 struct InfoArguments {
   std::string server = kDefaultServer;
@@ -52,6 +62,7 @@ struct InfoArguments {
   bool json = false;
 };
 absl::StatusOr<InfoArguments> ParseInfo(absl::Span<const std::string> arguments);
+std::vector<OptionInfo> InfoOptionInfos();
 
 struct HealthArguments {
   std::string server = kDefaultServer;
@@ -61,11 +72,7 @@ struct HealthArguments {
   bool quiet = false;
 };
 absl::StatusOr<HealthArguments> ParseHealth(absl::Span<const std::string> arguments);
-
-// The options of one subcommand, for its help.
-std::string OptionsHelp(absl::string_view subcommand);
-// The help of one subcommand, or of the program for anything else.
-std::string HelpText(absl::string_view subcommand);
+std::vector<OptionInfo> HealthOptionInfos();
 
 }  // namespace longwave::cli
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/encode_outcome.h"
 #include "client/cli/error_text.h"
 #include "client/cli/names.h"
 #include "client/cli/spans.h"
@@ -20,22 +21,6 @@ constexpr int64_t kStreamTokens = 1 << 17;
 // Short documents are held until there are enough to keep all requests in flight busy.
 constexpr size_t kMaxWaiting = 4096;
 
-double Milliseconds(const google::protobuf::Duration& duration) {
-  return static_cast<double>(duration.seconds()) * 1e3 + duration.nanos() / 1e6;
-}
-
-void NoteTimes(const v1::StageTimings& timings, DocumentReport* report) {
-  report->queue_ms = Milliseconds(timings.queue());
-  report->compute_ms = Milliseconds(timings.compute());
-  report->total_ms = Milliseconds(timings.total());
-}
-
-ElementType ElementTypeOf(v1::DataType dtype) {
-  if (dtype == v1::DATA_TYPE_FP16) return ElementType::kFloat16;
-  if (dtype == v1::DATA_TYPE_BF16) return ElementType::kBFloat16;
-  return ElementType::kFloat32;
-}
-
 }  // namespace
 
 EncodeCommand::EncodeCommand(EncodeArguments arguments, std::istream& in, std::ostream& out,
@@ -44,21 +29,50 @@ EncodeCommand::EncodeCommand(EncodeArguments arguments, std::istream& in, std::o
       in_(in),
       out_(out),
       err_(err),
-      progress_(stderr, !arguments_.quiet) {}
+      progress_(stderr, !arguments_.quiet),
+      output_(arguments_, out) {}
 
 ExitCode EncodeCommand::Run() {
   if (const ExitCode prepared = Prepare(); prepared != kExitOk) return prepared;
-  DocumentReader reader(arguments_.inputs, arguments_.input_format, tokenizer_.get(), in_);
+  if (output_.finished()) {
+    report_.documents = output_.TakeReports();
+    for (const DocumentReport& document : report_.documents) {
+      if (first_failure_.ok()) first_failure_ = document.status;
+    }
+    return Finish();
+  }
+  const ExitCode encoded = EncodeAll();
+  progress_.Clear();
+  if (encoded != kExitOk) return encoded;
+  if (!stopped_.ok()) return Stop();
+  if (server_gone_) err_ << "longwave: the server is gone; what had not begun was not tried\n";
+  return Finish();
+}
+
+ExitCode EncodeCommand::EncodeAll() {
+  DocumentReader reader(arguments_.inputs, arguments_.read, tokenizer_.get(), in_);
+  const auto refuse = [this](const absl::Status& status) {
+    err_ << "longwave: " << status.message() << "\n";
+    return kExitUsage;
+  };
   bool go_on = true;
   while (go_on) {
     std::optional<Document> document = reader.Next();
-    if (!document.has_value()) break;
-    go_on = Take(*std::move(document));
+    if (!document.has_value()) {
+      if (const absl::Status all = output_.CheckAllTaken(); !all.ok()) return refuse(all);
+      break;
+    }
+    auto done = output_.TakeDone(*document);
+    if (!done.ok()) return refuse(done.status());
+    if (done->has_value()) {
+      if (first_failure_.ok()) first_failure_ = (*done)->status;
+      report_.documents.push_back(**std::move(done));
+    } else {
+      go_on = Take(*std::move(document));
+    }
   }
   if (go_on) EncodeWaiting();
-  progress_.Clear();
-  if (server_gone_) err_ << "longwave: the server is gone; what had not begun was not tried\n";
-  return Finish();
+  return kExitOk;
 }
 
 ExitCode EncodeCommand::Prepare() {
@@ -68,7 +82,18 @@ ExitCode EncodeCommand::Prepare() {
     return kExitUsage;
   }
   tokenizer_ = *std::move(tokenizer);
-  auto client = Connect(arguments_.server, arguments_.access);
+  if (const ExitCode connected = Connect(); connected != kExitOk) return connected;
+  report_.similarity = arguments_.similarity;
+  arguments_.options.keep_going = true;
+  if (const ExitCode checked = CheckTokenizer(*tokenizer_); checked != kExitOk) return checked;
+  const absl::Status prepared = output_.Prepare(report_.model);
+  if (prepared.ok()) return kExitOk;
+  err_ << "longwave: " << prepared.message() << "\n";
+  return absl::IsFailedPrecondition(prepared) ? kExitUsage : kExitFailed;
+}
+
+ExitCode EncodeCommand::Connect() {
+  auto client = cli::Connect(arguments_.server, arguments_.access);
   if (!client.ok()) {
     err_ << "longwave: " << client.status().message() << "\n";
     return kExitUsage;
@@ -80,20 +105,15 @@ ExitCode EncodeCommand::Prepare() {
     return ExitCodeOf(model.status());
   }
   report_.model = *std::move(model);
-  report_.similarity = arguments_.similarity;
-  arguments_.options.keep_going = true;
-  return CheckTokenizer(*tokenizer_);
+  return kExitOk;
 }
 
 ExitCode EncodeCommand::CheckTokenizer(const Tokenizer& tokenizer) {
   // Ids made for another vocabulary would be encoded without complaint and mean nothing.
   const std::string& wanted = report_.model.tokenizer_kind();
-  if (wanted.empty() || wanted == tokenizer.kind() ||
-      arguments_.input_format == InputFormat::kIds) {
-    return kExitOk;
-  }
+  if (wanted.empty() || wanted == tokenizer.kind() || OnlyIds(arguments_)) return kExitOk;
   err_ << "longwave: the model's tokens come from a tokenizer of kind " << wanted << ", not "
-       << tokenizer.kind() << "; name it with --tokenizer, or give --input-format ids\n";
+       << tokenizer.kind() << "; name it with --tokenizer, or give ids\n";
   return kExitUsage;
 }
 
@@ -101,6 +121,7 @@ bool EncodeCommand::Take(Document document) {
   if (document.status.ok() && document.ids.empty()) {
     document.status = absl::InvalidArgumentError("the document is empty");
   }
+  ClipChunks(&document);
   if (document.status.ok() && NeedsStream(document)) {
     // Behind those that wait: outputs and reports are in the order of the inputs.
     return EncodeWaiting() && EncodeStreamed(document);
@@ -113,30 +134,59 @@ bool EncodeCommand::Take(Document document) {
   return enough ? EncodeWaiting() : true;
 }
 
+void EncodeCommand::ClipChunks(Document* document) const {
+  const client::EncodeOptions& options = arguments_.options;
+  const uint32_t tokens = static_cast<uint32_t>(document->ids.size());
+  uint32_t kept = report_.model.max_tokens() > 0 ? report_.model.max_tokens() : tokens;
+  if (options.max_tokens > 0) kept = std::min(kept, options.max_tokens);
+  if (!document->chunked || kept >= tokens) return;
+  if (options.truncation == v1::TRUNCATION_SIDE_END) {
+    document->spans = ClipSpans(document->spans, 0, kept);
+  } else if (options.truncation == v1::TRUNCATION_SIDE_START) {
+    document->spans = ClipSpans(document->spans, tokens - kept, tokens);
+  }
+  if (document->spans.empty()) {
+    document->status = absl::InvalidArgumentError("no chunk is left of what is not cut off");
+  }
+}
+
 bool EncodeCommand::NeedsStream(const Document& document) const {
   const auto tokens = static_cast<int64_t>(document.ids.size());
-  if (arguments_.stream || tokens >= kStreamTokens) return true;
-  client::EncodeOptions options = arguments_.options;
-  options.spans = arguments_.spans;
+  // What has begun as a stream goes on as one.
+  if (arguments_.stream || tokens >= kStreamTokens || output_.partial().has_value()) return true;
+  const client::EncodeOptions options = OptionsFor({&document});
   const int64_t rows =
       client::CountRows({static_cast<uint32_t>(tokens)}, options, report_.model)[0];
   return !client::CheckUnary(tokens, rows, options, report_.model).ok();
+}
+
+client::EncodeOptions EncodeCommand::OptionsFor(absl::Span<const Document* const> documents) const {
+  client::EncodeOptions options = arguments_.options;
+  options.row_ranges = RepeatSpans(arguments_.row_ranges, documents.size());
+  for (uint32_t sequence = 0; sequence < documents.size(); ++sequence) {
+    for (client::TokenSpan span : documents[sequence]->spans) {
+      span.sequence = sequence;
+      options.spans.push_back(span);
+    }
+  }
+  return options;
 }
 
 bool EncodeCommand::EncodeWaiting() {
   const std::vector<Document> documents = std::exchange(waiting_, {});
   waiting_tokens_ = 0;
   std::vector<client::TokenSequence> sequences;
+  std::vector<const Document*> encoded;
   for (const Document& document : documents) {
-    if (document.status.ok()) sequences.push_back(document.ids);
+    if (!document.status.ok()) continue;
+    sequences.push_back(document.ids);
+    encoded.push_back(&document);
   }
   absl::StatusOr<client::EncodeResult> result = client::EncodeResult();
   if (!sequences.empty()) {
     progress_.Start(documents.size() == 1 ? documents[0].name
                                           : absl::StrCat(documents.size(), " documents"));
-    client::EncodeOptions options = arguments_.options;
-    options.spans = RepeatSpans(arguments_.spans, sequences.size());
-    result = client_->Encode(sequences, options);
+    result = client_->Encode(sequences, OptionsFor(encoded));
     if (result.ok() && result->rows() > 0) {
       if (absl::Status same = CheckDigest(result->model_digest()); !same.ok()) result = same;
     }
@@ -146,13 +196,15 @@ bool EncodeCommand::EncodeWaiting() {
   for (const Document& document : documents) {
     DocumentReport report{.name = document.name, .status = document.status};
     input_failed_ = input_failed_ || !document.status.ok();
-    if (document.status.ok()) FillReport(result, sequence++, &report);
-    go_on = Record(std::move(report)) && go_on;
+    if (document.status.ok()) FillReport(document, result, sequence++, &report);
+    go_on = Record(document, std::move(report)) && go_on;
+    if (!stopped_.ok()) break;
   }
-  return go_on;
+  return Sync() && go_on;
 }
 
-void EncodeCommand::FillReport(const absl::StatusOr<client::EncodeResult>& result, size_t sequence,
+void EncodeCommand::FillReport(const Document& document,
+                               const absl::StatusOr<client::EncodeResult>& result, size_t sequence,
                                DocumentReport* report) {
   report->status = result.status();
   if (!result.ok()) return;
@@ -164,7 +216,7 @@ void EncodeCommand::FillReport(const absl::StatusOr<client::EncodeResult>& resul
   report->truncated = info.truncated;
   report->route = RouteName(info.route);
   NoteTimes(result->requests()[info.request].timings, report);
-  report->status = WriteRows(result->sequence_values(sequence), result->dim(), report);
+  report->status = WriteRows(document, result->sequence_values(sequence), result->dim(), report);
 }
 
 absl::Status EncodeCommand::CheckDigest(const std::string& digest) const {
@@ -180,51 +232,65 @@ absl::Status EncodeCommand::CheckDigest(const std::string& digest) const {
 
 bool EncodeCommand::EncodeStreamed(const Document& document) {
   progress_.Start(document.name);
-  client::EncodeOptions options = arguments_.options;
-  options.spans = arguments_.spans;
   DocumentReport report{
       .name = document.name, .tokens = static_cast<int64_t>(document.ids.size()), .streamed = true};
-  auto reader = client_->OpenRows(document.ids, options,
-                                  [this](double fraction) { progress_.SetFraction(fraction); });
+  client::StreamStart start;
+  if (const auto& partial = output_.partial(); partial.has_value()) {
+    report.first_values = partial->report.first_values;
+    report.rows = start.first_row = partial->report.rows;
+    start.shape = {.total_rows = partial->total_rows,
+                   .dim = partial->report.dim,
+                   .fingerprint = partial->fingerprint};
+  }
+  auto reader = client_->OpenRows(
+      document.ids, OptionsFor({&document}),
+      [this](double fraction) { progress_.SetFraction(fraction); }, start);
   report.status = reader.status();
-  if (reader.ok()) report.status = ReadRows(**reader, &report);
-  return Record(std::move(report));
+  if (reader.ok()) report.status = ReadRows(document, **reader, &report);
+  return Record(document, std::move(report)) && Sync();
 }
 
-absl::Status EncodeCommand::ReadRows(client::RowReader& reader, DocumentReport* report) {
+absl::Status EncodeCommand::BeginStream(const Document& document, const client::StreamShape& shape,
+                                        DocumentReport* report) {
+  report->dim = shape.dim;
+  if (!output_.wanted()) return absl::OkStatus();
+  report->first_row = output_.rows();
+  DocumentRows rows = {
+      .name = document.name, .dim = shape.dim, .rows = shape.total_rows, .spans = document.spans};
+  return output_.partial().has_value() ? output_.BeginAgain(std::move(rows))
+                                       : output_.Begin(std::move(rows));
+}
+
+absl::Status EncodeCommand::ReadRows(const Document& document, client::RowReader& reader,
+                                     DocumentReport* report) {
   const int64_t total = reader.shape().total_rows;
-  absl::Status status = EnsureWriter();
-  const bool writing = writer_ != nullptr;
-  if (status.ok() && writing) {
-    report->first_row = writer_->rows();
-    broken_ = status = writer_->Begin(report->name, reader.shape().dim);
-  }
+  const bool writing = output_.wanted();
+  absl::Status status = broken_ = BeginStream(document, reader.shape(), report);
   if (!status.ok()) return status;
-  progress_.SetRows(0, total);
+  progress_.SetRows(report->rows, total);
   while (status.ok()) {
     const absl::StatusOr<client::RowView> rows = reader.Next();
     status = rows.status();
     if (!status.ok() || rows->rows == 0) break;
-    report->dim = rows->dim;
     report->rows += rows->rows;
     NoteRows(rows->values, report);
-    if (writing) broken_ = status = writer_->Add(rows->values);
+    if (writing) broken_ = status = output_.Add(rows->values);
+    if (status.ok() && writing) {
+      broken_ = status = output_.NotePartial(document, *report, reader.shape());
+    }
     progress_.SetRows(report->rows, total);
   }
   if (status.ok()) status = CheckDigest(reader.summary().model_digest());
   if (!status.ok()) {
-    if (writing && broken_.ok()) broken_ = writer_->Abandon();
+    if (!writing || !broken_.ok()) return status;
+    // What has come is worth keeping if the rest may come later.
+    broken_ = arguments_.resume && MayPass(status)
+                  ? output_.KeepPartial(document, *report, reader.shape())
+                  : output_.Abandon();
     return status;
   }
-  if (writing) writer_->End();
-  const v1::StreamDone& done = reader.summary();
-  report->resumes = reader.resumes();
-  if (done.sequences_size() > 0) {
-    report->tokens_used = done.sequences(0).tokens_used();
-    report->truncated = done.sequences(0).truncated();
-    report->route = RouteName(done.sequences(0).route());
-  }
-  NoteTimes(done.timings(), report);
+  if (writing) output_.End();
+  NoteStream(reader, report);
   return absl::OkStatus();
 }
 
@@ -238,40 +304,41 @@ void EncodeCommand::NoteRows(absl::Span<const float> values, DocumentReport* rep
   }
 }
 
-absl::Status EncodeCommand::EnsureWriter() {
-  if (arguments_.output.empty() || writer_ != nullptr || !broken_.ok()) return broken_;
-  auto writer = MakeRowWriter(arguments_.output, arguments_.output_format,
-                              ElementTypeOf(arguments_.options.dtype));
-  broken_ = writer.status();
-  if (writer.ok()) writer_ = *std::move(writer);
-  return broken_;
-}
-
-absl::Status EncodeCommand::WriteRows(absl::Span<const float> values, int64_t dim,
-                                      DocumentReport* report) {
+absl::Status EncodeCommand::WriteRows(const Document& document, absl::Span<const float> values,
+                                      int64_t dim, DocumentReport* report) {
   report->dim = dim;
   report->rows = dim > 0 ? static_cast<int64_t>(values.size()) / dim : 0;
   NoteRows(values, report);
-  absl::Status status = EnsureWriter();
-  if (!status.ok() || writer_ == nullptr) return status;
-  report->first_row = writer_->rows();
-  status = writer_->Begin(report->name, dim);
-  if (status.ok()) status = writer_->Add(values);
-  if (status.ok()) writer_->End();
+  if (!output_.wanted() || !broken_.ok()) return broken_;
+  report->first_row = output_.rows();
+  absl::Status status = output_.Begin(
+      {.name = document.name, .dim = dim, .rows = report->rows, .spans = document.spans});
+  if (status.ok()) status = output_.Add(values);
+  if (status.ok()) output_.End();
   broken_ = status;
   return status;
 }
 
-bool EncodeCommand::Record(DocumentReport report) {
+bool EncodeCommand::Record(const Document& document, DocumentReport report) {
   if (!report.status.ok()) {
     // A server that is gone fails every further document: it is told of once.
     const bool gone = absl::IsUnavailable(report.status);
     if (!(gone && server_gone_)) Complain(report.name, report.status);
     server_gone_ = server_gone_ || gone;
     if (first_failure_.ok()) first_failure_ = report.status;
+    if (arguments_.resume && broken_.ok() && document.status.ok() && MayPass(report.status)) {
+      stopped_ = report.status;
+      return false;
+    }
   }
+  if (broken_.ok()) broken_ = output_.NoteDone(document, report);
   report_.documents.push_back(std::move(report));
   return broken_.ok() && !server_gone_;
+}
+
+bool EncodeCommand::Sync() {
+  if (broken_.ok()) broken_ = output_.Sync();
+  return broken_.ok();
 }
 
 void EncodeCommand::Complain(const std::string& name, const absl::Status& status) {
@@ -279,25 +346,38 @@ void EncodeCommand::Complain(const std::string& name, const absl::Status& status
   err_ << "longwave: " << name << ": " << DescribeError(status, arguments_.server) << "\n";
 }
 
+ExitCode EncodeCommand::Stop() {
+  err_ << "longwave: stopped; " << OutputFile::KeptPath(arguments_.output) << " and "
+       << Journal::PathOf(arguments_.output) << " are kept, and the same command goes on there\n";
+  return ExitCodeOf(stopped_);
+}
+
+void EncodeCommand::PrintReport() {
+  if (arguments_.quiet) return;
+  // Rows and words do not go into one pipe.
+  std::ostream& to = arguments_.output == "-" ? err_ : out_;
+  to << (arguments_.json ? FormatJson(report_) : FormatTable(report_));
+  to.flush();
+}
+
 ExitCode EncodeCommand::Finish() {
   const auto succeeded =
       std::count_if(report_.documents.begin(), report_.documents.end(),
                     [](const DocumentReport& document) { return document.status.ok(); });
-  if (broken_.ok() && writer_ != nullptr && succeeded > 0) {
-    broken_ = writer_->Finish({{"model", report_.model.name()},
-                               {"model_version", report_.model.version()},
-                               {"model_digest", report_.model.weights_digest()},
-                               {"fingerprint", report_.model.fingerprint()},
-                               {"pooling", PoolingName(arguments_.options.pooling)}});
-    if (broken_.ok()) report_.output = arguments_.output;
+  if (broken_.ok() && output_.wanted() && succeeded > 0) {
+    broken_ = output_.Finish({{"model", report_.model.name()},
+                              {"model_version", report_.model.version()},
+                              {"model_digest", report_.model.weights_digest()},
+                              {"fingerprint", report_.model.fingerprint()},
+                              {"pooling", PoolingName(arguments_.options.pooling)}});
+    if (broken_.ok() && arguments_.output != "-") report_.output = arguments_.output;
   }
-  writer_.reset();
+  if (broken_.ok() && succeeded == 0) broken_ = output_.Discard();
   if (!broken_.ok()) {
     err_ << "longwave: " << broken_.message() << "\n";
     return kExitFailed;
   }
-  if (!arguments_.quiet) out_ << (arguments_.json ? FormatJson(report_) : FormatTable(report_));
-  out_.flush();
+  PrintReport();
   if (report_.documents.empty()) {
     err_ << "longwave: there was no document in the input\n";
     return kExitUsage;

@@ -8,16 +8,16 @@
 
 #include "client/cli/arguments.h"
 #include "client/cli/documents.h"
+#include "client/cli/encode_output.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/progress_bar.h"
 #include "client/cli/report.h"
-#include "client/cli/row_writer.h"
 #include "client/client.h"
 
 namespace longwave::cli {
 
-// `longwave encode`: reads documents, encodes short ones together and long ones as streams, writes
-// their rows as they come, and tells of each.
+// `longwave encode` and `longwave stream`: reads documents, encodes short ones together and long
+// ones as streams, writes their rows as they come, and tells of each.
 class EncodeCommand {
  public:
   // The streams outlive the command.
@@ -28,26 +28,39 @@ class EncodeCommand {
  private:
   // Connects, asks for the model, opens what is needed. kExitOk: go on.
   ExitCode Prepare();
+  ExitCode Connect();
   ExitCode CheckTokenizer(const Tokenizer& tokenizer);
+  // All documents. kExitOk: to Finish.
+  ExitCode EncodeAll();
   // False: no further document is to be tried.
   bool Take(Document document);
   bool EncodeWaiting();
   bool EncodeStreamed(const Document& document);
-  absl::Status ReadRows(client::RowReader& reader, DocumentReport* report);
+  absl::Status BeginStream(const Document& document, const client::StreamShape& shape,
+                           DocumentReport* report);
+  absl::Status ReadRows(const Document& document, client::RowReader& reader,
+                        DocumentReport* report);
   bool NeedsStream(const Document& document) const;
+  // Where the server will cut tokens off, chunks do not reach.
+  void ClipChunks(Document* document) const;
 
-  void FillReport(const absl::StatusOr<client::EncodeResult>& result, size_t sequence,
-                  DocumentReport* report);
+  void FillReport(const Document& document, const absl::StatusOr<client::EncodeResult>& result,
+                  size_t sequence, DocumentReport* report);
+  client::EncodeOptions OptionsFor(absl::Span<const Document* const> documents) const;
   // One output, one set of weights.
   absl::Status CheckDigest(const std::string& digest) const;
   // The rows of one document, all at once.
-  absl::Status WriteRows(absl::Span<const float> values, int64_t dim, DocumentReport* report);
-  absl::Status EnsureWriter();
+  absl::Status WriteRows(const Document& document, absl::Span<const float> values, int64_t dim,
+                         DocumentReport* report);
   void NoteRows(absl::Span<const float> values, DocumentReport* report);
   // Ends a document: into the report, and told of if it failed. False as Take.
-  bool Record(DocumentReport report);
+  bool Record(const Document& document, DocumentReport report);
+  // Makes what was recorded outlive this process. False as Take.
+  bool Sync();
   void Complain(const std::string& name, const absl::Status& status);
   ExitCode Finish();
+  ExitCode Stop();
+  void PrintReport();
 
   EncodeArguments arguments_;
   std::istream& in_;
@@ -57,7 +70,7 @@ class EncodeCommand {
 
   std::unique_ptr<client::Client> client_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<RowWriter> writer_;  // made when the first rows are there
+  EncodeOutput output_;
   EncodeReport report_;
   std::vector<Document> waiting_;  // short documents, to be encoded together, and failed ones
   int64_t waiting_tokens_ = 0;
@@ -65,6 +78,7 @@ class EncodeCommand {
   absl::Status first_failure_;  // of a document
   bool input_failed_ = false;   // a document could not be read
   bool server_gone_ = false;
+  absl::Status stopped_;  // with --resume: a failure that may pass; nothing behind it is tried
 };
 
 }  // namespace longwave::cli

@@ -29,7 +29,7 @@ absl::StatusOr<std::vector<uint32_t>> Lengths(const EstimateArguments& arguments
   if (files.empty()) return lengths;
   auto tokenizer = MakeTokenizer(arguments.tokenizer);
   if (!tokenizer.ok()) return tokenizer.status();
-  DocumentReader reader(std::move(files), InputFormat::kAuto, tokenizer->get(), in);
+  DocumentReader reader(files, {}, tokenizer->get(), in);
   while (std::optional<Document> document = reader.Next()) {
     if (!document->status.ok()) return document->status;
     lengths.push_back(static_cast<uint32_t>(document->ids.size()));

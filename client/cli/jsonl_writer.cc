@@ -19,12 +19,17 @@ void AppendJsonNumber(float value, std::string* out) {
 }
 
 absl::Status JsonlWriter::AddRows(absl::Span<const float> values) {
-  const std::string name =
-      nlohmann::json(document()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string name = nlohmann::json(document().name)
+                               .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::vector<client::TokenSpan>& spans = document().spans;
   std::string line;
   int64_t row = document_rows();
   for (size_t begin = 0; begin < values.size(); begin += dim(), ++row) {
-    line = absl::StrCat("{\"id\": ", name, ", \"row\": ", row, ", \"embedding\": [");
+    line = absl::StrCat("{\"id\": ", name, ", \"row\": ", row);
+    if (!spans.empty()) {
+      absl::StrAppend(&line, ", \"begin\": ", spans[row].begin, ", \"end\": ", spans[row].end);
+    }
+    line.append(", \"embedding\": [");
     for (int64_t i = 0; i < dim(); ++i) {
       if (i > 0) line.append(", ");
       AppendJsonNumber(values[begin + i], &line);

@@ -8,8 +8,9 @@
 
 namespace longwave::cli {
 
-// A line for each row: {"id": document, "row": number within the document, "embedding": [...]}.
-// Numbers are the shortest that read back as the same float.
+// A line for each row: {"id": document, "row": number within the document, "embedding": [...]};
+// with "begin" and "end" before the last, in tokens, where rows are vectors of parts of the
+// document. Numbers are the shortest that read back as the same float.
 class JsonlWriter final : public RowWriter {
  public:
   explicit JsonlWriter(std::unique_ptr<OutputFile> file) : RowWriter(std::move(file)) {}

@@ -51,6 +51,7 @@ void AddTrafficOptions(OptionParser& parser, LoadParsing* state) {
              Field("rate", state));
   parser.Add("arrivals", "KIND", "poisson, or even: equal gaps [poisson]",
              Field("arrivals", state));
+  parser.Choices({"poisson", "even"});
   parser.Add("tokens", "MIX",
              "N, N:WEIGHT+N:WEIGHT, bimodal:SHORT:LONG (95/5),\n"
              "lognormal:MEDIAN:SIGMA[:LONGEST], uniform:A:B [512]",
@@ -58,6 +59,7 @@ void AddTrafficOptions(OptionParser& parser, LoadParsing* state) {
   parser.Add("deadline", "SECONDS", "of each call, from when it was due; or none [none]",
              Field("deadline", state));
   parser.Add("priority", "CLASS", "interactive or batch [interactive]", Field("priority", state));
+  parser.Choices({"interactive", "batch"});
   parser.Add("tenant", "NAME", "where no key tells it", Field("tenant", state));
   parser.Add("metadata", "KEY:VALUE", "to send with every call; may be repeated",
              Field("metadata", state));
@@ -118,7 +120,7 @@ void AddServerOptions(OptionParser& parser, LoadParsing* state) {
   parser.AddSection("Server");
   parser.Add("target", "ADDRESS",
              absl::StrCat("host:port [", kDefaultServer,
-                          "]; may be repeated: numeric\naddresses, round robin"),
+                          "]; may be repeated:\nnumeric addresses, round robin"),
              add_target);
   parser.Add("server", "ADDRESS", "the same", add_target);
   AddAccess(parser, &arguments.access);
@@ -226,9 +228,9 @@ absl::StatusOr<LoadArguments> ParseLoad(absl::Span<const std::string> arguments)
   return std::move(state.arguments);
 }
 
-std::string LoadOptionsHelp() {
+std::vector<OptionInfo> LoadOptionInfos() {
   LoadParsing state;
-  return LoadParser(&state).Help();
+  return LoadParser(&state).Describe();
 }
 
 }  // namespace longwave::cli

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "client/cli/access.h"
+#include "client/cli/option_parser.h"
 #include "client/load/grpc_sender.h"
 #include "client/load/load_report.h"
 #include "client/load/runner.h"
@@ -50,8 +51,7 @@ struct LoadArguments {
 
 // INVALID_ARGUMENT with a text for people. Reads the files that hold API keys.
 absl::StatusOr<LoadArguments> ParseLoad(absl::Span<const std::string> arguments);
-// The options, for the help.
-std::string LoadOptionsHelp();
+std::vector<OptionInfo> LoadOptionInfos();
 
 }  // namespace longwave::cli
 

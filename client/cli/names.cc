@@ -50,7 +50,20 @@ std::string NameOf(absl::Span<const Name<Enum>> names, Enum value) {
   return absl::StrCat(static_cast<int>(value));
 }
 
+template <typename Enum>
+std::vector<std::string> Words(absl::Span<const Name<Enum>> names) {
+  std::vector<std::string> words;
+  for (const Name<Enum>& each : names) words.emplace_back(each.name);
+  return words;
+}
+
 }  // namespace
+
+std::vector<std::string> PoolingNames() { return Words<v1::Pooling>(kPoolings); }
+std::vector<std::string> DataTypeNames() { return Words<v1::DataType>(kDataTypes); }
+std::vector<std::string> RouteNames() { return Words<v1::Route>(kRoutes); }
+std::vector<std::string> PriorityNames() { return Words<v1::Priority>(kPriorities); }
+std::vector<std::string> TruncationNames() { return Words<v1::TruncationSide>(kTruncations); }
 
 absl::StatusOr<v1::Pooling> ParsePooling(absl::string_view name) {
   return Parse<v1::Pooling>(kPoolings, name);

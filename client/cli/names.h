@@ -2,6 +2,7 @@
 #define LONGWAVE_CLIENT_CLI_NAMES_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -15,6 +16,13 @@ absl::StatusOr<v1::DataType> ParseDataType(absl::string_view name);
 absl::StatusOr<v1::Route> ParseRoute(absl::string_view name);
 absl::StatusOr<v1::Priority> ParsePriority(absl::string_view name);
 absl::StatusOr<v1::TruncationSide> ParseTruncation(absl::string_view name);
+
+// The words that these know.
+std::vector<std::string> PoolingNames();
+std::vector<std::string> DataTypeNames();
+std::vector<std::string> RouteNames();
+std::vector<std::string> PriorityNames();
+std::vector<std::string> TruncationNames();
 
 // "chunkwise"; numbers that this program does not know as they are.
 std::string RouteName(v1::Route route);

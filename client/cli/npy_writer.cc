@@ -1,6 +1,7 @@
 #include "client/cli/npy_writer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -22,13 +23,20 @@ std::string Header(ElementType type, int64_t rows, int64_t dim) {
   return header;
 }
 
+// NumPy has no bfloat16.
+ElementType Storable(ElementType type) {
+  return type == ElementType::kBFloat16 ? ElementType::kFloat32 : type;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RowWriter>> NpyWriter::Create(std::unique_ptr<OutputFile> file,
                                                              ElementType type) {
-  if (type == ElementType::kBFloat16) type = ElementType::kFloat32;
-  absl::Status reserved = file->Append(Header(type, 0, 0));
-  if (!reserved.ok()) return reserved;
+  type = Storable(type);
+  if (file->size() == 0) {
+    absl::Status reserved = file->Append(Header(type, 0, 0));
+    if (!reserved.ok()) return reserved;
+  }
   return std::unique_ptr<RowWriter>(new NpyWriter(std::move(file), type));
 }
 
@@ -40,6 +48,19 @@ absl::Status NpyWriter::AddRows(absl::Span<const float> values) {
 
 absl::Status NpyWriter::WriteFrame(const OutputProperties&) {
   return file().Overwrite(0, Header(type_, rows(), std::max<int64_t>(dim(), 0)));
+}
+
+NpyPipeWriter::NpyPipeWriter(std::unique_ptr<OutputFile> file, ElementType type)
+    : RowWriter(std::move(file)), type_(Storable(type)) {}
+
+absl::Status NpyPipeWriter::BeginRows() {
+  return file().Append(Header(type_, document().rows, dim()));
+}
+
+absl::Status NpyPipeWriter::AddRows(absl::Span<const float> values) {
+  buffer_.clear();
+  AppendElements(values, type_, &buffer_);
+  return file().Append(buffer_);
 }
 
 }  // namespace longwave::cli

@@ -25,6 +25,21 @@ class NpyWriter final : public RowWriter {
   std::string buffer_;
 };
 
+// Into a pipe, where nothing can be written over: an array [rows, dim] for each document, one
+// behind the other, as numpy.load reads them from one open file by one call each.
+class NpyPipeWriter final : public RowWriter {
+ public:
+  NpyPipeWriter(std::unique_ptr<OutputFile> file, ElementType type);
+
+ private:
+  absl::Status BeginRows() override;
+  absl::Status AddRows(absl::Span<const float> values) override;
+  absl::Status WriteFrame(const OutputProperties&) override { return absl::OkStatus(); }
+
+  const ElementType type_;
+  std::string buffer_;
+};
+
 }  // namespace longwave::cli
 
 #endif  // LONGWAVE_CLIENT_CLI_NPY_WRITER_H_

@@ -17,7 +17,7 @@ constexpr size_t kHelpColumn = 28;
 void OptionParser::Add(absl::string_view name, absl::string_view value_name, absl::string_view help,
                        Setter set) {
   options_.push_back(
-      {absl::StrCat("--", name), std::string(value_name), std::string(help), std::move(set)});
+      {{absl::StrCat("--", name), std::string(value_name), std::string(help), {}}, std::move(set)});
 }
 
 void OptionParser::AddText(absl::string_view name, absl::string_view value_name,
@@ -49,12 +49,12 @@ void OptionParser::AddFlag(absl::string_view name, absl::string_view help, bool*
 }
 
 void OptionParser::AddSection(absl::string_view title) {
-  options_.push_back({"", "", std::string(title), nullptr});
+  options_.push_back({{"", "", std::string(title), {}}, nullptr});
 }
 
 const OptionParser::Option* OptionParser::Find(absl::string_view name) const {
   for (const Option& option : options_) {
-    if (!option.name.empty() && option.name == name) return &option;
+    if (!option.info.name.empty() && option.info.name == name) return &option;
   }
   return nullptr;
 }
@@ -76,7 +76,7 @@ absl::StatusOr<std::vector<std::string>> OptionParser::Parse(
     const std::string name = argument.substr(0, equals);
     const Option* option = Find(name);
     if (option == nullptr) return absl::InvalidArgumentError(absl::StrCat("unknown option ", name));
-    const bool takes_value = !option->value_name.empty();
+    const bool takes_value = !option->info.value_name.empty();
     if (!takes_value && equals != std::string::npos) {
       return absl::InvalidArgumentError(absl::StrCat(name, " takes no value"));
     }
@@ -86,7 +86,7 @@ absl::StatusOr<std::vector<std::string>> OptionParser::Parse(
     } else if (takes_value) {
       if (++i == arguments.size()) {
         return absl::InvalidArgumentError(
-            absl::StrCat(name, " needs a value: ", option->value_name));
+            absl::StrCat(name, " needs a value: ", option->info.value_name));
       }
       value = arguments[i];
     }
@@ -97,9 +97,15 @@ absl::StatusOr<std::vector<std::string>> OptionParser::Parse(
   return others;
 }
 
-std::string OptionParser::Help() const {
+std::vector<OptionInfo> OptionParser::Describe() const {
+  std::vector<OptionInfo> infos;
+  for (const Option& option : options_) infos.push_back(option.info);
+  return infos;
+}
+
+std::string FormatOptions(absl::Span<const OptionInfo> options) {
   std::string text;
-  for (const Option& option : options_) {
+  for (const OptionInfo& option : options) {
     if (option.name.empty()) {
       absl::StrAppend(&text, text.empty() ? "" : "\n", option.help, ":\n");
       continue;

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,6 +12,17 @@
 #include "absl/types/span.h"
 
 namespace longwave::cli {
+
+// One option as it is told of, in help, manual and completion.
+struct OptionInfo {
+  std::string name;                  // with dashes; empty: a section
+  std::string value_name;            // empty: a flag; FILE: a path
+  std::string help;                  // of a section: its title
+  std::vector<std::string> choices;  // what the value may be, for completion; empty: anything
+};
+
+// The help of options, one or more lines each.
+std::string FormatOptions(absl::Span<const OptionInfo> options);
 
 // The options of one subcommand: parses them and describes them, from one list.
 class OptionParser {
@@ -28,20 +40,20 @@ class OptionParser {
                  std::function<void(int64_t)> set);
   // `--name`, without value.
   void AddFlag(absl::string_view name, absl::string_view help, bool* target);
+  // What the value of the option added last may be.
+  void Choices(std::vector<std::string> words) { options_.back().info.choices = std::move(words); }
   // A headline in the help above the options that follow.
   void AddSection(absl::string_view title);
 
   // Calls the setters in the order of the arguments and returns what is not an option. "-" and
   // everything behind "--" are not options.
   absl::StatusOr<std::vector<std::string>> Parse(absl::Span<const std::string> arguments) const;
-  // The options, one or more lines each.
-  std::string Help() const;
+  // The options in the order in which they were added.
+  std::vector<OptionInfo> Describe() const;
 
  private:
   struct Option {
-    std::string name;        // with dashes; empty: a section
-    std::string value_name;  // empty: a flag
-    std::string help;
+    OptionInfo info;
     Setter set;
   };
   const Option* Find(absl::string_view name) const;

@@ -1,5 +1,6 @@
 #include "client/cli/output_file.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,29 +49,63 @@ void SetUsualMode(int descriptor) {
   (void)fchmod(descriptor, 0666 & ~mask);
 }
 
+// A new file beside `path`; null: errno says why.
+std::FILE* OpenBeside(const std::string& path, std::string* temporary) {
+  *temporary = path + ".part-XXXXXX";
+  const int descriptor = mkstemp(temporary->data());
+  if (descriptor < 0) return nullptr;
+  SetUsualMode(descriptor);
+  return fdopen(descriptor, "w+b");
+}
+
 }  // namespace
 
-OutputFile::OutputFile(std::string path, std::string temporary, std::FILE* file)
-    : path_(std::move(path)), temporary_(std::move(temporary)), file_(file) {
-  GuardAgainstSignals(temporary_.c_str());
+OutputFile::OutputFile(std::string path, std::string temporary, std::FILE* file, bool kept)
+    : path_(std::move(path)), temporary_(std::move(temporary)), file_(file), kept_(kept) {
+  if (!kept_) GuardAgainstSignals(temporary_.c_str());
 }
 
 OutputFile::~OutputFile() {
   if (file_ == nullptr) return;
   std::fclose(file_);
+  if (kept_) return;
   unlink(temporary_.c_str());
   GuardAgainstSignals(nullptr);
 }
 
 absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Create(const std::string& path) {
-  std::string temporary = path + ".part-XXXXXX";
-  const int descriptor = mkstemp(temporary.data());
-  std::FILE* file = descriptor < 0 ? nullptr : fdopen(descriptor, "w+b");
+  std::string temporary;
+  std::FILE* file = OpenBeside(path, &temporary);
   if (file == nullptr) {
     return absl::InternalError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
   }
-  SetUsualMode(descriptor);
-  return std::unique_ptr<OutputFile>(new OutputFile(path, std::move(temporary), file));
+  return std::unique_ptr<OutputFile>(new OutputFile(path, std::move(temporary), file, false));
+}
+
+absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::CreateKept(const std::string& path,
+                                                                   int64_t size) {
+  std::string part = KeptPath(path);
+  // Never "w": what an earlier process computed would be gone before anybody looked at it.
+  const int descriptor = open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  std::FILE* opened = descriptor < 0 ? nullptr : fdopen(descriptor, "r+b");
+  if (opened == nullptr) {
+    return absl::InternalError(absl::StrCat("cannot write ", part, ": ", std::strerror(errno)));
+  }
+  std::unique_ptr<OutputFile> file(new OutputFile(path, part, opened, true));
+  struct stat status{};
+  if (fstat(descriptor, &status) != 0) return file->Error("look at");
+  if (status.st_size < size) {
+    return absl::OutOfRangeError(absl::StrCat(part, " has ", status.st_size, " bytes of ", size));
+  }
+  absl::Status cut = file->Truncate(size);
+  if (!cut.ok()) return cut;
+  return file;
+}
+
+std::unique_ptr<OutputFile> OutputFile::CreatePipe(std::ostream& out) {
+  std::unique_ptr<OutputFile> file(new OutputFile("standard output", "", nullptr, true));
+  file->pipe_ = &out;
+  return file;
 }
 
 absl::Status OutputFile::Error(const char* what) const {
@@ -78,7 +113,13 @@ absl::Status OutputFile::Error(const char* what) const {
 }
 
 absl::Status OutputFile::Append(absl::string_view bytes) {
-  if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) return Error("write");
+  if (pipe_ != nullptr) {
+    if (!pipe_->write(bytes.data(), static_cast<std::streamsize>(bytes.size()))) {
+      return Error("write to");
+    }
+  } else if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) {
+    return Error("write");
+  }
   size_ += static_cast<int64_t>(bytes.size());
   return absl::OkStatus();
 }
@@ -94,6 +135,36 @@ absl::Status OutputFile::Overwrite(int64_t offset, absl::string_view bytes) {
 }
 
 absl::Status OutputFile::Shift(int64_t offset, int64_t bytes) {
+  // A process that dies in the middle must leave what is kept as it was.
+  return kept_ ? MoveToCopy(offset, bytes) : ShiftInPlace(offset, bytes);
+}
+
+absl::Status OutputFile::MoveToCopy(int64_t offset, int64_t bytes) {
+  std::string temporary;
+  std::FILE* copy = OpenBeside(path_, &temporary);
+  if (copy == nullptr) return Error("write");
+  std::FILE* const old = std::exchange(file_, copy);
+  const int64_t old_size = std::exchange(size_, 0);
+  // From here on this is as any output: the copy goes with the process, the kept file stays.
+  const std::string kept = std::exchange(temporary_, std::move(temporary));
+  kept_ = false;
+  GuardAgainstSignals(temporary_.c_str());
+  std::vector<char> block(1 << 20);
+  absl::Status status = fseeko(old, 0, SEEK_SET) == 0 ? absl::OkStatus() : Error("read");
+  for (int64_t at = 0; status.ok() && at < old_size;) {
+    const int64_t end = at < offset ? std::min(offset, old_size) : old_size;
+    const size_t length = std::min(block.size(), static_cast<size_t>(end - at));
+    if (std::fread(block.data(), 1, length, old) != length) status = Error("read");
+    if (status.ok()) status = Append({block.data(), length});
+    at += static_cast<int64_t>(length);
+    if (status.ok() && at == offset) status = Append(std::string(bytes, '\0'));
+  }
+  std::fclose(old);
+  copied_from_ = kept;
+  return status;
+}
+
+absl::Status OutputFile::ShiftInPlace(int64_t offset, int64_t bytes) {
   // From the end to the beginning, so that nothing is overwritten before it is read.
   std::vector<char> block(1 << 20);
   const int64_t old_size = size_;
@@ -112,6 +183,11 @@ absl::Status OutputFile::Shift(int64_t offset, int64_t bytes) {
 }
 
 absl::Status OutputFile::Truncate(int64_t size) {
+  if (pipe_ != nullptr) {
+    if (size == size_) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        size_ - size, " bytes of rows that did not come to their end are in ", path_, " already"));
+  }
   if (std::fflush(file_) != 0 || ftruncate(fileno(file_), size) != 0 ||
       fseeko(file_, size, SEEK_SET) != 0) {
     return Error("write");
@@ -120,13 +196,26 @@ absl::Status OutputFile::Truncate(int64_t size) {
   return absl::OkStatus();
 }
 
+absl::Status OutputFile::Sync() {
+  if (pipe_ != nullptr) return pipe_->flush() ? absl::OkStatus() : Error("write to");
+  if (std::fflush(file_) != 0 || fdatasync(fileno(file_)) != 0) return Error("write");
+  return absl::OkStatus();
+}
+
 absl::Status OutputFile::Commit() {
-  // A full disk shows at the last flush at the latest.
-  if (std::fflush(file_) != 0) return Error("write");
+  if (pipe_ != nullptr) return Sync();
+  // A full disk shows at the last flush at the latest. What can be taken up again must be on the
+  // disk before the name says that it is whole.
+  if (absl::Status flushed = kept_ ? Sync() : Flush(); !flushed.ok()) return flushed;
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0) return Error("rename to");
   const int closed = std::fclose(std::exchange(file_, nullptr));
-  GuardAgainstSignals(nullptr);
+  if (!copied_from_.empty()) unlink(copied_from_.c_str());
+  if (!kept_) GuardAgainstSignals(nullptr);
   return closed == 0 ? absl::OkStatus() : Error("close");
+}
+
+absl::Status OutputFile::Flush() {
+  return std::fflush(file_) == 0 ? absl::OkStatus() : Error("write");
 }
 
 }  // namespace longwave::cli

@@ -1,8 +1,13 @@
 #include <algorithm>
+#include <utility>
 
+#include "client/cli/command_table.h"
 #include "client/cli/commands.h"
+#include "client/cli/completion.h"
 #include "client/cli/encode_command.h"
 #include "client/cli/load_command.h"
+#include "client/cli/man_page.h"
+#include "client/cli/top_command.h"
 #include "client/version.h"
 
 namespace longwave::cli {
@@ -15,18 +20,89 @@ bool AsksForHelp(absl::Span<const std::string> arguments) {
   });
 }
 
+// A subcommand as it was called.
+struct Call {
+  const std::string& subcommand;
+  absl::Span<const std::string> rest;
+  const Environment& environment;
+  std::istream& in;
+  std::ostream& out;
+  std::ostream& err;
+};
+
 // Runs `run` on what `parsed` holds, or says what is wrong with it.
 template <typename Arguments, typename Run>
-ExitCode RunParsed(const std::string& subcommand, absl::StatusOr<Arguments> parsed,
-                   const Environment& environment, std::ostream& err, Run run) {
+ExitCode RunParsed(const Call& call, absl::StatusOr<Arguments> parsed, Run run) {
   if (parsed.ok()) {
-    parsed->access.api_key = environment.api_key;
+    parsed->access.api_key = call.environment.api_key;
     return run(*std::move(parsed));
   }
-  err << "longwave " << subcommand << ": " << parsed.status().message() << "\n"
-      << "`longwave help " << subcommand << "` lists the options.\n";
+  call.err << "longwave " << call.subcommand << ": " << parsed.status().message() << "\n"
+           << "`longwave help " << call.subcommand << "` lists the options.\n";
   return kExitUsage;
 }
+
+ExitCode RunEncode(const Call& call) {
+  auto parsed = call.subcommand == "stream" ? ParseStream(call.rest) : ParseEncode(call.rest);
+  return RunParsed(call, std::move(parsed), [&](EncodeArguments arguments) {
+    return EncodeCommand(std::move(arguments), call.in, call.out, call.err).Run();
+  });
+}
+
+ExitCode PrintCompletion(const Call& call) {
+  const auto script = Completion(call.rest.size() == 1 ? call.rest[0] : "");
+  if (script.ok()) {
+    call.out << *script;
+    return kExitOk;
+  }
+  call.err << "longwave completion: " << script.status().message() << "\n";
+  return kExitUsage;
+}
+
+struct Subcommand {
+  absl::string_view name;
+  ExitCode (*run)(const Call& call);
+};
+
+constexpr Subcommand kSubcommands[] = {
+    {"encode", RunEncode},
+    {"stream", RunEncode},
+    {"info",
+     [](const Call& call) {
+       return RunParsed(call, ParseInfo(call.rest), [&](const InfoArguments& arguments) {
+         return RunInfo(arguments, call.out, call.err);
+       });
+     }},
+    {"estimate",
+     [](const Call& call) {
+       return RunParsed(call, ParseEstimate(call.rest), [&](const EstimateArguments& arguments) {
+         return RunEstimate(arguments, call.in, call.out, call.err);
+       });
+     }},
+    {"health",
+     [](const Call& call) {
+       return RunParsed(call, ParseHealth(call.rest), [&](const HealthArguments& arguments) {
+         return RunHealth(arguments, call.out, call.err);
+       });
+     }},
+    {"load",
+     [](const Call& call) {
+       return RunParsed(call, ParseLoad(call.rest), [&](LoadArguments arguments) {
+         return LoadCommand(std::move(arguments), call.out, call.err).Run();
+       });
+     }},
+    {"top",
+     [](const Call& call) {
+       return RunParsed(call, ParseTop(call.rest), [&](TopArguments arguments) {
+         return TopCommand(std::move(arguments), call.out, call.err).Run();
+       });
+     }},
+    {"man",
+     [](const Call& call) {
+       call.out << ManPage();
+       return kExitOk;
+     }},
+    {"completion", PrintCompletion}};
 
 }  // namespace
 
@@ -50,27 +126,10 @@ ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in,
     out << HelpText(subcommand);
     return kExitOk;
   }
-  if (subcommand == "encode") {
-    return RunParsed(subcommand, ParseEncode(rest), environment, err, [&](EncodeArguments parsed) {
-      return EncodeCommand(std::move(parsed), in, out, err).Run();
-    });
-  }
-  if (subcommand == "info") {
-    return RunParsed(subcommand, ParseInfo(rest), environment, err,
-                     [&](InfoArguments parsed) { return RunInfo(parsed, out, err); });
-  }
-  if (subcommand == "estimate") {
-    return RunParsed(subcommand, ParseEstimate(rest), environment, err,
-                     [&](EstimateArguments parsed) { return RunEstimate(parsed, in, out, err); });
-  }
-  if (subcommand == "health") {
-    return RunParsed(subcommand, ParseHealth(rest), environment, err,
-                     [&](HealthArguments parsed) { return RunHealth(parsed, out, err); });
-  }
-  if (subcommand == "load") {
-    return RunParsed(subcommand, ParseLoad(rest), environment, err, [&](LoadArguments parsed) {
-      return LoadCommand(std::move(parsed), out, err).Run();
-    });
+  for (const Subcommand& each : kSubcommands) {
+    if (each.name == subcommand) {
+      return each.run({subcommand, rest, environment, in, out, err});
+    }
   }
   err << "longwave: unknown command " << subcommand << "\n" << HelpText("");
   return kExitUsage;

@@ -48,11 +48,19 @@ std::string RenderProgress(const ProgressState& state, int width) {
   }
   if (state.total_rows > 1) {
     absl::StrAppend(&line, "  ", state.rows, "/", state.total_rows, " rows");
+    const double seconds = absl::ToDoubleSeconds(state.elapsed);
+    // In the first moments it would be noise.
+    if (seconds >= 1 && state.rows > state.first_rows) {
+      absl::StrAppendFormat(&line, ", %.0f/s", (state.rows - state.first_rows) / seconds);
+    }
   }
   absl::StrAppend(&line, "  ", Clock(state.elapsed));
+  const double before =
+      state.total_rows > 1 ? static_cast<double>(state.first_rows) / state.total_rows : 0;
   // Before the first hundredth the guess would be noise.
-  if (fraction >= 0.01 && fraction < 1) {
-    absl::StrAppend(&line, ", ", Clock(state.elapsed * ((1 - fraction) / fraction)), " left");
+  if (fraction - before >= 0.01 && fraction < 1) {
+    absl::StrAppend(&line, ", ", Clock(state.elapsed * ((1 - fraction) / (fraction - before))),
+                    " left");
   }
   return line.substr(0, std::max(width, 0));
 }
@@ -67,6 +75,7 @@ void ProgressBar::Start(const std::string& name) {
 }
 
 void ProgressBar::SetRows(int64_t rows, int64_t total_rows) {
+  if (state_.total_rows == 0) state_.first_rows = rows;
   state_.rows = rows;
   state_.total_rows = total_rows;
   Draw();

@@ -3,11 +3,13 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/jsonl_writer.h"
 #include "client/cli/npy_writer.h"
+#include "client/cli/raw_writer.h"
 #include "client/cli/safetensors_writer.h"
 
 namespace longwave::cli {
@@ -43,7 +45,8 @@ absl::StatusOr<OutputFormat> ParseOutputFormat(absl::string_view name) {
   if (name == "npy") return OutputFormat::kNpy;
   if (name == "jsonl") return OutputFormat::kJsonl;
   if (name == "safetensors") return OutputFormat::kSafetensors;
-  return absl::InvalidArgumentError("is none of npy, jsonl, safetensors");
+  if (name == "raw") return OutputFormat::kRaw;
+  return absl::InvalidArgumentError("is none of npy, jsonl, safetensors, raw");
 }
 
 std::optional<OutputFormat> OutputFormatOfPath(absl::string_view path) {
@@ -52,6 +55,7 @@ std::optional<OutputFormat> OutputFormatOfPath(absl::string_view path) {
     return OutputFormat::kJsonl;
   }
   if (absl::EndsWith(path, ".safetensors")) return OutputFormat::kSafetensors;
+  if (absl::EndsWith(path, ".raw")) return OutputFormat::kRaw;
   return std::nullopt;
 }
 
@@ -74,17 +78,32 @@ void AppendElements(absl::Span<const float> values, ElementType type, std::strin
   }
 }
 
-absl::Status RowWriter::Begin(const std::string& document, int64_t dim) {
-  if (dim_ >= 0 && dim != dim_) {
+absl::Status RowWriter::Begin(DocumentRows document) {
+  if (dim_ >= 0 && document.dim != dim_) {
     return absl::InvalidArgumentError(
-        absl::StrCat("rows of ", dim, " values do not go into a file of rows of ", dim_));
+        absl::StrCat("rows of ", document.dim, " values do not go into a file of rows of ", dim_));
   }
-  if (dim <= 0) return absl::InvalidArgumentError("rows without values");
-  dim_ = dim;
-  document_ = document;
+  if (document.dim <= 0) return absl::InvalidArgumentError("rows without values");
+  if (!document.spans.empty() && static_cast<int64_t>(document.spans.size()) != document.rows) {
+    return absl::DataLossError(absl::StrCat(document.spans.size(), " spans were asked for, and ",
+                                            document.rows, " rows came"));
+  }
+  BeginAgain(std::move(document), file_->size(), 0);
+  return BeginRows();
+}
+
+void RowWriter::BeginAgain(DocumentRows document, int64_t begin_bytes, int64_t rows) {
+  dim_ = document.dim;
+  document_ = std::move(document);
   first_row_ = rows_;
-  begin_bytes_ = file_->size();
-  return absl::OkStatus();
+  rows_ += rows;
+  begin_bytes_ = begin_bytes;
+}
+
+void RowWriter::Skip(DocumentRows document) {
+  const int64_t rows = document.rows;
+  BeginAgain(std::move(document), file_->size(), rows);
+  End();
 }
 
 absl::Status RowWriter::Add(absl::Span<const float> values) {
@@ -93,7 +112,10 @@ absl::Status RowWriter::Add(absl::Span<const float> values) {
   return added;
 }
 
-void RowWriter::End() { documents_.emplace_back(document_, first_row_); }
+void RowWriter::End() {
+  documents_.emplace_back(document_.name, first_row_);
+  spans_.insert(spans_.end(), document_.spans.begin(), document_.spans.end());
+}
 
 absl::Status RowWriter::Abandon() {
   rows_ = first_row_;
@@ -102,21 +124,22 @@ absl::Status RowWriter::Abandon() {
 }
 
 absl::Status RowWriter::Finish(const OutputProperties& properties) {
-  absl::Status framed = WriteFrame(properties);
-  return framed.ok() ? file_->Commit() : framed;
+  absl::Status framed = Frame(properties);
+  return framed.ok() ? Commit() : framed;
 }
 
-absl::StatusOr<std::unique_ptr<RowWriter>> MakeRowWriter(const std::string& path,
+absl::StatusOr<std::unique_ptr<RowWriter>> MakeRowWriter(std::unique_ptr<OutputFile> file,
                                                          OutputFormat format, ElementType type) {
-  auto file = OutputFile::Create(path);
-  if (!file.ok()) return file.status();
   switch (format) {
     case OutputFormat::kNpy:
-      return NpyWriter::Create(*std::move(file), type);
+      if (file->is_pipe()) return std::make_unique<NpyPipeWriter>(std::move(file), type);
+      return NpyWriter::Create(std::move(file), type);
     case OutputFormat::kSafetensors:
-      return SafetensorsWriter::Create(*std::move(file), type);
+      return SafetensorsWriter::Create(std::move(file), type);
     case OutputFormat::kJsonl:
-      return std::make_unique<JsonlWriter>(*std::move(file));
+      return std::make_unique<JsonlWriter>(std::move(file));
+    case OutputFormat::kRaw:
+      return std::make_unique<RawWriter>(std::move(file), type);
   }
   return absl::InternalError("unknown output format");
 }

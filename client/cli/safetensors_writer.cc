@@ -32,8 +32,10 @@ int64_t RoundUp(int64_t value) { return (value + kAlignment - 1) / kAlignment * 
 
 absl::StatusOr<std::unique_ptr<RowWriter>> SafetensorsWriter::Create(
     std::unique_ptr<OutputFile> file, ElementType type) {
-  absl::Status reserved = file->Append(std::string(kReservedBytes, ' '));
-  if (!reserved.ok()) return reserved;
+  if (file->size() == 0) {
+    absl::Status reserved = file->Append(std::string(kReservedBytes, ' '));
+    if (!reserved.ok()) return reserved;
+  }
   return std::unique_ptr<RowWriter>(new SafetensorsWriter(std::move(file), type));
 }
 
@@ -52,15 +54,21 @@ std::string SafetensorsWriter::MakeHeader(const OutputProperties& properties,
   for (const auto& [key, value] : properties) metadata[key] = value;
   metadata["documents"] = names.dump(-1, ' ', false, replace);
   const int64_t offsets = static_cast<int64_t>(documents().size()) + 1;
-  const json header = {{"__metadata__", metadata},
-                       {"embeddings",
-                        {{"dtype", TypeName(type_)},
-                         {"shape", {rows(), std::max<int64_t>(dim(), 0)}},
-                         {"data_offsets", {0, row_bytes}}}},
-                       {"row_offsets",
-                        {{"dtype", "I64"},
-                         {"shape", {offsets}},
-                         {"data_offsets", {row_bytes, row_bytes + 8 * offsets}}}}};
+  const int64_t spans = static_cast<int64_t>(this->spans().size());
+  const int64_t offsets_end = row_bytes + 8 * offsets;
+  json header = {
+      {"__metadata__", metadata},
+      {"embeddings",
+       {{"dtype", TypeName(type_)},
+        {"shape", {rows(), std::max<int64_t>(dim(), 0)}},
+        {"data_offsets", {0, row_bytes}}}},
+      {"row_offsets",
+       {{"dtype", "I64"}, {"shape", {offsets}}, {"data_offsets", {row_bytes, offsets_end}}}}};
+  if (spans > 0) {
+    header["row_spans"] = {{"dtype", "I64"},
+                           {"shape", {spans, 2}},
+                           {"data_offsets", {offsets_end, offsets_end + 16 * spans}}};
+  }
   return header.dump(-1, ' ', false, replace);
 }
 
@@ -85,6 +93,10 @@ absl::Status SafetensorsWriter::WriteFrame(const OutputProperties& properties) {
   };
   for (const auto& [name, first_row] : documents()) append(first_row);
   append(rows());
+  for (const client::TokenSpan& span : spans()) {
+    append(span.begin);
+    append(span.end);
+  }
   return file().Append(offsets);
 }
 

@@ -8,9 +8,11 @@
 
 namespace longwave::cli {
 
-// Two tensors: `embeddings` [rows, dim] with all documents' rows one after the other, and
+// Tensors: `embeddings` [rows, dim] with all documents' rows one after the other, and
 // `row_offsets` [documents + 1] (I64): document d has the rows [row_offsets[d], row_offsets[d +
-// 1]). The metadata holds the documents' names as a JSON list, and the properties given to Finish.
+// 1]). Where rows are vectors of parts of documents, `row_spans` [rows, 2] (I64) has the tokens of
+// each: begin and end. The metadata holds the documents' names as a JSON list, and the properties
+// given to Finish.
 class SafetensorsWriter final : public RowWriter {
  public:
   static absl::StatusOr<std::unique_ptr<RowWriter>> Create(std::unique_ptr<OutputFile> file,

@@ -40,7 +40,21 @@ const char* Encode(void* model, const char* text, size_t size, void (*add)(void*
   return problem.c_str();
 }
 
-constexpr SentencePieceApi kApi = {Load, Unload, Encode};
+const char* EncodeWithBegins(void* model, const char* text, size_t size,
+                             void (*add)(void*, unsigned, unsigned), void* out) {
+  static thread_local std::string problem;
+  try {
+    const auto tokens = static_cast<SentencePieceProcessor*>(model)->EncodeAsImmutableProto(
+        std::string_view(text, size));
+    for (const auto& piece : tokens.pieces()) add(out, piece.id(), piece.begin());
+    return nullptr;
+  } catch (const std::exception& error) {
+    problem = error.what();
+  }
+  return problem.c_str();
+}
+
+constexpr SentencePieceApi kApi = {Load, Unload, Encode, EncodeWithBegins};
 
 }  // namespace
 

@@ -14,6 +14,9 @@ struct SentencePieceApi {
   // Calls add(out, id) for each id. Null, or what went wrong (valid until the next call).
   const char* (*encode)(void* model, const char* text, size_t size,
                         void (*add)(void* out, unsigned id), void* out);
+  // The same with the byte at which each token's text begins; slower.
+  const char* (*encode_with_begins)(void* model, const char* text, size_t size,
+                                    void (*add)(void* out, unsigned id, unsigned begin), void* out);
 };
 
 const SentencePieceApi* LongwaveSentencePieceApi();

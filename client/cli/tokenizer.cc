@@ -2,20 +2,37 @@
 
 #include <dlfcn.h>
 
+#include <limits>
+#include <numeric>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "client/cli/sentencepiece_plugin.h"
 
 namespace longwave::cli {
 namespace {
 
+// Token positions are 32 bits wide everywhere, and so are places in a text.
+absl::Status CheckSize(const std::string& text) {
+  constexpr size_t kMost = std::numeric_limits<uint32_t>::max();
+  if (text.size() <= kMost) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the text has ", text.size(), " bytes, limit ", kMost));
+}
+
 class ByteTokenizer final : public Tokenizer {
  public:
   std::string kind() const override { return "byte"; }
-  absl::StatusOr<std::vector<uint32_t>> Encode(const std::string& text) const override {
-    std::vector<uint32_t> ids;
-    ids.reserve(text.size());
-    for (const char c : text) ids.push_back(static_cast<uint8_t>(c));
-    return ids;
+  absl::StatusOr<TokenizedText> Tokenize(const std::string& text, bool with_begins) const override {
+    if (absl::Status fits = CheckSize(text); !fits.ok()) return fits;
+    TokenizedText tokens;
+    tokens.ids.reserve(text.size());
+    for (const char c : text) tokens.ids.push_back(static_cast<uint8_t>(c));
+    if (with_begins) {
+      tokens.begins.resize(text.size());
+      std::iota(tokens.begins.begin(), tokens.begins.end(), 0u);
+    }
+    return tokens;
   }
 };
 
@@ -40,14 +57,24 @@ class SentencePieceTokenizer final : public Tokenizer {
   ~SentencePieceTokenizer() override { api_->unload(model_); }
 
   std::string kind() const override { return "sentencepiece"; }
-  absl::StatusOr<std::vector<uint32_t>> Encode(const std::string& text) const override {
-    std::vector<uint32_t> ids;
-    const char* problem = api_->encode(
-        model_, text.data(), text.size(),
-        [](void* out, unsigned id) { static_cast<std::vector<uint32_t>*>(out)->push_back(id); },
-        &ids);
+  absl::StatusOr<TokenizedText> Tokenize(const std::string& text, bool with_begins) const override {
+    if (absl::Status fits = CheckSize(text); !fits.ok()) return fits;
+    TokenizedText tokens;
+    const char* problem = nullptr;
+    if (with_begins) {
+      const auto add = [](void* out, unsigned id, unsigned begin) {
+        static_cast<TokenizedText*>(out)->ids.push_back(id);
+        static_cast<TokenizedText*>(out)->begins.push_back(begin);
+      };
+      problem = api_->encode_with_begins(model_, text.data(), text.size(), add, &tokens);
+    } else {
+      const auto add = [](void* out, unsigned id) {
+        static_cast<TokenizedText*>(out)->ids.push_back(id);
+      };
+      problem = api_->encode(model_, text.data(), text.size(), add, &tokens);
+    }
     if (problem != nullptr) return absl::InvalidArgumentError(problem);
-    return ids;
+    return tokens;
   }
 
  private:
@@ -56,6 +83,12 @@ class SentencePieceTokenizer final : public Tokenizer {
 };
 
 }  // namespace
+
+absl::StatusOr<std::vector<uint32_t>> Tokenizer::Encode(const std::string& text) const {
+  auto tokens = Tokenize(text, /*with_begins=*/false);
+  if (!tokens.ok()) return tokens.status();
+  return std::move(tokens->ids);
+}
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const std::string& name) {
   if (name == "byte") return std::make_unique<ByteTokenizer>();

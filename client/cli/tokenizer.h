@@ -10,13 +10,22 @@
 
 namespace longwave::cli {
 
+struct TokenizedText {
+  std::vector<uint32_t> ids;
+  // Where the text of each token begins, in bytes, ascending; empty unless asked for.
+  std::vector<uint32_t> begins;
+};
+
 // Text to token ids.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   // As models name it in GetModel.tokenizer_kind.
   virtual std::string kind() const = 0;
-  virtual absl::StatusOr<std::vector<uint32_t>> Encode(const std::string& text) const = 0;
+  // INVALID_ARGUMENT for a text that is too long (4 GiB) or that the tokenizer cannot take.
+  virtual absl::StatusOr<TokenizedText> Tokenize(const std::string& text,
+                                                 bool with_begins) const = 0;
+  absl::StatusOr<std::vector<uint32_t>> Encode(const std::string& text) const;
 };
 
 // "byte": ids are the bytes. Anything else is the path of a SentencePiece model.

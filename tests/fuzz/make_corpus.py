@@ -1,5 +1,6 @@
 """Writes the hand-made part of the corpora: small inputs that reach far. Inputs that once failed
-lie beside them as regression-*, and are not made by this.
+lie beside them as regression-*, and are not made by this; nor are cli_input/journal-*, which are lines
+that the program wrote.
 
 Run with the stubs of the API on the path, as tests/integration/harness.py makes them.
 """
@@ -149,6 +150,44 @@ def configs() -> None:
     write("model_config", "serving", b"\1" + json.dumps(serving).encode())
 
 
+def cli_inputs() -> None:
+    formats = ["text", "lines", "jsonl", "ids", "fasta", "npy"]
+    units = ["none", "lines", "sentences", "paragraphs"]
+
+    def add(name: str, form: str, data: bytes, unit: str = "none", step: int | None = None) -> None:
+        way = 0 if step is None else 12 + 4 * step + units.index(unit)
+        write("cli_input", name, bytes([formats.index(form) + 6 * way]) + data)
+
+    prose = "A title\n\nDr. One came. Two (e.g. this)!\nThree\u2026 \u3042\u3002\u3044".encode()
+    for unit in units[1:]:
+        add(f"text-{unit}", "text", prose, unit, 0)
+        add(f"text-{unit}-packed", "text", prose, unit, 2)
+    add("lines", "lines", b"one\r\n\ntwo", "none", 1)
+    add("jsonl", "jsonl", b'{"id": 7, "text": "na\xc3\xafve", "char_spans": [[0, 3]]}\n'
+        b'{"token_ids": [1, 2, 3], "spans": [[0, 2], [1, 3]]}\n', "none", 1)
+    add("jsonl-nested", "jsonl", b'{"text": ' + b"[" * 300 + b"]" * 300 + b"}")
+    add("ids", "ids", b"1 2,3\n4294967295\n", "none", 1)
+    add("fasta", "fasta", b";c\n>a b\nAC GT*\n>\n>c\nA1\nMK-.*\n", "none", 1)
+    add("fasta-gzip", "fasta", b"\x1f\x8b\x08\n")
+
+    def npy(header: str, data: bytes) -> bytes:
+        text = header.encode()
+        return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + data
+
+    for name, descr, shape, data in (
+        ("npy", "|u1", "(5,)", b"hello"), ("npy-rows", "<u2", "(2, 2)", bytes(8)),
+        ("npy-signed", "<i8", "(2,)", bytes(8) + b"\xff" * 8),
+        ("npy-huge", "<u8", "(4611686018427387904, 2)", b""), ("npy-cut", "<u4", "(3,)", bytes(7)),
+    ):  # fmt: skip
+        header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n"
+        add(name, "npy", npy(header, data), "none", 1)
+    metrics = (b'longwave_requests_total{method="Encode",code="OK"} 3\nlongwave_ready 1\n'
+               b'longwave_request_queue_seconds_bucket{le="0.1"} 1\n'
+               b'longwave_request_queue_seconds_bucket{le="+Inf"} 2\n'
+               b"process_start_time_seconds 1e9\n")
+    write("cli_input", "metrics", b"\xff" + metrics + b"\0" + metrics)
+
+
 def schedules() -> None:
     for number in range(12):
         chance = random.Random(number)
@@ -162,4 +201,5 @@ if __name__ == "__main__":
     tenants()
     weights()
     configs()
+    cli_inputs()
     schedules()

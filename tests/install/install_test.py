@@ -83,6 +83,17 @@ class InstalledTree(unittest.TestCase):
             for folder in forbidden_folders():
                 self.assertNotIn(str(folder) + "/lib", listed, program)
 
+    def test_manual_and_completion_are_of_this_program(self):
+        share = self.tree / "share"
+        for path, arguments in (("man/man1/longwave.1", ["man"]),
+                                ("bash-completion/completions/longwave", ["completion", "bash"]),
+                                ("zsh/site-functions/_longwave", ["completion", "zsh"]),
+                                ("fish/vendor_completions.d/longwave.fish",
+                                 ["completion", "fish"])):
+            told = subprocess.run([self.program("longwave"), *arguments], env=EMPTY, cwd="/",
+                                  capture_output=True, text=True, check=True).stdout
+            self.assertEqual((share / path).read_text(encoding="utf-8"), told, path)
+
     def test_serves_from_its_own_files_and_stops(self):
         server, target = self.start_server()
         encoded = self.client("encode", target, "-", input="A whole tree.")

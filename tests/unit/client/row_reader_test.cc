@@ -425,5 +425,32 @@ TEST_F(RowReaderTest, AHandlerCanEndTheCall) {
   EXPECT_EQ(handler.seen, 14);
 }
 
+TEST_F(RowReaderTest, GoesOnWhereAnEarlierReaderEnded) {
+  const StreamStart start = {.first_row = 60,
+                             .shape = {.total_rows = 100, .dim = 16, .fingerprint = kFingerprint}};
+  auto reader = client_->OpenRows(ids_, options_, {}, start);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  int64_t next = 60;
+  while (true) {
+    const auto rows = (*reader)->Next();
+    ASSERT_TRUE(rows.ok()) << rows.status();
+    if (rows->rows == 0) break;
+    EXPECT_EQ(rows->first_row, next);
+    EXPECT_EQ(rows->values[0], ExpectedValue(ids_, next, 0));
+    next += rows->rows;
+  }
+  EXPECT_EQ(next, 100);
+  EXPECT_EQ((*reader)->resumes(), 0);
+}
+
+TEST_F(RowReaderTest, DoesNotGoOnWithRowsOfOtherWeights) {
+  for (const StreamShape& other :
+       {StreamShape{.total_rows = 100, .dim = 16, .fingerprint = "weights-b cpu"},
+        StreamShape{.total_rows = 90, .dim = 16, .fingerprint = kFingerprint}}) {
+    const auto reader = client_->OpenRows(ids_, options_, {}, {.first_row = 60, .shape = other});
+    EXPECT_EQ(GetErrorInfo(reader.status()).reason, "MODEL_CHANGED") << reader.status();
+  }
+}
+
 }  // namespace
 }  // namespace longwave::client

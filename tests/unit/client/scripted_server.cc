@@ -59,6 +59,15 @@ std::vector<uint32_t> Widen(const std::string& bytes, v1::IdWidth width) {
   return ids;
 }
 
+// Of one sequence: one for each token, each span, or one.
+int64_t CountRows(const v1::OutputSpec& output, int sequence, int64_t tokens) {
+  if (output.pooling() == v1::POOLING_NONE) return tokens;
+  if (output.pooling() != v1::POOLING_SPANS) return 1;
+  return std::count_if(output.spans().begin(), output.spans().end(), [sequence](const auto& span) {
+    return static_cast<int>(span.sequence()) == sequence;
+  });
+}
+
 }  // namespace
 
 float ExpectedValue(absl::Span<const uint32_t> ids, int64_t row, int64_t column) {
@@ -152,8 +161,8 @@ void StreamScript::Done(int64_t total_rows, const std::string& fingerprint) {
 
 grpc::Status StreamScript::ServeAll(const std::string& fingerprint) {
   if (!ReadOpen()) return grpc::Status::CANCELLED;
-  const bool rows = open.request().output().pooling() == v1::POOLING_NONE;
-  const int64_t total = rows ? open.request().tokens().lengths(0) : 1;
+  const int64_t total =
+      CountRows(open.request().output(), 0, open.request().tokens().lengths(0));
   Accept(total, fingerprint);
   if (!ReadIds()) return grpc::Status::CANCELLED;
   if (open.progress()) Progress(0.5);
@@ -209,7 +218,8 @@ grpc::Status ScriptedServer::Encode(grpc::ServerContext* context, const v1::Enco
   size_t begin = 0;
   for (const uint32_t length : request->tokens().lengths()) {
     const auto sequence = absl::MakeConstSpan(ids).subspan(begin, length);
-    const int64_t rows = request->output().pooling() == v1::POOLING_NONE ? length : 1;
+    const int64_t rows =
+        CountRows(request->output(), response->sequences_size(), length);
     FillBlock(sequence, 0, rows, model.dim(), request->output().dtype(),
               response->mutable_embeddings());
     v1::SequenceInfo* info = response->add_sequences();

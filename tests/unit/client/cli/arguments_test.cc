@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "client/cli/command_table.h"
 #include "tests/unit/client/cli/temp_folder.h"
 
 namespace longwave::cli {
@@ -90,7 +91,7 @@ TEST(ParseEncodeTest, TakesEveryOption) {
   EXPECT_TRUE(parsed->options.deterministic);
   EXPECT_TRUE(parsed->stream);
   EXPECT_TRUE(parsed->quiet);
-  EXPECT_EQ(parsed->input_format, InputFormat::kLines);
+  EXPECT_EQ(parsed->read.format, InputFormat::kLines);
   EXPECT_EQ(parsed->tokenizer, "t.model");
   EXPECT_EQ(parsed->output_format, OutputFormat::kNpy);
 }
@@ -105,15 +106,15 @@ TEST(ParseEncodeTest, ChoosesTheFormatByNameUnlessTold) {
 TEST(ParseEncodeTest, ReadsSpansFromTheLineOrAFile) {
   const auto line = ParseEncode({"--pooling", "spans", "--spans", "0:3,5:9"});
   ASSERT_TRUE(line.ok()) << line.status();
-  ASSERT_EQ(line->spans.size(), 2);
-  EXPECT_EQ(line->spans[1].begin, 5);
-  EXPECT_EQ(line->spans[1].end, 9);
+  ASSERT_EQ(line->read.spans.spans.size(), 2);
+  EXPECT_EQ(line->read.spans.spans[1].begin, 5);
+  EXPECT_EQ(line->read.spans.spans[1].end, 9);
   const TempFolder folder;
   const std::string path = folder / "spans.txt";
   std::ofstream(path) << "0:3\n5:9\n";
   const auto file = ParseEncode({"--pooling", "spans", "--spans", path});
   ASSERT_TRUE(file.ok()) << file.status();
-  EXPECT_EQ(file->spans.size(), 2);
+  EXPECT_EQ(file->read.spans.spans.size(), 2);
 }
 
 TEST(ParseEncodeTest, EverythingBehindTwoDashesIsAFile) {
@@ -135,7 +136,9 @@ TEST(ParseEncodeTest, SaysWhatIsWrong) {
   EXPECT_EQ(Problem({"--normalize", "--no-normalize"}),
             "--normalize and --no-normalize exclude each other");
   EXPECT_EQ(Problem({"--max-tokens", "5"}), "--max-tokens needs --truncate end or start");
-  EXPECT_EQ(Problem({"--pooling", "spans"}), "--pooling spans needs --spans");
+  EXPECT_EQ(
+      Problem({"--pooling", "spans"}),
+      "--pooling spans needs --spans, --chunk-tokens, --chunk-by or JSON lines with \"spans\"");
   EXPECT_EQ(Problem({"--spans", "0:1"}), "--spans needs --pooling spans");
   EXPECT_EQ(Problem({"--pooling", "spans", "--spans", "3:3"}),
             "--spans 3:3: \"3:3\" is not a range begin:end with begin < end");
@@ -148,6 +151,51 @@ TEST(ParseEncodeTest, SaysWhatIsWrong) {
   EXPECT_NE(Problem({"--output", "x.bin"}).find("name the --format"), std::string::npos);
 }
 
+TEST(ParseEncodeTest, ChunksArePooledAsSpans) {
+  const auto parsed = ParseEncode({"--chunk-by", "sentences", "--chunk-tokens", "256"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->options.pooling, v1::POOLING_SPANS);
+  EXPECT_TRUE(parsed->read.spans.wanted);
+  EXPECT_EQ(parsed->read.spans.chunks.unit, ChunkUnit::kSentences);
+  EXPECT_EQ(parsed->read.spans.chunks.tokens, 256);
+  EXPECT_FALSE(ParseEncode({})->read.spans.wanted);
+  // Lines of JSON may bring their own.
+  EXPECT_TRUE(ParseEncode({"--pooling", "spans", "x.jsonl"}).ok());
+  EXPECT_TRUE(ParseEncode({"--pooling", "spans", "folder"}).ok());
+  EXPECT_FALSE(ParseEncode({"--pooling", "spans", "x.txt"}).ok());
+}
+
+TEST(ParseEncodeTest, SaysWhichOptionsDoNotGoTogether) {
+  EXPECT_EQ(Problem({"--chunk-by", "lines", "--chunk-tokens", "9:2"}),
+            "--chunk-by knows no overlap; give --chunk-tokens N");
+  EXPECT_EQ(Problem({"--chunk-by", "lines", "--pooling", "mean"}),
+            "chunks are pooled as spans; --pooling mean makes something else");
+  EXPECT_EQ(Problem({"--chunk-by", "lines", "--pooling", "spans", "--spans", "0:1"}),
+            "--spans and --chunk-tokens or --chunk-by exclude each other");
+  EXPECT_EQ(Problem({"--chunk-by", "words"}),
+            "--chunk-by words: is none of lines, sentences, paragraphs");
+  EXPECT_EQ(Problem({"--rows", "0:1"}), "--rows needs --pooling none");
+  EXPECT_EQ(Problem({"--resume"}), "--resume needs --output FILE");
+  EXPECT_EQ(Problem({"--resume", "--output", "-", "--format", "npy"}),
+            "--resume needs an --output that is a file");
+  EXPECT_EQ(Problem({"--resume", "--output", "x.npy", "--similarity"}),
+            "--similarity and --resume exclude each other");
+  EXPECT_NE(Problem({"--output", "-"}).find("name the --format"), std::string::npos);
+  EXPECT_NE(Problem({"--output", "-", "--format", "safetensors"}).find("can be piped"),
+            std::string::npos);
+}
+
+TEST(ParseStreamTest, WantsTokenRowsAndAnOutput) {
+  const auto parsed = ParseStream({"x.txt", "--output", "x.npy", "--rows", "0:5", "--resume"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->options.pooling, v1::POOLING_NONE);
+  EXPECT_TRUE(parsed->stream);
+  EXPECT_TRUE(parsed->resume);
+  ASSERT_EQ(parsed->row_ranges.size(), 1);
+  EXPECT_FALSE(ParseStream({"x.txt"}).ok());
+  EXPECT_FALSE(ParseStream({"x.txt", "--output", "x.npy", "--pooling", "mean"}).ok());
+}
+
 TEST(ParseOthersTest, TakeTheirOptions) {
   EXPECT_EQ(ParseEstimate({"100", "--dtype", "int8"})->options.dtype, v1::DATA_TYPE_INT8);
   EXPECT_FALSE(ParseEstimate({}).ok());
@@ -158,7 +206,9 @@ TEST(ParseOthersTest, TakeTheirOptions) {
 }
 
 TEST(HelpTextTest, ListsEveryOptionWithinEightyColumns) {
-  for (const char* subcommand : {"encode", "estimate", "info", "health", ""}) {
+  std::vector<std::string> subcommands = {""};
+  for (const CommandInfo& command : CommandTable()) subcommands.push_back(command.name);
+  for (const std::string& subcommand : subcommands) {
     const std::string help = HelpText(subcommand);
     EXPECT_NE(help.find("usage: longwave"), std::string::npos) << subcommand;
     std::string line;

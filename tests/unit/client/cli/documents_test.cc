@@ -25,7 +25,7 @@ class DocumentReaderTest : public testing::Test {
                                 const std::string& standard_input = "") {
     const auto tokenizer = MakeTokenizer("byte").value();
     std::istringstream in(standard_input);
-    DocumentReader reader(std::move(inputs), format, tokenizer.get(), in);
+    DocumentReader reader(inputs, {.format = format}, tokenizer.get(), in);
     std::vector<Document> documents;
     while (auto document = reader.Next()) documents.push_back(*std::move(document));
     return documents;
@@ -97,12 +97,24 @@ TEST_F(DocumentReaderTest, ReadsIds) {
 
 TEST_F(DocumentReaderTest, WhatCannotBeReadCostsNoOther) {
   const std::string good = File("good.txt", "good");
-  const auto documents = ReadAll({folder_ / "missing.txt", folder_.path(), good});
-  ASSERT_EQ(documents.size(), 3);
+  const auto documents = ReadAll({folder_ / "missing.txt", good});
+  ASSERT_EQ(documents.size(), 2);
   EXPECT_TRUE(absl::IsNotFound(documents[0].status));
   EXPECT_NE(documents[0].status.message().find("missing.txt"), std::string::npos);
-  EXPECT_NE(documents[1].status.message().find("directory"), std::string::npos);
-  EXPECT_EQ(Text(documents[2]), "good");
+  EXPECT_EQ(Text(documents[1]), "good");
+}
+
+TEST_F(DocumentReaderTest, FormatsAreToldByNameInADirectoryToo) {
+  File("b.fasta", ">s\nAC\nGT\n");
+  File("a.jsonl", "{\"id\": \"j\", \"text\": \"t\"}\n");
+  File("c.ids", "1 2\n");
+  File(".hidden", "not read");
+  const auto documents = ReadAll({folder_.path()});
+  ASSERT_EQ(documents.size(), 3);
+  EXPECT_EQ(documents[0].name, "j");
+  EXPECT_EQ(documents[1].name, "s");
+  EXPECT_EQ(Text(documents[1]), "ACGT");
+  EXPECT_EQ(documents[2].ids, (std::vector<uint32_t>{1, 2}));
 }
 
 TEST_F(DocumentReaderTest, AnEmptyFileIsAnEmptyDocument) {

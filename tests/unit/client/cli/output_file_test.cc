@@ -91,5 +91,34 @@ TEST_F(OutputFileTest, SaysWhereItCannotWrite) {
   EXPECT_NE(file.status().message().find("/nonexistent/folder/x.npy"), std::string::npos);
 }
 
+TEST_F(OutputFileTest, WhatIsKeptStaysAndIsTakenUpAgain) {
+  {
+    auto file = std::move(OutputFile::CreateKept(path_, 0)).value();
+    ASSERT_TRUE(file->Append("known and unknown").ok());
+    ASSERT_TRUE(file->Sync().ok());
+  }
+  const auto missing = OutputFile::CreateKept(path_, 100);
+  EXPECT_EQ(missing.status().message(), path_ + ".part has 17 bytes of 100");
+  auto file = std::move(OutputFile::CreateKept(path_, 5)).value();
+  ASSERT_TRUE(file->Append("!").ok());
+  ASSERT_TRUE(file->Commit().ok());
+  EXPECT_EQ(Content(), "known!");
+  EXPECT_EQ(folder_.Files(), 1);
+}
+
+// The kept file must be whole at every moment: a process may die in the middle of a shift.
+TEST_F(OutputFileTest, AShiftLeavesTheKeptFileAlone) {
+  auto file = std::move(OutputFile::CreateKept(path_, 0)).value();
+  ASSERT_TRUE(file->Append("headrest").ok());
+  ASSERT_TRUE(file->Sync().ok());
+  ASSERT_TRUE(file->Shift(4, 2).ok());
+  ASSERT_TRUE(file->Overwrite(0, "HEADER").ok());
+  std::ifstream kept(OutputFile::KeptPath(path_), std::ios::binary);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(kept), {}), "headrest");
+  ASSERT_TRUE(file->Commit().ok());
+  EXPECT_EQ(Content(), "HEADERrest");
+  EXPECT_EQ(folder_.Files(), 1);
+}
+
 }  // namespace
 }  // namespace longwave::cli

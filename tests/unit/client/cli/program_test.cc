@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
 #include "tests/unit/client/cli/temp_folder.h"
 #include "tests/unit/client/scripted_server.h"
@@ -281,6 +282,178 @@ TEST_F(ProgramTest, WrongArgumentsAreUsageErrors) {
   EXPECT_EQ(RunProgram({"frobnicate"}, in, out_, err_), kExitUsage);
   EXPECT_EQ(Run({"encode", "--pooling", "avg"}), kExitUsage);
   EXPECT_NE(err_.str().find("longwave help encode"), std::string::npos);
+}
+
+TEST_F(ProgramTest, ADocumentGoesWholeAndComesBackInChunks) {
+  const std::string a = File("a.txt", "0123456789");
+  const std::string b = File("b.jsonl",
+                             "{\"id\": \"b\", \"text\": \"abc\", \"spans\": [[1, 3]]}\n"
+                             "{\"id\": \"c\", \"text\": \"defg\"}\n");
+  ASSERT_EQ(Run({"encode", a, b, "--chunk-tokens", "4:1", "--output", folder_ / "x.jsonl"}),
+            kExitOk)
+      << err_.str();
+  ASSERT_EQ(server_.requests().size(), 1);
+  const v1::EncodeRequest request = server_.requests()[0];
+  EXPECT_EQ(request.tokens().lengths_size(), 3);
+  EXPECT_EQ(request.output().pooling(), v1::POOLING_SPANS);
+  std::ifstream file(folder_ / "x.jsonl");
+  std::vector<std::string> rows;
+  for (std::string line; std::getline(file, line);) {
+    const json row = json::parse(line);
+    rows.push_back(absl::StrCat(row["id"].get<std::string>(), " ", row["row"].get<int>(), " ",
+                                row["begin"].get<int>(), " ", row["end"].get<int>()));
+  }
+  EXPECT_EQ(rows, (std::vector<std::string>{a + " 0 0 4", a + " 1 3 7", a + " 2 6 10", "b 0 1 3",
+                                            "c 0 0 4"}));
+}
+
+TEST_F(ProgramTest, AStreamedDocumentComesBackInChunksToo) {
+  server_.model.mutable_limits()->set_max_tokens_per_request(50);
+  ASSERT_EQ(Run({"encode", "--chunk-tokens", "30", "--output", folder_ / "x.npy", "--json"},
+                std::string(70, 'l')),
+            kExitOk)
+      << err_.str();
+  EXPECT_EQ(Out()["documents"][0]["streamed"], true);
+  EXPECT_EQ(Npy(folder_ / "x.npy").size(), 3 * 16);
+}
+
+TEST_F(ProgramTest, ChunksEndWhereTruncationCuts) {
+  server_.model.set_max_tokens(8);
+  ASSERT_EQ(Run({"encode", "--chunk-tokens", "3", "--truncate", "start"}, "0123456789"), kExitOk);
+  const v1::OutputSpec output = server_.requests()[0].output();
+  ASSERT_EQ(output.spans_size(), 4);
+  EXPECT_EQ(output.spans(0).begin(), 2);
+  EXPECT_EQ(output.spans(3).end(), 10);
+}
+
+TEST_F(ProgramTest, SpansThatNoDocumentHasAreAnErrorOfTheDocument) {
+  EXPECT_EQ(Run({"encode", "--pooling", "spans", "--input-format", "jsonl"}, "{\"text\": \"a\"}"),
+            kExitUsage);
+  EXPECT_NE(err_.str().find("the document has no spans"), std::string::npos);
+}
+
+TEST_F(ProgramTest, RowsIntoAPipeLeaveTheSummaryToStandardError) {
+  ASSERT_EQ(Run({"stream", "--output", "-", "--format", "raw"}, "abc"), kExitOk) << err_.str();
+  ASSERT_EQ(out_.str().size(), 3 * 16 * 4);
+  float first = 0;
+  std::memcpy(&first, out_.str().data(), sizeof(first));
+  EXPECT_EQ(first, ExpectedValue(Ids("abc"), 0, 0));
+  EXPECT_NE(err_.str().find("document "), std::string::npos);
+}
+
+TEST_F(ProgramTest, WhatWasDoneIsNotComputedAgain) {
+  const std::vector<std::string> arguments = {
+      "stream", "--lines", "--output", folder_ / "x.safetensors", "--resume", "--json"};
+  const std::string input = "first\nsecond one\nthird\n";
+  server_.on_stream = [&](int number, StreamScript& script) {
+    if (number != 1) return script.ServeAll("weights-a cpu");
+    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+  };
+  EXPECT_EQ(Run(arguments, input), kExitRefused);
+  EXPECT_NE(err_.str().find("are kept"), std::string::npos);
+  EXPECT_EQ(folder_.Files(), 2);
+  EXPECT_EQ(server_.streams(), 2);
+  ASSERT_EQ(Run(arguments, input), kExitOk) << err_.str();
+  EXPECT_EQ(server_.streams(), 4);  // the second and third alone
+  EXPECT_EQ(folder_.Files(), 1);
+  ASSERT_EQ(Out()["documents"].size(), 3);
+  EXPECT_EQ(Out()["documents"][0]["rows"], 5);
+  EXPECT_EQ(Out()["documents"][2]["first_row"], 15);
+  const auto content = [&](const std::string& name) {
+    std::ifstream file(folder_ / name, std::ios::binary);
+    return std::string{std::istreambuf_iterator<char>(file), {}};
+  };
+  ASSERT_EQ(Run({"stream", "--lines", "--output", folder_ / "y.safetensors"}, input), kExitOk);
+  EXPECT_TRUE(content("x.safetensors") == content("y.safetensors"));
+}
+
+TEST_F(ProgramTest, DoesNotGoOnWithOtherInputsOptionsOrWeights) {
+  const auto run = [&](const std::string& input, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"stream", "--lines", "--output", folder_ / "x.npy", "--resume"});
+    return Run(std::move(more), input);
+  };
+  server_.on_stream = [&](int number, StreamScript& script) {
+    if (number == 0) return script.ServeAll("weights-a cpu");
+    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+  };
+  EXPECT_EQ(run("first\nsecond\n"), kExitRefused);
+  EXPECT_EQ(run("FIRST\nsecond\n"), kExitUsage);
+  EXPECT_NE(err_.str().find("document -:1 is not what it was"), std::string::npos) << err_.str();
+  EXPECT_EQ(run("\nfirst\nsecond\n"), kExitUsage);
+  EXPECT_NE(err_.str().find("document -:2 comes where -:1 was"), std::string::npos) << err_.str();
+  EXPECT_EQ(run("\n"), kExitUsage);
+  EXPECT_NE(err_.str().find("the inputs end before document -:1"), std::string::npos) << err_.str();
+  EXPECT_EQ(run("first\nsecond\n", {"--dtype", "fp16"}), kExitUsage);
+  EXPECT_NE(err_.str().find("was begun with dtype"), std::string::npos) << err_.str();
+  server_.model.set_fingerprint("weights-b cpu");
+  EXPECT_EQ(run("first\nsecond\n"), kExitUsage);
+  EXPECT_NE(err_.str().find("was begun with fingerprint 'weights-a cpu'"), std::string::npos);
+  server_.model.set_fingerprint("weights-a cpu");
+  server_.on_stream = {};
+  EXPECT_EQ(run("first\nsecond\n"), kExitOk) << err_.str();
+}
+
+// The rows that came before the server broke off are not wanted again, nor lost to a call that
+// would not stream by itself.
+TEST_F(ProgramTest, ADocumentGoesOnAtItsRow) {
+  const std::vector<std::string> arguments = {"encode",   "--pooling",       "none",
+                                              "--output", folder_ / "x.npy", "--resume"};
+  std::vector<std::string> streamed = arguments;
+  streamed.push_back("--stream");
+  const std::string text(30, 't');
+  std::vector<uint64_t> began_at;
+  bool broken = true;
+  server_.on_stream = [&](int, StreamScript& script) {
+    if (!broken) return script.ServeAll("weights-a cpu");
+    if (!script.ReadOpen()) return grpc::Status::CANCELLED;
+    began_at.push_back(script.open.resume_from_row());
+    script.Accept(30, "weights-a cpu");
+    if (!script.ReadIds()) return grpc::Status::CANCELLED;
+    if (began_at.size() == 1) script.Rows(0, 14, 7);
+    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+  };
+  EXPECT_EQ(Run(streamed, text), kExitRefused);
+  EXPECT_EQ(Run(arguments, text), kExitRefused);
+  EXPECT_EQ(began_at, (std::vector<uint64_t>{0, 14}));
+  EXPECT_EQ(Run(streamed, "\n"), kExitUsage);  // another document
+  broken = false;
+  ASSERT_EQ(Run(arguments, text), kExitOk) << err_.str();
+  EXPECT_EQ(server_.requests().size(), 0);
+  std::vector<float> expected;
+  for (int i = 0; i < 30 * 16; ++i) {
+    expected.push_back(ExpectedValue(Ids(text), i / 16, i % 16));
+  }
+  EXPECT_EQ(Npy(folder_ / "x.npy"), expected);
+}
+
+// A document whose rest is refused for good leaves no rows, and its successors' rows are whole.
+TEST_F(ProgramTest, APartThatCannotGoOnLeavesNoRows) {
+  const std::vector<std::string> arguments = {"stream",          "--lines",  "--output",
+                                              folder_ / "x.npy", "--resume", "--json"};
+  server_.on_stream = [&](int number, StreamScript& script) {
+    if (number == 2) return script.ServeAll("weights-a cpu");
+    if (!script.ReadOpen()) return grpc::Status::CANCELLED;
+    if (number == 1) return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "scripted");
+    script.Accept(9, "weights-a cpu");
+    if (!script.ReadIds()) return grpc::Status::CANCELLED;
+    script.Rows(0, 5, 5);
+    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+  };
+  EXPECT_EQ(Run(arguments, "the first\nnext\n"), kExitRefused);
+  EXPECT_EQ(Run(arguments, "the first\nnext\n"), kExitPartial) << err_.str();
+  EXPECT_EQ(Out()["documents"][1]["first_row"], 0);
+  ASSERT_EQ(Npy(folder_ / "x.npy").size(), 4 * 16);
+  EXPECT_EQ(Npy(folder_ / "x.npy")[0], ExpectedValue(Ids("next"), 0, 0));
+}
+
+// A document that is bad stays bad; its place in the output is known to be empty.
+TEST_F(ProgramTest, BadDocumentsAreRememberedAndKeepNobodyUp) {
+  const std::vector<std::string> arguments = {
+      "encode", "--input-format", "jsonl", "--output", folder_ / "x.npy", "--resume", "--json"};
+  EXPECT_EQ(Run(arguments, "{\"text\": \"good\"}\nbad\n"), kExitPartial);
+  EXPECT_EQ(folder_.Files(), 1);
+  EXPECT_EQ(Run(arguments, "bad\n"), kExitUsage);
+  EXPECT_EQ(folder_.Files(), 1);  // of which nothing is worth keeping
 }
 
 }  // namespace

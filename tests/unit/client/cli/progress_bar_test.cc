@@ -14,7 +14,18 @@ TEST(RenderProgressTest, TellsShareRowsAndTime) {
                             .total_rows = 1'000'000,
                             .elapsed = absl::Seconds(75)},
                            100),
-            "book.txt [#####...............]  25%  250000/1000000 rows  01:15, 03:45 left");
+            "book.txt [#####...............]  25%  250000/1000000 rows, 3333/s  01:15, 03:45 left");
+}
+
+// What an earlier process did took none of this one's time.
+TEST(RenderProgressTest, CountsFromWhereItBegan) {
+  EXPECT_EQ(RenderProgress({.name = "x",
+                            .rows = 600,
+                            .first_rows = 500,
+                            .total_rows = 1000,
+                            .elapsed = absl::Seconds(10)},
+                           100),
+            "x [############........]  60%  600/1000 rows, 10/s  00:10, 00:40 left");
 }
 
 TEST(RenderProgressTest, GoesByTheServersWordWhereThereIsOneRow) {

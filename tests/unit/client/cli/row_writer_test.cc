@@ -9,6 +9,7 @@
 #include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ class RowWriterTest : public testing::Test {
   std::unique_ptr<RowWriter> Make(const std::string& name, OutputFormat format,
                                   ElementType type = ElementType::kFloat32) {
     path_ = folder_ / name;
-    return std::move(MakeRowWriter(path_, format, type)).value();
+    return std::move(MakeRowWriter(OutputFile::Create(path_).value(), format, type)).value();
   }
   std::string Content() const {
     std::ifstream file(path_, std::ios::binary);
@@ -38,13 +39,13 @@ class RowWriterTest : public testing::Test {
 
 // Two documents, the second in two blocks, with one abandoned between them.
 void WriteSample(RowWriter& writer) {
-  ASSERT_TRUE(writer.Begin("one", 2).ok());
+  ASSERT_TRUE(writer.Begin({.name = "one", .dim = 2}).ok());
   ASSERT_TRUE(writer.Add({1.0f, -2.0f}).ok());
   writer.End();
-  ASSERT_TRUE(writer.Begin("lost", 2).ok());
+  ASSERT_TRUE(writer.Begin({.name = "lost", .dim = 2}).ok());
   ASSERT_TRUE(writer.Add({9.0f, 9.0f, 9.0f, 9.0f}).ok());
   ASSERT_TRUE(writer.Abandon().ok());
-  ASSERT_TRUE(writer.Begin("two", 2).ok());
+  ASSERT_TRUE(writer.Begin({.name = "two", .dim = 2}).ok());
   ASSERT_TRUE(writer.Add({0.5f, 0.25f, 3.0f, 4.0f}).ok());
   ASSERT_TRUE(writer.Add({5.0f, 6.0f}).ok());
   writer.End();
@@ -129,10 +130,10 @@ TEST_F(RowWriterTest, SafetensorsKeepBrainFloats) {
 
 TEST_F(RowWriterTest, SafetensorsMoveTheRowsWhenNamesTakeMoreRoomThanLeft) {
   auto writer = Make("long.safetensors", OutputFormat::kSafetensors);
-  ASSERT_TRUE(writer->Begin(std::string(9000, 'n'), 2).ok());
+  ASSERT_TRUE(writer->Begin({.name = std::string(9000, 'n'), .dim = 2}).ok());
   ASSERT_TRUE(writer->Add({1.0f, -2.0f}).ok());
   writer->End();
-  ASSERT_TRUE(writer->Begin("bad \xFF name", 2).ok());
+  ASSERT_TRUE(writer->Begin({.name = "bad \xFF name", .dim = 2}).ok());
   ASSERT_TRUE(writer->Add({0.5f, 0.25f, 3.0f, 4.0f, 5.0f, 6.0f}).ok());
   writer->End();
   ASSERT_TRUE(writer->Finish({}).ok());
@@ -162,7 +163,7 @@ TEST_F(RowWriterTest, JsonlReadsBack) {
 TEST_F(RowWriterTest, JsonlNumbersAreShortAndExactAndNamesAreEscaped) {
   auto writer = Make("n.jsonl", OutputFormat::kJsonl);
   const float third = 1.0f / 3;
-  ASSERT_TRUE(writer->Begin("a \"quoted\"\n\xFF", 3).ok());
+  ASSERT_TRUE(writer->Begin({.name = "a \"quoted\"\n\xFF", .dim = 3}).ok());
   ASSERT_TRUE(writer->Add({third, 1e-42f, std::numeric_limits<float>::infinity()}).ok());
   writer->End();
   ASSERT_TRUE(writer->Finish({}).ok());
@@ -173,9 +174,9 @@ TEST_F(RowWriterTest, JsonlNumbersAreShortAndExactAndNamesAreEscaped) {
 
 TEST_F(RowWriterTest, AFileHasOneWidth) {
   auto writer = Make("w.npy", OutputFormat::kNpy);
-  ASSERT_TRUE(writer->Begin("one", 2).ok());
+  ASSERT_TRUE(writer->Begin({.name = "one", .dim = 2}).ok());
   writer->End();
-  EXPECT_TRUE(absl::IsInvalidArgument(writer->Begin("two", 3)));
+  EXPECT_TRUE(absl::IsInvalidArgument(writer->Begin({.name = "two", .dim = 3})));
 }
 
 TEST_F(RowWriterTest, NothingAppearsWithoutFinish) {
@@ -195,6 +196,109 @@ TEST(AppendElementsTest, EveryHalfComesBack) {
     } else {
       ASSERT_EQ(back, half);
     }
+  }
+}
+
+TEST_F(RowWriterTest, ChunksKeepTheirPlaceInTheDocument) {
+  const DocumentRows chunks = {
+      .name = "d", .dim = 1, .rows = 2, .spans = {{.begin = 0, .end = 5}, {.begin = 4, .end = 9}}};
+  auto writer = Make("chunks.jsonl", OutputFormat::kJsonl);
+  ASSERT_TRUE(writer->Begin(chunks).ok());
+  ASSERT_TRUE(writer->Add({1.0f}).ok());
+  ASSERT_TRUE(writer->Add({2.0f}).ok());
+  writer->End();
+  ASSERT_TRUE(writer->Finish({}).ok());
+  EXPECT_EQ(Content(),
+            "{\"id\": \"d\", \"row\": 0, \"begin\": 0, \"end\": 5, \"embedding\": [1]}\n"
+            "{\"id\": \"d\", \"row\": 1, \"begin\": 4, \"end\": 9, \"embedding\": [2]}\n");
+
+  writer = Make("chunks.safetensors", OutputFormat::kSafetensors);
+  ASSERT_TRUE(writer->Begin(chunks).ok());
+  ASSERT_TRUE(writer->Add({1.0f, 2.0f}).ok());
+  writer->End();
+  ASSERT_TRUE(writer->Finish({}).ok());
+  const std::string content = Content();
+  const size_t data = 8 + ValuesAt<uint64_t>(content, 0, 1)[0];
+  const json header = json::parse(content.substr(8, data - 8));
+  EXPECT_EQ(header["row_spans"]["shape"], (std::vector<int>{2, 2}));
+  EXPECT_EQ(header["row_spans"]["data_offsets"], (std::vector<int>{24, 56}));
+  EXPECT_EQ(ValuesAt<int64_t>(content, data + 24, 4), (std::vector<int64_t>{0, 5, 4, 9}));
+  EXPECT_EQ(content.size(), data + 56);
+}
+
+TEST_F(RowWriterTest, AsManyRowsAsSpansOrNone) {
+  auto writer = Make("x.jsonl", OutputFormat::kJsonl);
+  const absl::Status status = writer->Begin({.name = "d", .dim = 1, .rows = 2, .spans = {{}}});
+  EXPECT_EQ(status.message(), "1 spans were asked for, and 2 rows came");
+}
+
+TEST_F(RowWriterTest, RawIsTheValuesAlone) {
+  WriteSample(*Make("a.raw", OutputFormat::kRaw));
+  ASSERT_EQ(Content().size(), 32);
+  EXPECT_EQ(ValuesAt<float>(Content(), 0, 8), kSample);
+  EXPECT_EQ(OutputFormatOfPath("a.raw"), OutputFormat::kRaw);
+}
+
+TEST_F(RowWriterTest, APipeGetsAnArrayForEachDocument) {
+  std::ostringstream out;
+  auto writer =
+      MakeRowWriter(OutputFile::CreatePipe(out), OutputFormat::kNpy, ElementType::kFloat32).value();
+  for (const int64_t rows : {2, 1}) {
+    ASSERT_TRUE(writer->Begin({.name = "d", .dim = 1, .rows = rows}).ok());
+    ASSERT_TRUE(writer->Add(std::vector<float>(rows, 4.0f)).ok());
+    writer->End();
+  }
+  ASSERT_TRUE(writer->Finish({}).ok());
+  const std::string content = out.str();
+  ASSERT_EQ(content.size(), 128 + 8 + 128 + 4);
+  EXPECT_NE(content.find("'shape': (2, 1)"), std::string::npos);
+  EXPECT_EQ(content.substr(136, 6), "\x93NUMPY");
+  EXPECT_NE(content.find("'shape': (1, 1)"), std::string::npos);
+  // What has gone cannot be taken back.
+  ASSERT_TRUE(writer->Begin({.name = "e", .dim = 1, .rows = 1}).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(writer->Abandon()));
+}
+
+// What two processes write is what one does, wherever the first one ended.
+TEST_F(RowWriterTest, ASecondProcessGoesOnWhereTheFirstEnded) {
+  for (const auto format :
+       {OutputFormat::kNpy, OutputFormat::kSafetensors, OutputFormat::kJsonl, OutputFormat::kRaw}) {
+    // The long name makes safetensors move the rows at the end.
+    const DocumentRows one = {.name = std::string(9000, 'n'), .dim = 2, .rows = 1};
+    const DocumentRows two = {.name = "two", .dim = 2, .rows = 2};
+    auto whole = Make("whole", format);
+    ASSERT_TRUE(whole->Begin(one).ok() && whole->Add({1.0f, 2.0f}).ok());
+    whole->End();
+    ASSERT_TRUE(whole->Begin(two).ok() && whole->Add({3.0f, 4.0f, 5.0f, 6.0f}).ok());
+    whole->End();
+    ASSERT_TRUE(whole->Finish({}).ok());
+    const std::string expected = Content();
+
+    path_ = folder_ / "kept";
+    const auto kept = [&](int64_t bytes) {
+      return MakeRowWriter(OutputFile::CreateKept(path_, bytes).value(), format,
+                           ElementType::kFloat32)
+          .value();
+    };
+    auto first = kept(0);
+    ASSERT_TRUE(first->Begin(one).ok() && first->Add({1.0f, 2.0f}).ok());
+    first->End();
+    const int64_t begin_bytes = first->bytes();
+    ASSERT_TRUE(first->Begin(two).ok() && first->Add({3.0f, 4.0f}).ok());
+    const int64_t bytes = first->bytes();
+    ASSERT_TRUE(first->Add({9.0f, 9.0f}).ok());  // of which nobody was told
+    ASSERT_TRUE(first->Sync().ok());
+    first.reset();
+
+    auto second = kept(bytes);
+    second->Skip(one);
+    second->BeginAgain(two, begin_bytes, 1);
+    ASSERT_TRUE(second->Add({5.0f, 6.0f}).ok());
+    second->End();
+    EXPECT_EQ(second->rows(), 3);
+    ASSERT_TRUE(second->Finish({}).ok());
+    EXPECT_EQ(Content(), expected) << static_cast<int>(format);
+    EXPECT_FALSE(std::filesystem::exists(OutputFile::KeptPath(path_)));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ TEST(ByteTokenizerTest, IdsAreTheBytes) {
   EXPECT_EQ((*tokenizer)->Encode(std::string("A\0\xC3\xA9\xFF", 5)).value(),
             (std::vector<uint32_t>{65, 0, 0xC3, 0xA9, 0xFF}));
   EXPECT_TRUE((*tokenizer)->Encode("").value().empty());
+  EXPECT_EQ((*tokenizer)->Tokenize("abc", true)->begins, (std::vector<uint32_t>{0, 1, 2}));
+  EXPECT_TRUE((*tokenizer)->Tokenize("abc", false)->begins.empty());
 }
 
 #if !defined(__SANITIZE_ADDRESS__)  // which forbids the way the plug-in is loaded
@@ -40,6 +43,19 @@ TEST(SentencePieceTokenizerTest, GivesTheSameIdsBesideOurProtobuf) {
   EXPECT_TRUE((*tokenizer)->Encode("").value().empty());
   v1::EncodeRequest copy;
   EXPECT_TRUE(copy.ParseFromString(request.SerializeAsString()));
+}
+
+TEST(SentencePieceTokenizerTest, TellsWhereTokensBegin) {
+  const auto tokenizer = MakeTokenizer(TinyModel()).value();
+  const std::string text = kTokenizerSample;
+  const auto tokens = tokenizer->Tokenize(text, /*with_begins=*/true);
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_EQ(tokens->ids, tokenizer->Encode(text).value());
+  ASSERT_EQ(tokens->begins.size(), tokens->ids.size());
+  EXPECT_EQ(tokens->begins[0], 0);
+  EXPECT_TRUE(std::is_sorted(tokens->begins.begin(), tokens->begins.end()));
+  EXPECT_GT(tokens->begins.back(), text.size() / 2);
+  EXPECT_LT(tokens->begins.back(), text.size());
 }
 
 TEST(SentencePieceTokenizerTest, RefusesWhatIsNoModel) {

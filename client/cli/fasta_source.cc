@@ -1,0 +1,78 @@
+#include "client/cli/fasta_source.h"
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace longwave::cli {
+namespace {
+
+constexpr absl::string_view kGzip = "\x1f\x8b";
+
+bool IsHeader(const std::string& line) { return !line.empty() && line[0] == '>'; }
+
+}  // namespace
+
+bool FastaSource::ReadLine() {
+  while (std::getline(in_, line_)) {
+    ++line_number_;
+    if (line_.empty() || line_[0] == ';') continue;
+    if (!absl::StripAsciiWhitespace(line_).empty()) return true;
+  }
+  return false;
+}
+
+std::string FastaSource::NameOf(absl::string_view header) const {
+  const absl::string_view words = absl::StripAsciiWhitespace(header.substr(1));
+  size_t end = 0;
+  while (end < words.size() && !absl::ascii_isspace(words[end])) ++end;
+  // ">  text": a header without an id has its description set off.
+  const bool has_id = header.size() > 1 && !absl::ascii_isspace(header[1]) && end > 0;
+  return has_id ? std::string(words.substr(0, end)) : absl::StrCat(name_, ":", line_number_);
+}
+
+absl::Status FastaSource::AppendSequence(std::string* sequence) const {
+  for (const char c : line_) {
+    if (absl::ascii_isspace(c)) continue;
+    if (!absl::ascii_isalpha(c) && c != '-' && c != '.' && c != '*') {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s:%d: byte 0x%02x is none of a sequence (letters, - . *)", name_,
+                          line_number_, static_cast<uint8_t>(c)));
+    }
+    sequence->push_back(c);
+  }
+  return absl::OkStatus();
+}
+
+std::optional<Document> FastaSource::Next() {
+  if (!std::exchange(have_line_, false) && !ReadLine()) return std::nullopt;
+  Document document{.name = absl::StrCat(name_, ":", line_number_)};
+  const int64_t first_line = line_number_;
+  std::string sequence;
+  if (IsHeader(line_)) {
+    document.name = NameOf(line_);
+  } else if (line_number_ == 1 && absl::StartsWith(line_, kGzip)) {
+    document.status = absl::InvalidArgumentError(
+        absl::StrCat(name_, ": the input is compressed (gzip); decompress it first"));
+  } else {
+    document.status = absl::InvalidArgumentError(absl::StrCat(
+        name_, ":", line_number_, ": there is sequence before the first header (>id)"));
+  }
+  while (ReadLine() && !(have_line_ = IsHeader(line_))) {
+    if (document.status.ok()) document.status = AppendSequence(&sequence);
+  }
+  if (!document.status.ok()) return document;
+  if (!sequence.empty() && sequence.back() == '*') sequence.pop_back();
+  if (sequence.empty()) {
+    document.status = absl::InvalidArgumentError(
+        absl::StrCat(name_, ":", first_line, ": the record has no sequence"));
+    return document;
+  }
+  maker_.FromText(sequence, {}, &document);
+  return document;
+}
+
+}  // namespace longwave::cli
