@@ -15,6 +15,10 @@ absl::StatusOr<EncodeRequestData> EncodeFormat::Read(grpc::ByteBuffer* bytes,
   return ToRequestData(request_);
 }
 
+void EncodeFormat::Release() {
+  v1::EncodeRequest().Swap(&request_);  // Clear would keep the memory of the ids
+}
+
 grpc::ByteBuffer EncodeFormat::Write(const UnaryReply& reply,
                                      absl::FunctionRef<StageTimes()> stamp) {
   v1::EncodeResponse response;

@@ -11,7 +11,7 @@ class EncodeFormat final : public UnaryFormat {
  public:
   RpcMethod method() const override { return RpcMethod::kEncode; }
   absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes, const EncoderInfo& info) override;
-  void Release() override { request_.Clear(); }
+  void Release() override;
   grpc::ByteBuffer Write(const UnaryReply& reply, absl::FunctionRef<StageTimes()> stamp) override;
 
  private:

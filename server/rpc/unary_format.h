@@ -36,7 +36,7 @@ class UnaryFormat {
   // validator checks everything.
   virtual absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes,
                                                  const EncoderInfo& info) = 0;
-  // The ids have been taken over: lets go of what Read kept.
+  // The ids have been taken over, or are not wanted: lets go of what Read kept.
   virtual void Release() = 0;
   // `stamp` ends the time of serialising and tells all times: to be called once, when the rows are
   // in their wire form.

@@ -254,6 +254,7 @@ StageTimes UnaryRequest::Stamp() {
 }
 
 void UnaryRequest::Fail(const absl::Status& error) {
+  format_->Release();
   {
     MutexLock lock(&mutex_);
     recorder_.End(error);

@@ -150,7 +150,7 @@ absl::Status InferFormat::ReadOutputs() {
 }
 
 void InferFormat::Release() {
-  request_.Clear();
+  ModelInferRequest().Swap(&request_);  // Clear would keep the memory of the ids
   ids_ = std::string();
 }
 

@@ -153,7 +153,9 @@ def test_16_large_refused_messages_leave_no_memory_behind(server, sanitized):
     before = server.resident_bytes()
     for _ in range(20):
         refused(lambda: stub.Encode(message, timeout=PATIENCE))
-    assert sanitized or server.resident_bytes() < before + 4 * RECEIVE_LIMIT
+    # The allocator gives back what is free within seconds, not at once.
+    if not sanitized:
+        await_true(lambda: server.resident_bytes() < before + 4 * RECEIVE_LIMIT, "memory stays")
 
 
 def test_23_unknown_method_and_service(server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import threading
 
 import fake_rows
 import longwave
@@ -27,6 +28,47 @@ def test_calls_at_the_same_time(fake_server):
                 assert np.array_equal(vector, fake_rows.row(list(text.encode())))
 
     run(main())
+
+
+class HeldTokenizer(longwave.ByteTokenizer):
+    """Takes until somebody says so."""
+
+    def __init__(self):
+        super().__init__(fingerprint="")
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+
+    def encode_batch(self, texts):
+        self.begun.set()
+        assert self.may_end.wait(60)
+        return super().encode_batch(texts)
+
+
+@pytest.mark.parametrize("call", ["encode", "encode_list", "encode_iter", "stream_rows"])
+def test_the_event_loop_goes_on_while_a_long_text_is_tokenized(fake_server, call):
+    tokenizer = HeldTokenizer()
+
+    async def first(iterator):
+        async with contextlib.aclosing(iterator):
+            return await anext(iterator)
+
+    async def main():
+        async with longwave.AsyncClient(fake_server.address, tokenizer=tokenizer) as client:
+            text = "x" * 10_000
+            calls = {
+                "encode": lambda: client.encode(text),
+                "encode_list": lambda: client.encode(part for part in [text, "y"]),
+                "encode_iter": lambda: first(client.encode_iter([text])),
+                "stream_rows": lambda: first(client.stream_rows(text)),
+            }
+            task = asyncio.ensure_future(calls[call]())
+            await asyncio.to_thread(tokenizer.begun.wait, 60)
+            assert await client.health()  # were the loop held up, this would wait for itself
+            assert not task.done()
+            tokenizer.may_end.set()
+            return await task
+
+    assert run(main()) is not None
 
 
 @pytest.mark.parametrize("call", ["encode", "encode_list", "encode_long", "stream_rows"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import pickle
+import re
 
 import longwave
 import numpy as np
@@ -152,7 +153,8 @@ def test_the_line_is_short():
 
 def test_calls_show_progress_where_wanted(fake, capsys):
     fake.encode(["a", "b"] * 100, batch_size=10, show_progress_bar=True)
-    assert "encode   5%" in capsys.readouterr().err  # then not again at once
+    # After the first reply that is seen, or the first few.
+    assert re.search(r"encode +\d+% \[", capsys.readouterr().err)
     fake.encode(["a", "b"] * 100, batch_size=10)
     assert capsys.readouterr().err == ""
 

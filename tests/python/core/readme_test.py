@@ -1,4 +1,4 @@
-"""The package's page: every block of Python does what it says, against the real server."""
+"""The package's page, and the project's: every block of Python does what it says, against the real server."""
 
 from __future__ import annotations
 
@@ -9,20 +9,36 @@ import re
 import longwave
 import numpy as np
 
-README = pathlib.Path(__file__).resolve().parents[3] / "client" / "python" / "README.md"
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
-def test_every_block_does_what_it_says(real_server):
-    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.M | re.S)
-    assert len(blocks) >= 7 and all(block.startswith(">>> ") for block in blocks)
-    text = "\n".join(blocks).replace("127.0.0.1:50051", real_server.address)
-    test = doctest.DocTestParser().get_doctest(text, {"np": np}, README.name, str(README), 0)
-    assert len(test.examples) >= 20
+def blocks_of(page: pathlib.Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+def run_blocks(blocks: list[str], address: str) -> int:
+    """How many examples the blocks have, all of which did what they say."""
+    text = "\n".join(blocks).replace("127.0.0.1:50051", address)
+    test = doctest.DocTestParser().get_doctest(text, {"np": np}, "README.md", None, 0)
     runner = doctest.DocTestRunner()
     report: list[str] = []
     runner.run(test, out=report.append, clear_globs=False)
     test.globs["client"].close()
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
+    return len(test.examples)
+
+
+def test_every_block_does_what_it_says(real_server):
+    blocks = blocks_of(ROOT / "client" / "python" / "README.md")
+    assert len(blocks) >= 7 and all(block.startswith(">>> ") for block in blocks)
+    assert run_blocks(blocks, real_server.address) >= 20
+
+
+def test_the_projects_page_does_what_it_says(real_server, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    # Others' clients have a test of their own: tests/integration/readme_test.py.
+    blocks = [block for block in blocks_of(ROOT / "README.md") if "longwave.Client" in block]
+    assert run_blocks(blocks, real_server.address) >= 4
 
 
 def test_every_public_name_has_a_docstring():

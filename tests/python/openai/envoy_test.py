@@ -73,7 +73,7 @@ class Envoy(Process):
         )
         try:
             await_true(self._is_open, "Envoy does not listen")
-            await_true(self.ready, "Envoy does not find the server healthy")
+            await_true(self._becomes_ready, "Envoy does not find the server healthy")
         except BaseException:
             self.__exit__()
             raise
@@ -84,10 +84,20 @@ class Envoy(Process):
         admin = self._admin_file.read_text() if self._admin_file.exists() else ""
         if not admin:
             return False
-        listeners = httpx.get(f"http://{admin}/listeners", timeout=PATIENCE).text
+        try:
+            listeners = httpx.get(f"http://{admin}/listeners", timeout=PATIENCE).text
+        except httpx.TransportError:  # its address is written before it listens there
+            return False
         match = re.fullmatch(r"json::127\.0\.0\.1:(\d+)\s*", listeners)
         self.url = f"http://127.0.0.1:{match.group(1)}" if match else ""
         return match is not None
+
+    def _becomes_ready(self) -> bool:
+        assert self.process.poll() is None, "".join(self.lines)
+        try:
+            return self.ready()
+        except httpx.TransportError:  # the port is known before connections are taken
+            return False
 
     def ready(self) -> bool:
         return self._http.get(f"{self.url}/readyz").status_code == 200

@@ -5,28 +5,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from longwave import _api
 from longwave._asyncio import AsyncCalls, AsyncTransport
 from longwave._base import ClientBase
+from longwave._inputs import Prepared, as_list, is_single
 from longwave._job import EncodeJob
 from longwave._options import Options, TruncationInput
 from longwave._progress import ProgressBar
-from longwave._rows import Progress, RowStream
+from longwave._rows import Progress
 from longwave._windows import Windows
 from longwave.errors import LongwaveError
 from longwave.late_chunking import Chunks
 from longwave.results import Estimate, Item, ModelInfo, RowBlock, SequenceInput
+from longwave.tokenizers import AlphabetTokenizer, ByteTokenizer
 
 _END = object()
+# What is shorter costs less to tokenize than the way to a thread and back is worth.
+_INLINE_CHARACTERS = 4096
+_Made = TypeVar("_Made")
+
+
+def _characters(sentences: Any) -> int:
+    """Of texts among these sequences, or of the one that they are."""
+    if isinstance(sentences, str):
+        return len(sentences)
+    if is_single(sentences):
+        return 0
+    return sum(len(value) for value in sentences if isinstance(value, str))
 
 
 class AsyncClient(ClientBase):
     """A connection to Longwave servers, for one event loop at a time.
 
     It connects at the first call, and pickles as Client does. Cancelling a task that waits for a
-    call cancels its requests, also on the server. Texts are tokenized in the event loop's thread.
+    call cancels its requests, also on the server. Long texts for a tokenizer of the caller's are
+    tokenized in a thread, which such a tokenizer must be ready for.
     """
 
     def _open(self) -> None:
@@ -124,8 +139,14 @@ class AsyncClient(ClientBase):
             batch_size=batch_size,
             spans=spans,
         )
-        call = self._new_call(
-            await self._model(options), options, sentences, spans, prompt, convert_to_numpy, errors
+        model = await self._model(options)
+        if not is_single(sentences):
+            sentences = as_list(sentences)  # of what can be read but once
+        call = await self._tokenized(
+            sentences,
+            lambda: self._new_call(
+                model, options, sentences, spans, prompt, convert_to_numpy, errors
+            ),
         )
         with ProgressBar(call.total_tokens, show_progress_bar) as bar:
             await self._run(call.job, bar.update)
@@ -208,8 +229,7 @@ class AsyncClient(ClientBase):
                     if value is _END:
                         windows.end()
                     else:
-                        index = windows.next_index
-                        windows.push(self._prepare([value], windows.model, prompt, index))
+                        windows.push(await self._prepare_next(windows, value, prompt))
                     calls.send()
                 if not calls.open:
                     windows.flush()
@@ -220,6 +240,11 @@ class AsyncClient(ClientBase):
                 self._distrust(windows.job)
                 for item in windows.ready():
                     yield item
+
+    async def _prepare_next(self, windows: Windows, value: Any, prompt: str | None) -> Prepared:
+        return await self._tokenized(
+            value, lambda: self._prepare([value], windows.model, prompt, windows.next_index)
+        )
 
     def stream_rows(
         self,
@@ -254,7 +279,9 @@ class AsyncClient(ClientBase):
         progress: Progress | None,
     ) -> AsyncGenerator[RowBlock, None]:
         model = await self._model(options)
-        stream: RowStream = self._new_stream(model, options, sequence, start_row, progress)
+        stream = await self._tokenized(
+            sequence, lambda: self._new_stream(model, options, sequence, start_row, progress)
+        )
         rows = self._transport.read_stream(stream, options.stream_timeout)
         async with contextlib.aclosing(rows):
             async for first_row, block in rows:
@@ -283,9 +310,20 @@ class AsyncClient(ClientBase):
             timeout=timeout,
             spans=chunks,
         )
-        call = self._new_chunk_call(await self._model(options), options, document, chunks)
+        model = await self._model(options)
+        call = await self._tokenized(
+            document, lambda: self._new_chunk_call(model, options, document, chunks)
+        )
         await self._run(call.job, lambda done: None)
         return call.result()
+
+    async def _tokenized(self, texts: Any, make: Callable[[], _Made]) -> _Made:
+        """What `make` makes, which tokenizes `texts`, without holding up the event loop: a tokenizer
+        from a file takes about a second for a million characters."""
+        fast = type(self._tokenizer) in (type(None), AlphabetTokenizer, ByteTokenizer)
+        if fast or _characters(texts) < _INLINE_CHARACTERS:
+            return make()
+        return await asyncio.to_thread(make)
 
     async def _run(self, job: EncodeJob, update: Callable[[int], None]) -> None:
         try:

@@ -15,7 +15,6 @@ from longwave import AsyncClient, LongwaveError, ModelInfo
 from longwave._channel import default_service_config
 from longwave.openai_server.embeddings_request import EmbeddingsRequest
 from longwave.openai_server.settings import Settings
-from longwave.openai_server.tokenizing import AheadTokenizer
 
 # A client whose key or model nobody has is of no use to anybody.
 _USELESS = ("UNAUTHENTICATED", "UNKNOWN_MODEL", "INVALID_MODEL_NAME")
@@ -58,8 +57,6 @@ class Backend:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._service_config = _service_config()
-        given = settings.tokenizer
-        self._tokenizer = AheadTokenizer(given) if given is not None else None
         self._entries: OrderedDict[tuple[str | None, str], _Entry] = OrderedDict()
 
     async def encode(
@@ -74,9 +71,6 @@ class Backend:
         Raises:
             LongwaveError: refused or failed; nothing is returned where one of the inputs fails.
         """
-        texts = [value for value in wanted.inputs if isinstance(value, str)]
-        if self._tokenizer is not None and texts:
-            await self._tokenizer.prepare(texts)
         alias = wanted.model in self._settings.aliases
         async with self._client(key, "" if alias else wanted.model) as client:
             result = await client.encode(
@@ -135,7 +129,7 @@ class Backend:
             allow_plaintext_key=settings.plaintext_keys,
             tls=settings.tls,
             model=model,
-            tokenizer=self._tokenizer,
+            tokenizer=settings.tokenizer,
             timeout=settings.timeout,
             service_config=self._service_config,
         )
