@@ -3,7 +3,15 @@
 import grpc
 import pytest
 from canary import Canary
-from harness import PATIENCE, StreamCall, encode_pb2, error_info, model_pb2, request
+from harness import (
+    PATIENCE,
+    StreamCall,
+    await_true,
+    encode_pb2,
+    error_info,
+    model_pb2,
+    request,
+)
 
 MAX_TOKENS = 1 << 20  # of FakeEncoder
 RECEIVE_LIMIT = 4 * MAX_TOKENS + (1 << 20)
