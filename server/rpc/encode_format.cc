@@ -10,7 +10,8 @@
 namespace longwave {
 
 absl::StatusOr<EncodeRequestData> EncodeFormat::Read(grpc::ByteBuffer* bytes,
-                                                     const EncoderInfo& /*info*/) {
+                                                     const EncoderInfo& /*info*/,
+                                                     const RequestLimits& /*limits*/) {
   if (absl::Status status = ParseMessage(bytes, &request_); !status.ok()) return status;
   return ToRequestData(request_);
 }

@@ -10,7 +10,8 @@ namespace longwave {
 class EncodeFormat final : public UnaryFormat {
  public:
   RpcMethod method() const override { return RpcMethod::kEncode; }
-  absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes, const EncoderInfo& info) override;
+  absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes, const EncoderInfo& info,
+                                         const RequestLimits& limits) override;
   void Release() override;
   grpc::ByteBuffer Write(const UnaryReply& reply, absl::FunctionRef<StageTimes()> stamp) override;
 

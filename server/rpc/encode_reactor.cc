@@ -62,7 +62,7 @@ void EncodeReactor::Begin(grpc::ByteBuffer* request) {
   // First: who has no key learns nothing about the server.
   auto tenant = IdentifyCaller(core_->authenticator(), *context_);
   if (!tenant.ok()) {
-    request_->Refuse(tenant.status(), done);
+    request_->Refuse(request, tenant.status(), done);
     return;
   }
   const Instant deadline =

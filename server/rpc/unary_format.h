@@ -11,6 +11,7 @@
 #include "model/api/encoder.h"
 #include "model/base/request_trace.h"
 #include "server/admission/encode_request.h"
+#include "server/admission/validator.h"
 #include "server/observability/service_metrics.h"
 #include "server/rpc/response_encoder.h"
 
@@ -31,11 +32,14 @@ class UnaryFormat {
   virtual ~UnaryFormat() = default;
 
   virtual RpcMethod method() const = 0;
+  // Looks at a request before anything is decided about it: what an answer needs to be told apart
+  // from others. Leaves the bytes as they are.
+  virtual void Peek(grpc::ByteBuffer* bytes) {}
   // Reads a request and lets its bytes go. Views in the result point into the format until Release.
-  // `info`: of the model that is to serve it, for what only this format can say of its fields; the
-  // validator checks everything.
-  virtual absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes,
-                                                 const EncoderInfo& info) = 0;
+  // `info`, `limits`: what it is to be served by, for what only this format can say of its fields;
+  // the validator checks everything.
+  virtual absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes, const EncoderInfo& info,
+                                                 const RequestLimits& limits) = 0;
   // The ids have been taken over, or are not wanted: lets go of what Read kept.
   virtual void Release() = 0;
   // `stamp` ends the time of serialising and tells all times: to be called once, when the rows are

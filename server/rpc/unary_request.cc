@@ -59,17 +59,23 @@ void UnaryRequest::Start(grpc::ByteBuffer* bytes, Origin origin, Done done) {
     MutexLock lock(&mutex_);
     recorder_.SetTenant(tenant_.get());
   }
-  if (absl::Status status = Admit(bytes, origin); !status.ok()) Fail(status);
+  format_->Peek(bytes);
+  absl::Status status = Admit(bytes, origin);
+  bytes->Clear();
+  if (!status.ok()) Fail(status);
 }
 
-void UnaryRequest::Refuse(const absl::Status& error, Done done) {
+void UnaryRequest::Refuse(grpc::ByteBuffer* bytes, const absl::Status& error, Done done) {
   done_ = std::move(done);
+  format_->Peek(bytes);
+  bytes->Clear();
   Fail(error);
 }
 
 absl::Status UnaryRequest::Admit(grpc::ByteBuffer* bytes, const Origin& origin) {
   if (absl::Status status = Enter(origin); !status.ok()) return status;
-  absl::StatusOr<EncodeRequestData> data = format_->Read(bytes, backend_.encoder().Info());
+  absl::StatusOr<EncodeRequestData> data =
+      format_->Read(bytes, backend_.encoder().Info(), core_->options().limits);
   if (!data.ok()) return data.status();
   {
     MutexLock lock(&mutex_);
@@ -116,7 +122,8 @@ RequestTerms UnaryRequest::Terms(const ValidatedRequest& request) const {
 }
 
 absl::Status UnaryRequest::Foresee(const ValidatedRequest& request) {
-  // What is refused now has no ids copied and no reply allocated; its record says what it was.
+  // What is refused now has no reply allocated, nor (where the format need not) ids copied; its
+  // record says what it was.
   absl::Status verdict =
       backend_.scheduler->Foresee(*backend_.model, WorkOf(request), Terms(request)).verdict;
   if (verdict.ok()) return verdict;

@@ -41,10 +41,10 @@ class UnaryRequest final : public std::enable_shared_from_this<UnaryRequest> {
   // Stamps the arrival. `core` outlives the request.
   UnaryRequest(ServiceCore* core, std::unique_ptr<UnaryFormat> format, std::string trace_id);
 
-  // Either of the two, once. `bytes` are let go before Start returns.
+  // Either of the two, once. `bytes` are let go before they return.
   void Start(grpc::ByteBuffer* bytes, Origin origin, Done done);
-  void Refuse(const absl::Status& error, Done done);
-  // Ends it with `reason` as soon as may be; Done is told. After Start has begun.
+  void Refuse(grpc::ByteBuffer* bytes, const absl::Status& error, Done done);
+  // Ends it with `reason` as soon as may be; Done is told.
   void Cancel(const absl::Status& reason);
 
   // When it must have ended, its own wish included; once started.

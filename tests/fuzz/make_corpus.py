@@ -107,6 +107,7 @@ def inference() -> None:
         "shared": shared,
         "asked": asked,
         "spans": spanned,
+        "many": pb(inputs=[pb.InferInputTensor()] * 1200),
     }.items():
         write("infer", name, message.SerializeToString(deterministic=True))
 

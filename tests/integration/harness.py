@@ -199,8 +199,15 @@ class Server:
     # What /proc says of the process.
 
     def resident_bytes(self) -> int:
+        return self._status_bytes("VmRSS")
+
+    def peak_resident_bytes(self) -> int:
+        """The most since its start."""
+        return self._status_bytes("VmHWM")
+
+    def _status_bytes(self, name: str) -> int:
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", text).group(1)) * 1024
+        return int(re.search(rf"{name}:\s+(\d+) kB", text).group(1)) * 1024
 
     def cpu_seconds(self) -> float:
         stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()

@@ -1,5 +1,8 @@
 #include "server/rpc/inference/infer_format.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -14,6 +17,7 @@
 #include "server/admission/field_error.h"
 #include "server/observability/safe_text.h"
 #include "server/rpc/inference/infer_parameters.h"
+#include "server/rpc/inference/integer_tensor.h"
 #include "server/rpc/inference/token_tensors.h"
 #include "server/rpc/message_io.h"
 
@@ -29,8 +33,7 @@ constexpr char kAskFinal[] = "triton_enable_empty_final_response";
 constexpr char kFinal[] = "triton_final_response";
 
 // What this format calls the fields of our own API. The first that fits decides.
-constexpr std::array<std::pair<const char*, const char*>, 14> kFields = {{
-    {"tokens.lengths", "inputs[lengths]"},
+constexpr std::array<std::pair<const char*, const char*>, 13> kFields = {{
     {"tokens.ids", "inputs[input_ids]"},
     {"tokens", "inputs[input_ids]"},
     {"output.spans", "inputs[spans]"},
@@ -91,8 +94,7 @@ bool AnyTruncated(absl::Span<const SequenceSummary> sequences) {
   return false;
 }
 
-// Times as a message of their own, which parsers merge with what came before (encode_format.cc),
-// inside of a message of a stream too.
+// Times as a message of their own, which parsers merge with what came before (encode_format.cc).
 ModelInferResponse TimesMessage(const StageTimes& stages) {
   ModelInferResponse times;
   auto& parameters = *times.mutable_parameters();
@@ -102,24 +104,56 @@ ModelInferResponse TimesMessage(const StageTimes& stages) {
   return times;
 }
 
+// What stands before `bytes` bytes of infer_response in the message of a stream: one field, since
+// not every client's parser merges two.
+grpc::Slice FieldHead(size_t bytes) {
+  using google::protobuf::internal::WireFormatLite;
+  using google::protobuf::io::CodedOutputStream;
+  uint8_t head[16];
+  uint8_t* end = CodedOutputStream::WriteVarint32ToArray(
+      WireFormatLite::MakeTag(inference::ModelStreamInferResponse::kInferResponseFieldNumber,
+                              WireFormatLite::WIRETYPE_LENGTH_DELIMITED),
+      head);
+  end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(bytes), end);
+  return grpc::Slice(head, static_cast<size_t>(end - head));
+}
+
 }  // namespace
 
 absl::StatusOr<EncodeRequestData> InferFormat::Read(grpc::ByteBuffer* bytes,
-                                                    const EncoderInfo& info) {
+                                                    const EncoderInfo& info,
+                                                    const RequestLimits& limits) {
+  if (!outline_.status.ok()) {
+    bytes->Clear();
+    return outline_.status;
+  }
   if (absl::Status status = ParseMessage(bytes, &request_); !status.ok()) return status;
-  id_ = request_.id();
-  model_name_ = request_.model_name();
-  const auto final = request_.parameters().find(kAskFinal);
-  says_final_ = final != request_.parameters().end() && final->second.bool_param();
   EncodeRequestData data;
   data.model = request_.model_name();
   data.model_version = request_.model_version();
   data.request_id = request_.id();
+  // The inputs of another model are not judged by this one's: the validator says that it is
+  // another.
+  if (!IsFor(info)) return data;
+  const auto final = request_.parameters().find(kAskFinal);
+  says_final_ = final != request_.parameters().end() && final->second.bool_param();
   absl::Status status = ReadInferParameters(request_.parameters(), &data);
   if (status.ok()) status = ReadOutputs();
-  if (status.ok()) status = ReadTokenTensors(request_, info.vocab_size, &ids_, &data);
+  if (status.ok()) {
+    const TokenTensorRules rules = {.vocab_size = info.vocab_size,
+                                    .max_sequences = limits.max_sequences};
+    status = ReadTokenTensors(request_, rules, &ids_, &data);
+  }
   if (!status.ok()) return status;
+  for (const auto& input : request_.inputs()) {
+    if (input.name() == kInputLengths || input.name() == kInputMask) lengths_input_ = input.name();
+  }
   return data;
+}
+
+bool InferFormat::IsFor(const EncoderInfo& info) const {
+  const bool named = request_.model_name().empty() || request_.model_name() == info.model;
+  return named && (request_.model_version().empty() || request_.model_version() == info.version);
 }
 
 absl::Status InferFormat::ReadOutputs() {
@@ -184,7 +218,7 @@ grpc::ByteBuffer InferFormat::Write(const UnaryReply& reply,
   ModelInferResponse response;
   response.set_model_name(reply.info.model);
   response.set_model_version(reply.info.version);
-  response.set_id(id_);
+  response.set_id(outline_.id);
   auto& parameters = *response.mutable_parameters();
   parameters["longwave_fingerprint"].set_string_param(reply.info.fingerprint);
   parameters["longwave_weights_digest"].set_string_param(reply.info.weights_digest);
@@ -192,24 +226,24 @@ grpc::ByteBuffer InferFormat::Write(const UnaryReply& reply,
   if (AnyTruncated(reply.sequences)) parameters["longwave_truncated"].set_bool_param(true);
   if (says_final_) parameters[kFinal].set_bool_param(true);
   AddOutputs(reply, &response);
-  const bool streamed = method_ == RpcMethod::kModelStreamInfer;
+  const grpc::Slice body = SerializeMessage(response);
+  const grpc::Slice times = SerializeMessage(TimesMessage(stamp()));
   std::vector<grpc::Slice> slices;
-  const auto write = [&](ModelInferResponse&& part) {
-    if (!streamed) {
-      slices.push_back(SerializeMessage(part));
-      return;
-    }
-    inference::ModelStreamInferResponse message;
-    *message.mutable_infer_response() = std::move(part);
-    slices.push_back(SerializeMessage(message));
-  };
-  write(std::move(response));
-  write(TimesMessage(stamp()));
+  if (method_ == RpcMethod::kModelStreamInfer)
+    slices.push_back(FieldHead(body.size() + times.size()));
+  slices.push_back(body);
+  slices.push_back(times);
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
 absl::Status InferFormat::Translate(const absl::Status& error) const {
   const std::string field = GetErrorDetails(error).field;
+  constexpr absl::string_view kLengths = "tokens.lengths";
+  if (absl::StartsWith(field, kLengths)) {
+    const absl::string_view input =
+        lengths_input_.empty() ? absl::string_view(kInputIds) : absl::string_view(lengths_input_);
+    return WithField(error, InputField(input, field.substr(kLengths.size())));
+  }
   for (const auto& [ours, theirs] : kFields) {
     if (!absl::StartsWith(field, ours)) continue;
     return WithField(error, absl::StrCat(theirs, field.substr(std::strlen(ours))));

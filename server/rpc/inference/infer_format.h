@@ -4,6 +4,7 @@
 #include <string>
 
 #include "inference/inference_service.pb.h"
+#include "server/rpc/inference/infer_outline.h"
 #include "server/rpc/unary_format.h"
 
 namespace longwave {
@@ -20,14 +21,16 @@ class InferFormat final : public UnaryFormat {
   explicit InferFormat(RpcMethod method) : method_(method) {}
 
   RpcMethod method() const override { return method_; }
-  absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes, const EncoderInfo& info) override;
+  void Peek(grpc::ByteBuffer* bytes) override { outline_ = ReadInferOutline(bytes); }
+  absl::StatusOr<EncodeRequestData> Read(grpc::ByteBuffer* bytes, const EncoderInfo& info,
+                                         const RequestLimits& limits) override;
   void Release() override;
   grpc::ByteBuffer Write(const UnaryReply& reply, absl::FunctionRef<StageTimes()> stamp) override;
   absl::Status Translate(const absl::Status& error) const override;
 
-  // Of the request that was read; empty before.
-  const std::string& id() const { return id_; }
-  const std::string& model_name() const { return model_name_; }
+  // Of the request, once it was looked at.
+  const std::string& id() const { return outline_.id; }
+  const std::string& model_name() const { return outline_.model_name; }
 
  private:
   struct Wanted {
@@ -36,15 +39,16 @@ class InferFormat final : public UnaryFormat {
     bool scales = false;
   };
 
+  bool IsFor(const EncoderInfo& info) const;
   absl::Status ReadOutputs();
   void AddOutputs(const UnaryReply& reply, inference::ModelInferResponse* response) const;
 
   const RpcMethod method_;
   inference::ModelInferRequest request_;
-  std::string ids_;  // where they had to be changed
-  std::string id_;
-  std::string model_name_;
-  bool says_final_ = false;  // the client wants to be told that nothing follows
+  InferOutline outline_;
+  std::string ids_;
+  std::string lengths_input_;  // the one that told how long the sequences are
+  bool says_final_ = false;    // the client wants to be told that nothing follows
   Wanted wanted_;
 };
 

@@ -21,15 +21,21 @@ Instant CallDeadline(grpc::CallbackServerContext* context, Instant now) {
   return left.has_value() ? now + *left : kNever;
 }
 
-// The protocol has one string for an error: code and reason come first, for programs.
+// The protocol has one string for an error: code and reason come first, for programs. When to come
+// back is a parameter, as the times of good answers are.
 grpc::ByteBuffer ErrorMessage(const absl::Status& error, const InferFormat& format) {
   inference::ModelStreamInferResponse message;
   message.set_error_message(
       SafeText(absl::StrCat(absl::StatusCodeToString(error.code()), " ",
                             ErrorReasonName(GetErrorDetails(error).reason), ": ", error.message()),
                /*max_bytes=*/1024));
-  message.mutable_infer_response()->set_id(format.id());
-  message.mutable_infer_response()->set_model_name(format.model_name());
+  auto& response = *message.mutable_infer_response();
+  response.set_id(format.id());
+  response.set_model_name(format.model_name());
+  const std::optional<int32_t> pushback = ToWireError(error, NextJitter()).pushback_ms;
+  if (pushback.value_or(-1) >= 0) {
+    (*response.mutable_parameters())["longwave_retry_after_ms"].set_int64_param(*pushback);
+  }
   const grpc::Slice slice = SerializeMessage(message);
   return grpc::ByteBuffer(&slice, 1);
 }
@@ -104,7 +110,7 @@ void InferStreamReactor::Handle() {
   // A key that was withdrawn begins nothing more.
   auto tenant = IdentifyCaller(core_->authenticator(), *context_);
   if (!tenant.ok() || !broken.ok()) {
-    request->Refuse(tenant.ok() ? broken : tenant.status(), done);
+    request->Refuse(&in_, tenant.ok() ? broken : tenant.status(), done);
     return;
   }
   request->Start(&in_, {.tenant = *std::move(tenant), .deadline = call_deadline_}, done);
@@ -117,12 +123,11 @@ void InferStreamReactor::RequestEnded(uint64_t number, UnaryRequest::Outcome out
     const auto found = open_.find(number);
     RequestPtr request = std::move(found->second);
     open_.erase(found);
-    if (broken_.ok()) {
-      grpc::ByteBuffer bytes =
-          outcome.status.ok()
-              ? std::move(outcome.reply)
-              : ErrorMessage(outcome.status, static_cast<const InferFormat&>(request->format()));
-      answers_.push_back({std::move(bytes), std::move(request)});
+    if (broken_.ok() && outcome.status.ok()) {
+      answers_.push_back({std::move(outcome.reply), std::move(request)});
+    } else if (broken_.ok()) {
+      const auto& format = static_cast<const InferFormat&>(request->format());
+      answers_.push_back({ErrorMessage(outcome.status, format), nullptr});
     }
     Advance(decided);
   }
@@ -212,7 +217,7 @@ void InferStreamReactor::Advance(Decided& decided) {
     answers_.pop_front();
     write_started_ = core_->clock().Now();
     Arm(write_started_ + FromSeconds(core_->options().max_stall_seconds));
-    decided.write = true;
+    decided.write = &writing_->bytes;
   }
   // Nothing is written any more, and no request is left that would have something to say.
   if (Idle() && (!broken_.ok() || half_closed_ || draining_)) {
@@ -229,7 +234,7 @@ void InferStreamReactor::Advance(Decided& decided) {
 
 bool InferStreamReactor::MayRead() {
   const size_t held = open_.size() + answers_.size() + (writing_.has_value() ? 1 : 0);
-  if (reading_ || half_closed_ || finished_ || !broken_.ok() ||
+  if (reading_ || half_closed_ || draining_ || finished_ || !broken_.ok() ||
       held >= static_cast<size_t>(core_->options().max_stream_tags)) {
     return false;
   }
@@ -238,7 +243,7 @@ bool InferStreamReactor::MayRead() {
 }
 
 void InferStreamReactor::Do(Decided decided) {
-  if (decided.write) StartWrite(&writing_->bytes);
+  if (decided.write != nullptr) StartWrite(decided.write);
   if (decided.read) StartRead(&in_);
   for (const RequestPtr& request : decided.cancel) request->Cancel(decided.reason);
   if (decided.finish.has_value()) Finish(*std::move(decided.finish));

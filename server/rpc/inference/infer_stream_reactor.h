@@ -46,7 +46,7 @@ class InferStreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer
  private:
   using RequestPtr = std::shared_ptr<UnaryRequest>;
 
-  // A message to write, and the request whose reply's memory it is.
+  // A message to write, and the request whose reply's memory it is; null: an error's.
   struct Answer {
     grpc::ByteBuffer bytes;
     RequestPtr request;
@@ -56,7 +56,7 @@ class InferStreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer
   struct Decided {
     std::vector<RequestPtr> cancel;
     absl::Status reason;
-    bool write = false;
+    const grpc::ByteBuffer* write = nullptr;  // of writing_, which stays until OnWriteDone
     bool read = false;
     std::optional<grpc::Status> finish;
   };

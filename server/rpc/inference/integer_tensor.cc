@@ -71,11 +71,6 @@ std::optional<int64_t> ElementCount(const std::vector<int64_t>& shape) {
 
 absl::StatusOr<int64_t> CheckShape(const Input& input, const std::vector<int64_t>& shape) {
   const std::string field = InputField(input.name(), ".shape");
-  if (input.shape_size() > kMaxRank) {
-    return FieldError(ErrorReason::kInvalidField, field,
-                      Got(absl::StrCat(input.shape_size(), " dimensions"), kMaxRank),
-                      "the shape has too many dimensions");
-  }
   for (const int64_t dim : shape) {
     if (dim >= 0) continue;
     return FieldError(ErrorReason::kInvalidField, field, Got(ShapeText(shape), "sizes from 0"),
@@ -136,6 +131,11 @@ absl::StatusOr<IntegerTensor> IntegerTensor::Read(const Input& input, const std:
   if (raw != nullptr && input.has_contents()) {
     return FieldError(ErrorReason::kConflictingFields, InputField(input.name(), ".contents"), {},
                       "raw_input_contents are given, and then all inputs have theirs there");
+  }
+  if (input.shape_size() > kMaxRank) {
+    return FieldError(ErrorReason::kInvalidField, InputField(input.name(), ".shape"),
+                      Got(absl::StrCat(input.shape_size(), " dimensions"), kMaxRank),
+                      "the shape has too many dimensions");
   }
   IntegerTensor tensor;
   tensor.name_ = &input.name();

@@ -90,7 +90,7 @@ absl::Status BadShape(const IntegerTensor& tensor, absl::string_view wanted) {
 }
 
 // [batch, tokens] of input_ids.
-absl::StatusOr<std::array<int64_t, 2>> BatchShape(const IntegerTensor& ids) {
+absl::StatusOr<std::array<int64_t, 2>> BatchShape(const IntegerTensor& ids, int64_t max_sequences) {
   const std::vector<int64_t>& shape = ids.shape();
   if (shape.empty() || shape.size() > 2) return BadShape(ids, "[batch, tokens] or [tokens]");
   const std::array<int64_t, 2> result = {shape.size() == 2 ? shape[0] : 1, shape.back()};
@@ -98,7 +98,12 @@ absl::StatusOr<std::array<int64_t, 2>> BatchShape(const IntegerTensor& ids) {
     return FieldError(ErrorReason::kEmptyRequest, InputField(ids.name(), ".shape"),
                       Got(ShapeText(shape), "a batch from 1"), "the request has no sequences");
   }
-  // Here rather than by the validator: nothing has been sent for each of what may be very many.
+  // Here rather than by the validator: nothing may be made for each of what may be very many.
+  if (result[0] > max_sequences) {
+    return FieldError(ErrorReason::kRequestTooLarge, InputField(ids.name(), ".shape"),
+                      Got(ShapeText(shape), absl::StrCat(max_sequences, " sequences")),
+                      "the batch is too large");
+  }
   if (result[1] == 0) {
     return FieldError(ErrorReason::kEmptySequence, InputField(ids.name(), ".shape"),
                       Got(ShapeText(shape), "tokens from 1"), "the sequences have no tokens");
@@ -128,6 +133,11 @@ absl::StatusOr<std::vector<Stretch>> StretchesByLengths(const IntegerTensor& len
   });
 }
 
+// One element of a matrix, for errors.
+std::string PlaceField(const IntegerTensor& tensor, int64_t row, int64_t column) {
+  return InputField(tensor.name(), absl::StrCat("[", row, "][", column, "]"));
+}
+
 // The ones of each row, which must be one stretch: attention over what lies on both sides of a hole
 // would be that of another text.
 absl::StatusOr<std::vector<Stretch>> StretchesByMask(const IntegerTensor& mask,
@@ -141,15 +151,14 @@ absl::StatusOr<std::vector<Stretch>> StretchesByMask(const IntegerTensor& mask,
       stretch.begin = s * tokens;
       for (int64_t t = 0; t < tokens; ++t) {
         const auto value = element(s * tokens + t);
-        const std::string field = InputField(mask.name(), absl::StrCat("[", s, "][", t, "]"));
         if (value != 0 && value != 1) {
-          return FieldError(ErrorReason::kInvalidField, field, Got(absl::StrCat(+value), "0 or 1"),
-                            "the mask has another value");
+          return FieldError(ErrorReason::kInvalidField, PlaceField(mask, s, t),
+                            Got(absl::StrCat(+value), "0 or 1"), "the mask has another value");
         }
         if (value == 0) continue;
         if (stretch.length == 0) stretch.begin = s * tokens + t;
         if (stretch.begin + stretch.length != s * tokens + t) {
-          return FieldError(ErrorReason::kInvalidField, field,
+          return FieldError(ErrorReason::kInvalidField, PlaceField(mask, s, t),
                             Got("1", "one stretch of ones a row"), "the mask has a hole");
         }
         ++stretch.length;
@@ -175,11 +184,9 @@ absl::StatusOr<std::vector<Stretch>> ReadStretches(const Inputs& inputs, int64_t
 
 absl::Status OutOfVocabulary(const IntegerTensor& ids, int64_t index, int64_t tokens,
                              const std::string& value, int64_t vocab_size) {
-  return FieldError(
-      ErrorReason::kTokenOutOfRange,
-      InputField(ids.name(), absl::StrCat("[", index / tokens, "][", index % tokens, "]")),
-      Got(value, absl::StrCat("0 to ", vocab_size - 1)),
-      "a token id is outside the model's vocabulary");
+  return FieldError(ErrorReason::kTokenOutOfRange, PlaceField(ids, index / tokens, index % tokens),
+                    Got(value, absl::StrCat("0 to ", vocab_size - 1)),
+                    "a token id is outside the model's vocabulary");
 }
 
 // Copies the ids of the stretches as uint32, one behind the other. Here is where negative ones and
@@ -228,8 +235,9 @@ absl::Status ReadSpans(const IntegerTensor& spans, EncodeRequestData* data) {
 
 }  // namespace
 
-absl::Status ReadTokenTensors(const inference::ModelInferRequest& request, int64_t vocab_size,
-                              std::string* store, EncodeRequestData* data) {
+absl::Status ReadTokenTensors(const inference::ModelInferRequest& request,
+                              const TokenTensorRules& rules, std::string* store,
+                              EncodeRequestData* data) {
   absl::StatusOr<Inputs> inputs = ReadInputs(request);
   if (!inputs.ok()) return inputs.status();
   const auto& [ids, lengths, mask, spans] = *inputs;
@@ -237,14 +245,15 @@ absl::Status ReadTokenTensors(const inference::ModelInferRequest& request, int64
     return FieldError(ErrorReason::kMissingField, "inputs", {},
                       absl::StrCat("the request has no input ", kInputIds));
   }
-  const auto shape = BatchShape(*ids);
+  const auto shape = BatchShape(*ids, rules.max_sequences);
   if (!shape.ok()) return shape.status();
   const auto [batch, tokens] = *shape;
   const auto stretches = ReadStretches(*inputs, batch, tokens);
   if (!stretches.ok()) return stretches.status();
-  absl::Status status = CopyIds(*ids, *stretches, tokens, vocab_size, store);
+  absl::Status status = CopyIds(*ids, *stretches, tokens, rules.vocab_size, store);
   data->ids_bytes = *store;
   data->id_width = v1::ID_WIDTH_U32;
+  data->lengths.reserve(stretches->size());
   for (const Stretch& stretch : *stretches) {
     data->lengths.push_back(static_cast<uint32_t>(stretch.length));
   }

@@ -1,5 +1,6 @@
 // ModelStreamInfer through the port: order, failures that spare the stream, bounds, and its ends.
 #include <gmock/gmock.h>
+#include <google/protobuf/io/coded_stream.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "inference/inference_service.grpc.pb.h"
+#include "model/base/error.h"
 #include "tests/unit/rpc/inference/infer_request.h"
 #include "tests/unit/rpc/rpc_fixture.h"
 
@@ -95,6 +97,11 @@ TEST_F(InferStreamTest, ReadsNoMoreThanMayBeOpen) {
   Connect({.max_stream_tags = 2});
   for (const char* id : {"a", "b", "c"}) Send(id, {1});
   scheduler_.AwaitSubmitted(2);
+  for (int i = 0; i < 3; ++i) {  // by then a server that reads on would have "c"
+    grpc::ClientContext context;
+    inference::ServerReadyResponse response;
+    ASSERT_TRUE(inference_->ServerReady(&context, {}, &response).ok());
+  }
   EXPECT_EQ(scheduler_.submitted(), 2u);  // "c" lies on the wire
   ExpectAnswer(1, "a");
   scheduler_.AwaitSubmitted(3);
@@ -130,6 +137,72 @@ TEST_F(InferStreamTest, DrainingAnswersWhatIsOpenAndEndsTheStream) {
   drain.join();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(Info(status).reason(), "DRAINING");
+}
+
+TEST_F(InferStreamTest, WhatIsOpenWhenTheClientHasSaidAllIsAnswered) {
+  Connect();
+  Send("a", {1});
+  auto& open = scheduler_.AwaitSubmitted(1);
+  stream_->WritesDone();
+  ComputeAll(open);
+  EXPECT_EQ(Read().infer_response().id(), "a");
+  ModelStreamInferResponse message;
+  EXPECT_FALSE(stream_->Read(&message));
+  EXPECT_TRUE(stream_->Finish().ok());
+}
+
+TEST_F(InferStreamTest, WhatAShutdownCutsOffIsToldByItsId) {
+  Connect();
+  Send("a", {1});
+  const Scheduler::Ticket ticket = scheduler_.AwaitSubmitted(1).ticket;
+  std::thread drain([this] { server_->Drain(clock_.Now(), [] {}); });
+  EXPECT_EQ(scheduler_.AwaitCancelled(ticket).code(), absl::StatusCode::kUnavailable);
+  const ModelStreamInferResponse message = Read();
+  EXPECT_THAT(message.error_message(), StartsWith("UNAVAILABLE DRAINING: "));
+  EXPECT_EQ(message.infer_response().id(), "a");
+  ModelStreamInferResponse more;
+  while (stream_->Read(&more)) {
+  }
+  EXPECT_EQ(stream_->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  drain.join();
+}
+
+TEST_F(InferStreamTest, ARefusalSaysWhenToComeBack) {
+  Connect();
+  scheduler_.ForeseeNow(
+      MakeError({.reason = ErrorReason::kQueueFull, .retry_after = std::chrono::milliseconds(100)},
+                "the queue is full"));
+  Send("a", {1});
+  const ModelStreamInferResponse message = Read();
+  EXPECT_THAT(message.error_message(), StartsWith("RESOURCE_EXHAUSTED QUEUE_FULL: "));
+  const auto& parameters = message.infer_response().parameters();
+  const int64_t wait = parameters.at("longwave_retry_after_ms").int64_param();
+  EXPECT_GE(wait, 80);
+  EXPECT_LE(wait, 120);
+}
+
+TEST_F(InferStreamTest, AnAnswerIsOneField) {
+  // Not every client's parser merges two.
+  Connect();
+  grpc::internal::RpcMethod method("/inference.GRPCInferenceService/ModelStreamInfer",
+                                   grpc::internal::RpcMethod::BIDI_STREAMING);
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReaderWriter<ModelInferRequest, grpc::ByteBuffer>> raw(
+      grpc::internal::ClientReaderWriterFactory<ModelInferRequest, grpc::ByteBuffer>::Create(
+          channel_.get(), method, &context));
+  ASSERT_TRUE(raw->Write(MakeInfer({{1, 2}})));
+  ComputeAll(scheduler_.AwaitSubmitted(1));
+  grpc::ByteBuffer bytes;
+  ASSERT_TRUE(raw->Read(&bytes));
+  grpc::Slice slice;
+  ASSERT_TRUE(bytes.DumpToSingleSlice(&slice).ok());
+  google::protobuf::io::CodedInputStream in(slice.begin(), static_cast<int>(slice.size()));
+  EXPECT_EQ(in.ReadTag(), 2u << 3 | 2u);
+  uint32_t length = 0;
+  ASSERT_TRUE(in.ReadVarint32(&length));
+  EXPECT_EQ(static_cast<size_t>(in.CurrentPosition()) + length, slice.size());
+  raw->WritesDone();
+  EXPECT_TRUE(raw->Finish().ok());
 }
 
 TEST_F(InferStreamTest, BytesThatAreNoMessageAreAnswered) {

@@ -146,6 +146,8 @@ TEST_F(InferTest, ErrorsOfTheValidatorCallFieldsWhatTheProtocolCallsThem) {
   using grpc::StatusCode;
   ModelInferRequest request = MakeInfer({{1}});
   request.set_model_name("other");
+  // Another model's inputs are not judged by this one's.
+  request.mutable_inputs(0)->set_name("pixels");
   expect(request, StatusCode::NOT_FOUND, "UNKNOWN_MODEL", "model_name");
   request = MakeInfer({{1}});
   request.set_model_version("77");
@@ -154,7 +156,13 @@ TEST_F(InferTest, ErrorsOfTheValidatorCallFieldsWhatTheProtocolCallsThem) {
   AddRawInput(request, "lengths", "INT32", {1}, RawBytes<int32_t>({0}));
   expect(request, StatusCode::INVALID_ARGUMENT, "EMPTY_SEQUENCE", "inputs[lengths][0]");
   request = MakeInfer({{1}, {2}, {3}});
-  expect(request, StatusCode::INVALID_ARGUMENT, "REQUEST_TOO_LARGE", "inputs[lengths]");
+  expect(request, StatusCode::INVALID_ARGUMENT, "REQUEST_TOO_LARGE", "inputs[input_ids].shape");
+  request = MakeInfer({{0}});
+  AddRawInput(request, "attention_mask", "BOOL", {1, 1}, std::string(1, '\0'));
+  expect(request, StatusCode::INVALID_ARGUMENT, "EMPTY_SEQUENCE", "inputs[attention_mask][0]");
+  request = MakeInfer({{1}});
+  request.set_id(std::string(200, 'x'));
+  expect(request, StatusCode::INVALID_ARGUMENT, "INVALID_FIELD", "id");
   request = MakeInfer({{1}});
   (*request.mutable_parameters())["truncate_dim"].set_int64_param(5);
   expect(request, StatusCode::INVALID_ARGUMENT, "INVALID_FIELD", "parameters[truncate_dim]");
@@ -171,6 +179,16 @@ TEST_F(InferTest, ErrorsOfTheValidatorCallFieldsWhatTheProtocolCallsThem) {
   expect(request, StatusCode::UNIMPLEMENTED, "NOT_IMPLEMENTED",
          "outputs[0].parameters[shared_memory_region]");
   EXPECT_EQ(scheduler_.submitted(), 0u);
+}
+
+TEST_F(InferTest, ManySmallFieldsAreRefusedBeforeTheyAreBuilt) {
+  Connect();
+  ModelInferRequest request = MakeInfer({{1}});
+  request.set_id("many");
+  for (int i = 0; i < 1001; ++i) request.add_outputs();
+  const grpc::Status status = Refused(request);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Info(status).reason(), "REQUEST_TOO_LARGE");
 }
 
 TEST_F(InferTest, TimeoutsShortenTheDeadline) {

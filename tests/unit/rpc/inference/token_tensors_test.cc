@@ -18,7 +18,7 @@ using inference::ModelInferRequest;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr int64_t kVocabulary = 1000;
+constexpr TokenTensorRules kRules = {.vocab_size = 1000, .max_sequences = 1024};
 
 struct Outcome {
   absl::Status status;
@@ -31,7 +31,7 @@ Outcome Read(const ModelInferRequest& request) {
   std::string store;
   EncodeRequestData data;
   Outcome outcome;
-  outcome.status = ReadTokenTensors(request, kVocabulary, &store, &data);
+  outcome.status = ReadTokenTensors(request, kRules, &store, &data);
   outcome.lengths = data.lengths;
   outcome.spans = data.spans;
   outcome.ids.resize(data.ids_bytes.size() / sizeof(uint32_t));
@@ -165,10 +165,18 @@ TEST(TokenTensorsTest, EmptyBatchesCostNothing) {
   ModelInferRequest request;
   // 2^62 sequences of no tokens: nothing may be made for each.
   AddRawInput(request, "input_ids", "INT32", {int64_t{1} << 62, 0}, "");
+  ExpectError(request, ErrorReason::kRequestTooLarge, "inputs[input_ids].shape");
+  request.mutable_inputs(0)->set_shape(0, 8);
   ExpectError(request, ErrorReason::kEmptySequence, "inputs[input_ids].shape");
   request.mutable_inputs(0)->set_shape(0, 0);
   request.mutable_inputs(0)->set_shape(1, 8);
   ExpectError(request, ErrorReason::kEmptyRequest, "inputs[input_ids].shape");
+}
+
+TEST(TokenTensorsTest, ABatchIsBoundedBeforeAnythingIsMadeOfIt) {
+  ModelInferRequest request;
+  AddRawInput(request, "input_ids", "UINT8", {1025, 1}, std::string(1025, '\1'));
+  ExpectError(request, ErrorReason::kRequestTooLarge, "inputs[input_ids].shape", "[1025, 1]");
 }
 
 TEST(TokenTensorsTest, RawContentsAreOnePerInput) {
