@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "client/cli/command_table.h"
@@ -104,10 +105,8 @@ constexpr Subcommand kSubcommands[] = {
      }},
     {"completion", PrintCompletion}};
 
-}  // namespace
-
-ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
-                    std::ostream& err, const Environment& environment) {
+ExitCode Dispatch(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
+                  std::ostream& err, const Environment& environment) {
   if (arguments.empty()) {
     err << HelpText("");
     return kExitUsage;
@@ -133,6 +132,19 @@ ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in,
   }
   err << "longwave: unknown command " << subcommand << "\n" << HelpText("");
   return kExitUsage;
+}
+
+}  // namespace
+
+ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
+                    std::ostream& err, const Environment& environment) {
+  // Errors of ours are values; the libraries below still throw: no memory, a stream's own.
+  try {
+    return Dispatch(arguments, in, out, err, environment);
+  } catch (const std::exception& error) {
+    err << "longwave: " << error.what() << "\n";
+    return kExitFailed;
+  }
 }
 
 }  // namespace longwave::cli
