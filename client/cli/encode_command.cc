@@ -8,6 +8,7 @@
 #include "client/cli/encode_outcome.h"
 #include "client/cli/error_text.h"
 #include "client/cli/names.h"
+#include "client/cli/printable.h"
 #include "client/cli/spans.h"
 #include "client/request_plan.h"
 
@@ -345,7 +346,8 @@ bool EncodeCommand::Sync() {
 
 void EncodeCommand::Complain(const std::string& name, const absl::Status& status) {
   progress_.Clear();
-  err_ << "longwave: " << name << ": " << DescribeError(status, arguments_.server) << "\n";
+  err_ << "longwave: " << Printable(name) << ": " << DescribeError(status, arguments_.server)
+       << "\n";
 }
 
 ExitCode EncodeCommand::Stop() {

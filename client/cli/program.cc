@@ -8,6 +8,7 @@
 #include "client/cli/encode_command.h"
 #include "client/cli/load_command.h"
 #include "client/cli/man_page.h"
+#include "client/cli/printable.h"
 #include "client/cli/top_command.h"
 #include "client/version.h"
 
@@ -139,10 +140,11 @@ ExitCode Dispatch(const std::vector<std::string>& arguments, std::istream& in, s
 ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
                     std::ostream& err, const Environment& environment) {
   // Errors of ours are values; the libraries below still throw: no memory, a stream's own.
+  PrintableOutput said(err);
   try {
-    return Dispatch(arguments, in, out, err, environment);
+    return Dispatch(arguments, in, out, said.stream(), environment);
   } catch (const std::exception& error) {
-    err << "longwave: " << error.what() << "\n";
+    said.stream() << "longwave: " << error.what() << "\n";
     return kExitFailed;
   }
 }

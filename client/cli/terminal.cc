@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/printable.h"
 
 namespace longwave::cli {
 namespace {
@@ -62,10 +63,11 @@ std::string RenderScreen(const std::vector<std::string>& lines, int columns, int
   std::string text = "\x1b[H";
   const size_t shown = std::min(lines.size(), static_cast<size_t>(std::max(rows, 0)));
   for (size_t i = 0; i < shown; ++i) {
-    size_t end = std::min(lines[i].size(), static_cast<size_t>(std::max(columns, 0)));
-    while (end > 0 && end < lines[i].size() && (lines[i][end] & 0xC0) == 0x80) --end;
+    const std::string line = Printable(lines[i]);
+    size_t end = std::min(line.size(), static_cast<size_t>(std::max(columns, 0)));
+    while (end > 0 && end < line.size() && (line[end] & 0xC0) == 0x80) --end;
     // No end of line behind the last: the screen would move.
-    absl::StrAppend(&text, lines[i].substr(0, end), "\x1b[K", i + 1 < shown ? "\r\n" : "");
+    absl::StrAppend(&text, line.substr(0, end), "\x1b[K", i + 1 < shown ? "\r\n" : "");
   }
   return text + "\x1b[J";
 }

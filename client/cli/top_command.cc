@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/cli/option_values.h"
+#include "client/cli/printable.h"
 #include "client/cli/terminal.h"
 #include "client/top/top_text.h"
 
@@ -105,7 +106,7 @@ ExitCode TopCommand::ShowOnce(const top::MetricPage& page) {
     out_ << top::JsonLine(report);
   } else {
     for (const std::string& line : top::ScreenLines(report, arguments_.metrics, now)) {
-      out_ << line << "\n";
+      out_ << Printable(line) << "\n";
     }
   }
   out_.flush();

@@ -310,6 +310,15 @@ TEST_F(ProgramTest, AnInputThatBreaksOffIsAFailure) {
       << err_.str();
 }
 
+TEST_F(ProgramTest, ATerminalObeysNoNameOfAnInput) {
+  const std::string lines =
+      "{\"id\": \"\\u001b[2Jgood\", \"text\": \"t\"}\n{\"id\": \"\\u001b[2Jbad\"}\n";
+  EXPECT_EQ(Run({"encode", "--input-format", "jsonl"}, lines), kExitPartial);
+  EXPECT_NE(out_.str().find("?[2Jgood"), std::string::npos) << out_.str();
+  EXPECT_NE(err_.str().find("?[2Jbad"), std::string::npos) << err_.str();
+  EXPECT_EQ((out_.str() + err_.str()).find('\x1b'), std::string::npos);
+}
+
 TEST_F(ProgramTest, WhatALibraryThrowsIsSaid) {
   BrokenInput buffer("one\ntw");
   std::istream in(&buffer);
