@@ -10,11 +10,12 @@ COPY . .
 RUN bash deploy/build.sh --prefix /opt/longwave
 
 FROM debian:12-slim
-# The system libraries that the programs link to; LibTorch comes with the tree.
+# The system libraries that the programs link to, and the certificates by which `longwave top` knows
+# an https page's server; LibTorch comes with the tree.
 RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
       libgrpc++1.51 libprotobuf32 libabsl20220623 libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0 \
-      libssl3 libsentencepiece0 libjemalloc2 libcurl4 \
+      libssl3 libsentencepiece0 libjemalloc2 libcurl4 ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home longwave
 COPY --from=build /opt/longwave /opt/longwave

@@ -60,7 +60,7 @@ go_programs=("github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4" "github.com/bo
 # The same wheel with all that it asks for, and the compiler.
 cuda_packages=("torch==2.11.0" "cuda-toolkit[nvcc,cccl,crt]==13.0.2" "nvidia-nvvm==13.0.*")
 if [ "$with_test" = 1 ]; then
-  apt_packages+=(clang-19 libclang-rt-19-dev clang-format-19 prometheus curl openssl)
+  apt_packages+=(clang-19 libclang-rt-19-dev clang-format-19 prometheus curl openssl groff-base zsh fish)
   pip_packages+=("grpcio==1.85.1" "grpcio-tools==1.85.1" "grpcio-health-checking==1.85.1"
     "grpcio-reflection==1.85.1" "pytest==9.2.0" "buf-bin==1.75.0" "h2==4.4.1")
 fi

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/read_error.h"
 
 namespace longwave::cli {
 
@@ -34,15 +35,23 @@ absl::Status DocumentReader::Open(const InputFile& input) {
   if (!input.status.ok()) return input.status;
   std::istream* in = &standard_input_;
   if (input.path != "-") {
+    file_.close();
     file_.clear();
     file_.open(input.path, std::ios::binary);
     if (!file_) {
-      return absl::NotFoundError(
-          absl::StrCat("cannot read ", input.path, ": ", std::strerror(errno)));
+      return CannotRead(input.path, std::strerror(errno));
     }
     in = &file_;
   }
   const InputFormat format = format_ == InputFormat::kAuto ? FormatOfPath(input.path) : format_;
+  // Arrays have magic bytes of their own, and theirs are taken from the file itself.
+  if (format != InputFormat::kNpy) {
+    in = &fronted_.emplace(*in).stream();
+    if (const auto how = CompressionOf(fronted_->front()); !how.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(input.path, ": the input is compressed (", how, "); decompress it first"));
+    }
+  }
   source_ = MakeRecordSource(format, input.path, *in, maker_);
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "client/cli/compression.h"
 #include "client/cli/document_maker.h"
 #include "client/cli/input_list.h"
 #include "client/cli/record_source.h"
@@ -43,6 +44,7 @@ class DocumentReader {
 
   size_t next_input_ = 0;
   std::ifstream file_;
+  std::optional<FrontedInput> fronted_;
   std::unique_ptr<RecordSource> source_;  // null: none is open
 };
 

@@ -8,6 +8,7 @@
 #include "client/cli/encode_outcome.h"
 #include "client/cli/error_text.h"
 #include "client/cli/names.h"
+#include "client/cli/printable.h"
 #include "client/cli/spans.h"
 #include "client/request_plan.h"
 
@@ -34,34 +35,28 @@ EncodeCommand::EncodeCommand(EncodeArguments arguments, std::istream& in, std::o
 
 ExitCode EncodeCommand::Run() {
   if (const ExitCode prepared = Prepare(); prepared != kExitOk) return prepared;
-  if (output_.finished()) {
-    report_.documents = output_.TakeReports();
-    for (const DocumentReport& document : report_.documents) {
-      if (first_failure_.ok()) first_failure_ = document.status;
-    }
-    return Finish();
-  }
   const ExitCode encoded = EncodeAll();
   progress_.Clear();
   if (encoded != kExitOk) return encoded;
-  if (!stopped_.ok()) return Stop();
+  if (stopped_.has_value()) return Stop();
   if (server_gone_) err_ << "longwave: the server is gone; what had not begun was not tried\n";
   return Finish();
 }
 
 ExitCode EncodeCommand::EncodeAll() {
-  DocumentReader reader(arguments_.inputs, arguments_.read, tokenizer_.get(), in_);
   const auto refuse = [this](const absl::Status& status) {
     err_ << "longwave: " << status.message() << "\n";
     return kExitUsage;
   };
   bool go_on = true;
   while (go_on) {
-    std::optional<Document> document = reader.Next();
+    std::optional<Document> document = reader_->Next();
     if (!document.has_value()) {
       if (const absl::Status all = output_.CheckAllTaken(); !all.ok()) return refuse(all);
       break;
     }
+    // As it was when it was noted.
+    ClipChunks(&*document);
     auto done = output_.TakeDone(*document);
     if (!done.ok()) return refuse(done.status());
     if (done->has_value()) {
@@ -86,10 +81,19 @@ ExitCode EncodeCommand::Prepare() {
   report_.similarity = arguments_.similarity;
   arguments_.options.keep_going = true;
   if (const ExitCode checked = CheckTokenizer(*tokenizer_); checked != kExitOk) return checked;
+  ListInputs();
   const absl::Status prepared = output_.Prepare(report_.model);
   if (prepared.ok()) return kExitOk;
   err_ << "longwave: " << prepared.message() << "\n";
   return absl::IsFailedPrecondition(prepared) ? kExitUsage : kExitFailed;
+}
+
+void EncodeCommand::ListInputs() {
+  ReadOptions options = arguments_.read;
+  const std::string& output = arguments_.output;
+  // A folder of inputs may be the output's own.
+  options.filter.without = {output, OutputFile::KeptPath(output), Journal::PathOf(output)};
+  reader_.emplace(arguments_.inputs, std::move(options), tokenizer_.get(), in_);
 }
 
 ExitCode EncodeCommand::Connect() {
@@ -121,7 +125,6 @@ bool EncodeCommand::Take(Document document) {
   if (document.status.ok() && document.ids.empty()) {
     document.status = absl::InvalidArgumentError("the document is empty");
   }
-  ClipChunks(&document);
   if (document.status.ok() && NeedsStream(document)) {
     // Behind those that wait: outputs and reports are in the order of the inputs.
     return EncodeWaiting() && EncodeStreamed(document);
@@ -198,7 +201,7 @@ bool EncodeCommand::EncodeWaiting() {
     input_failed_ = input_failed_ || !document.status.ok();
     if (document.status.ok()) FillReport(document, result, sequence++, &report);
     go_on = Record(document, std::move(report)) && go_on;
-    if (!stopped_.ok()) break;
+    if (stopped_.has_value()) break;
   }
   return Sync() && go_on;
 }
@@ -326,8 +329,8 @@ bool EncodeCommand::Record(const Document& document, DocumentReport report) {
     if (!(gone && server_gone_)) Complain(report.name, report.status);
     server_gone_ = server_gone_ || gone;
     if (first_failure_.ok()) first_failure_ = report.status;
-    if (arguments_.resume && broken_.ok() && document.status.ok() && MayPass(report.status)) {
-      stopped_ = report.status;
+    if (arguments_.resume && broken_.ok() && MayPass(report.status)) {
+      stopped_ = document.status.ok() ? ExitCodeOf(report.status) : kExitUsage;
       return false;
     }
   }
@@ -343,13 +346,14 @@ bool EncodeCommand::Sync() {
 
 void EncodeCommand::Complain(const std::string& name, const absl::Status& status) {
   progress_.Clear();
-  err_ << "longwave: " << name << ": " << DescribeError(status, arguments_.server) << "\n";
+  err_ << "longwave: " << Printable(name) << ": " << DescribeError(status, arguments_.server)
+       << "\n";
 }
 
 ExitCode EncodeCommand::Stop() {
   err_ << "longwave: stopped; " << OutputFile::KeptPath(arguments_.output) << " and "
        << Journal::PathOf(arguments_.output) << " are kept, and the same command goes on there\n";
-  return ExitCodeOf(stopped_);
+  return *stopped_;
 }
 
 void EncodeCommand::PrintReport() {

@@ -3,6 +3,7 @@
 
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ class EncodeCommand {
   // Connects, asks for the model, opens what is needed. kExitOk: go on.
   ExitCode Prepare();
   ExitCode Connect();
+  // Before the output's own files are there.
+  void ListInputs();
   ExitCode CheckTokenizer(const Tokenizer& tokenizer);
   // All documents. kExitOk: to Finish.
   ExitCode EncodeAll();
@@ -70,6 +73,7 @@ class EncodeCommand {
 
   std::unique_ptr<client::Client> client_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::optional<DocumentReader> reader_;
   EncodeOutput output_;
   EncodeReport report_;
   std::vector<Document> waiting_;  // short documents, to be encoded together, and failed ones
@@ -78,7 +82,8 @@ class EncodeCommand {
   absl::Status first_failure_;  // of a document
   bool input_failed_ = false;   // a document could not be read
   bool server_gone_ = false;
-  absl::Status stopped_;  // with --resume: a failure that may pass; nothing behind it is tried
+  // With --resume: after a failure that may pass nothing behind it is tried; how the run ends.
+  std::optional<ExitCode> stopped_;
 };
 
 }  // namespace longwave::cli

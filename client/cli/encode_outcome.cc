@@ -1,7 +1,9 @@
 #include "client/cli/encode_outcome.h"
 
-#include <string>
+#include <algorithm>
+#include <initializer_list>
 
+#include "absl/strings/string_view.h"
 #include "client/cli/names.h"
 #include "client/error_info.h"
 
@@ -15,21 +17,27 @@ double Milliseconds(const google::protobuf::Duration& duration) {
 }  // namespace
 
 bool MayPass(const absl::Status& status) {
+  // Whatever is not known to be the document's own fault may pass: a key that ran out, a proxy that
+  // answers for the server, a file that is locked.
+  const client::ErrorInfo info = client::GetErrorInfo(status);
+  const auto is_any_of = [&info](std::initializer_list<absl::string_view> reasons) {
+    return std::find(reasons.begin(), reasons.end(), info.reason) != reasons.end();
+  };
   switch (status.code()) {
-    case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kDeadlineExceeded:
-    case absl::StatusCode::kCancelled:
-    case absl::StatusCode::kAborted:
-      return true;
-    case absl::StatusCode::kInternal: {
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+      return false;
+    case absl::StatusCode::kInternal:
       // Values that are no numbers come of the document, and would come again.
-      const std::string reason = client::GetErrorInfo(status).reason;
-      return reason != "NON_FINITE" && reason != "DEGENERATE_DENOMINATOR";
-    }
+      return !is_any_of({"NON_FINITE", "DEGENERATE_DENOMINATOR"});
     case absl::StatusCode::kResourceExhausted:
-      return client::GetErrorInfo(status).retry_after.has_value();
+      // Too long for this server's device or memory, unless it names a time to come again.
+      return info.retry_after.has_value() || !is_any_of({"OUT_OF_MEMORY", "MEMORY_FULL"});
+    case absl::StatusCode::kFailedPrecondition:
+      return !is_any_of({"EXCEEDS_GRACE", "ROUTE_NOT_EXACT"});
     default:
-      return client::GetErrorInfo(status).reason == "MODEL_CHANGED";
+      return true;
   }
 }
 

@@ -8,8 +8,9 @@
 
 namespace longwave::cli {
 
-// Whether the same document may be taken later. With --resume such a failure ends the run, since
-// the document's place in the output would be taken by what comes behind it.
+// Whether the same document may be taken later: false where the failure is known to be its own.
+// With --resume such a failure ends the run, since the document's place in the output would be
+// taken by what comes behind it.
 bool MayPass(const absl::Status& status);
 
 // Into a document's report: the server's times, and what a stream that has ended says of itself.

@@ -28,14 +28,10 @@ std::string RangesText(const std::vector<client::TokenSpan>& ranges) {
   });
 }
 
-absl::Status OtherDocument(const Document& document, const DocumentReport& report,
-                           const std::string& output) {
+std::string WhatDiffers(const Document& document, const DocumentReport& report) {
   const bool renamed = JournalText(document.name) != report.name;
-  return absl::FailedPreconditionError(absl::StrCat(
-      renamed ? absl::StrCat("document ", document.name, " comes where ", report.name, " was")
-              : absl::StrCat("document ", document.name, " is not what it was"),
-      " when ", output, " was begun; give the same inputs, or remove ", Journal::PathOf(output),
-      " to begin anew"));
+  return renamed ? absl::StrCat("document ", document.name, " comes where ", report.name, " was")
+                 : absl::StrCat("document ", document.name, " is not what it was");
 }
 
 }  // namespace
@@ -61,10 +57,30 @@ Journal::Identity RunIdentity(const EncodeArguments& arguments, const v1::Model&
 
 absl::Status EncodeOutput::Prepare(const v1::Model& model) {
   if (!arguments_.resume) return absl::OkStatus();
+  if (absl::Status safe = CheckNothingLost(); !safe.ok()) return safe;
   auto journal = Journal::Open(arguments_.output, RunIdentity(arguments_, model));
   if (!journal.ok()) return journal.status();
   journal_ = *std::move(journal);
   return Load(journal_->records());
+}
+
+absl::Status EncodeOutput::CheckNothingLost() const {
+  const std::string part = OutputFile::KeptPath(arguments_.output);
+  const std::string journal = Journal::PathOf(arguments_.output);
+  std::error_code error;
+  const auto has_bytes = [&error](const std::string& path) {
+    const uintmax_t bytes = std::filesystem::file_size(path, error);
+    return !error && bytes > 0;
+  };
+  // A journal is begun before the rows are.
+  if (has_bytes(journal) || !has_bytes(part)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(part, " is there already, and no ", journal,
+                                                    " says what it is; remove it or move it away"));
+}
+
+std::string EncodeOutput::HowToBeginAnew() const {
+  return absl::StrCat("give the same inputs, or remove ", Journal::PathOf(arguments_.output),
+                      " and ", OutputFile::KeptPath(arguments_.output), " to begin anew");
 }
 
 absl::Status EncodeOutput::Load(const std::vector<JournalRecord>& records) {
@@ -106,23 +122,24 @@ absl::StatusOr<std::unique_ptr<OutputFile>> EncodeOutput::OpenKept(int64_t bytes
                                                     " to begin anew"));
 }
 
-std::vector<DocumentReport> EncodeOutput::TakeReports() {
-  std::vector<DocumentReport> reports;
-  for (JournalRecord& record : done_) reports.push_back(std::move(record.report));
-  return reports;
-}
-
 absl::StatusOr<std::optional<DocumentReport>> EncodeOutput::TakeDone(const Document& document) {
   const bool all_taken = taken_ == done_.size();
+  if (all_taken && finished_) {
+    return absl::FailedPreconditionError(absl::StrCat("document ", document.name,
+                                                      " was not there when ", arguments_.output,
+                                                      " was written; ", HowToBeginAnew()));
+  }
   if (all_taken && !partial_.has_value()) return std::nullopt;
   const JournalRecord& record = all_taken ? *partial_ : done_[taken_];
   if (record.document_hash != HashDocument(document) ||
       record.report.name != JournalText(document.name)) {
-    return OtherDocument(document, record.report, arguments_.output);
+    return absl::FailedPreconditionError(absl::StrCat(WhatDiffers(document, record.report),
+                                                      " when ", arguments_.output, " was begun; ",
+                                                      HowToBeginAnew()));
   }
   if (all_taken) return std::nullopt;
   ++taken_;
-  if (record.report.status.ok()) {
+  if (record.report.status.ok() && !finished_) {
     writer_->Skip({.name = document.name,
                    .dim = record.report.dim,
                    .rows = record.report.rows,
@@ -139,8 +156,7 @@ absl::Status EncodeOutput::CheckAllTaken() const {
   const JournalRecord& record = all_taken ? *partial_ : done_[taken_];
   return absl::FailedPreconditionError(
       absl::StrCat("the inputs end before document ", record.report.name, ", which was there when ",
-                   arguments_.output, " was begun; give the same inputs, or remove ",
-                   Journal::PathOf(arguments_.output), " to begin anew"));
+                   arguments_.output, " was begun; ", HowToBeginAnew()));
 }
 
 absl::Status EncodeOutput::EnsureWriter() {
@@ -241,6 +257,7 @@ absl::Status EncodeOutput::Discard() {
   if (journal_ == nullptr) return absl::OkStatus();
   std::error_code ignored;
   std::filesystem::remove(OutputFile::KeptPath(arguments_.output), ignored);
+  // Were it gone first, what is kept would be nobody's.
   return journal_->Remove();
 }
 

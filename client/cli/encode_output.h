@@ -33,12 +33,9 @@ class EncodeOutput {
   // With --resume: looks at what an earlier process left. FAILED_PRECONDITION: it belongs to
   // another run.
   absl::Status Prepare(const v1::Model& model);
-  // An earlier process has done everything; `reports` tells of it.
-  bool finished() const { return finished_; }
-  std::vector<DocumentReport> TakeReports();
 
   // Takes what an earlier process did with the next document. nullopt: nothing, or a part.
-  // FAILED_PRECONDITION: it was another document.
+  // FAILED_PRECONDITION: it was another document, or there was none, and the output is whole.
   absl::StatusOr<std::optional<DocumentReport>> TakeDone(const Document& document);
   // There is no further document. FAILED_PRECONDITION: an earlier process had one.
   absl::Status CheckAllTaken() const;
@@ -70,6 +67,10 @@ class EncodeOutput {
 
  private:
   absl::Status EnsureWriter();
+  // FAILED_PRECONDITION: what lies where rows are to be kept is nobody's that is known.
+  absl::Status CheckNothingLost() const;
+  // What to do about a run that is not as it was.
+  std::string HowToBeginAnew() const;
   absl::Status Load(const std::vector<JournalRecord>& records);
   // Opens the kept file up to what the journal names.
   absl::StatusOr<std::unique_ptr<OutputFile>> OpenKept(int64_t bytes);
@@ -81,6 +82,7 @@ class EncodeOutput {
   std::vector<JournalRecord> done_;    // of earlier processes
   size_t taken_ = 0;                   // of those
   std::optional<JournalRecord> partial_;
+  // An earlier process has done everything, and was stopped before the journal was gone.
   bool finished_ = false;
   std::vector<JournalRecord> waiting_;  // not in the journal yet
   int64_t begin_bytes_ = 0;             // of the document begun

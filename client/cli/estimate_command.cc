@@ -8,6 +8,7 @@
 #include "client/cli/documents.h"
 #include "client/cli/error_text.h"
 #include "client/cli/names.h"
+#include "client/cli/printable.h"
 #include "client/client.h"
 
 namespace longwave::cli {
@@ -88,7 +89,7 @@ ExitCode RunEstimate(const EstimateArguments& arguments, std::istream& in, std::
     err << "longwave: " << DescribeError(estimate.status(), arguments.server) << "\n";
     return ExitCodeOf(estimate.status());
   }
-  out << (arguments.json ? Json(*estimate) : Text(*estimate));
+  out << (arguments.json ? Json(*estimate) : PrintableLines(Text(*estimate)));
   return kExitOk;
 }
 

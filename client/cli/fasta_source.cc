@@ -1,16 +1,16 @@
 #include "client/cli/fasta_source.h"
 
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/read_error.h"
 
 namespace longwave::cli {
 namespace {
-
-constexpr absl::string_view kGzip = "\x1f\x8b";
 
 bool IsHeader(const std::string& line) { return !line.empty() && line[0] == '>'; }
 
@@ -48,21 +48,27 @@ absl::Status FastaSource::AppendSequence(std::string* sequence) const {
 }
 
 std::optional<Document> FastaSource::Next() {
-  if (!std::exchange(have_line_, false) && !ReadLine()) return std::nullopt;
+  if (!std::exchange(have_line_, false) && !ReadLine()) {
+    if (!in_.bad() || std::exchange(told_, true)) return std::nullopt;
+    return Document{.name = absl::StrCat(name_, ":", line_number_ + 1),
+                    .status = CannotRead(name_, std::strerror(errno))};
+  }
   Document document{.name = absl::StrCat(name_, ":", line_number_)};
   const int64_t first_line = line_number_;
   std::string sequence;
   if (IsHeader(line_)) {
     document.name = NameOf(line_);
-  } else if (line_number_ == 1 && absl::StartsWith(line_, kGzip)) {
-    document.status = absl::InvalidArgumentError(
-        absl::StrCat(name_, ": the input is compressed (gzip); decompress it first"));
   } else {
     document.status = absl::InvalidArgumentError(absl::StrCat(
         name_, ":", line_number_, ": there is sequence before the first header (>id)"));
   }
   while (ReadLine() && !(have_line_ = IsHeader(line_))) {
     if (document.status.ok()) document.status = AppendSequence(&sequence);
+  }
+  if (in_.bad()) {
+    // How much is missing of this record nobody knows.
+    document.status = CannotRead(name_, std::strerror(errno));
+    told_ = true;
   }
   if (!document.status.ok()) return document;
   if (!sequence.empty() && sequence.back() == '*') sequence.pop_back();

@@ -38,6 +38,7 @@ class FastaSource final : public RecordSource {
   const DocumentMaker& maker_;
   std::string line_;
   int64_t line_number_ = 0;
+  bool told_ = false;       // that the input could not be read to its end
   bool have_line_ = false;  // line_ is read and not used: the next record's header
 };
 

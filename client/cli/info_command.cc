@@ -6,6 +6,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/error_text.h"
 #include "client/cli/names.h"
+#include "client/cli/printable.h"
 #include "client/client.h"
 
 namespace longwave::cli {
@@ -66,7 +67,7 @@ ExitCode RunInfo(const InfoArguments& arguments, std::ostream& out, std::ostream
     return ExitCodeOf(model.status());
   }
   if (!arguments.json) {
-    out << Text(*model);
+    out << PrintableLines(Text(*model));
     return kExitOk;
   }
   google::protobuf::util::JsonPrintOptions options;

@@ -1,22 +1,22 @@
 #include "client/cli/input_list.h"
 
 #include <fnmatch.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
+#include <set>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/read_error.h"
 
 namespace longwave::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-absl::Status Unreadable(const std::string& path, const std::string& why) {
-  return absl::NotFoundError(absl::StrCat("cannot read ", path, ": ", why));
-}
 
 bool Fits(const std::vector<std::string>& patterns, const std::string& path_below) {
   const std::string name = path_below.substr(path_below.rfind('/') + 1);
@@ -26,8 +26,33 @@ bool Fits(const std::vector<std::string>& patterns, const std::string& path_belo
   });
 }
 
+using FileId = std::pair<dev_t, ino_t>;
+
+std::optional<FileId> IdOf(const std::string& path) {
+  struct stat status{};
+  if (stat(path.c_str(), &status) != 0) return std::nullopt;
+  return FileId{status.st_dev, status.st_ino};
+}
+
+struct Wanted {
+  explicit Wanted(const FileFilter& file_filter) : filter(file_filter) {
+    for (const std::string& path : filter.without) {
+      if (const auto id = IdOf(path); id.has_value()) without.insert(*id);
+    }
+  }
+  bool operator()(const std::string& path, const std::string& path_below) const {
+    if (!filter.Wants(path_below)) return false;
+    if (without.empty()) return true;
+    const auto id = IdOf(path);
+    return !id.has_value() || !without.contains(*id);
+  }
+
+  const FileFilter& filter;
+  std::set<FileId> without;
+};
+
 // Everything below `folder`, in no order. `below`: the folder's own path below what was named.
-void Walk(const std::string& folder, const std::string& below, const FileFilter& filter,
+void Walk(const std::string& folder, const std::string& below, const Wanted& wanted,
           std::vector<InputFile>* found) {
   std::error_code error;
   fs::directory_iterator entry(folder, error);
@@ -37,12 +62,12 @@ void Walk(const std::string& folder, const std::string& below, const FileFilter&
     const std::string path = (fs::path(folder) / name).string();
     std::error_code ignored;
     if (entry->is_directory(ignored)) {
-      if (!entry->is_symlink(ignored)) Walk(path, absl::StrCat(below, name, "/"), filter, found);
-    } else if (entry->is_regular_file(ignored) && filter.Wants(below + name)) {
+      if (!entry->is_symlink(ignored)) Walk(path, absl::StrCat(below, name, "/"), wanted, found);
+    } else if (entry->is_regular_file(ignored) && wanted(path, below + name)) {
       found->push_back({path, absl::OkStatus()});
     }
   }
-  if (error) found->push_back({folder, Unreadable(folder, error.message())});
+  if (error) found->push_back({folder, CannotRead(folder, error.message())});
 }
 
 }  // namespace
@@ -54,6 +79,7 @@ bool FileFilter::Wants(const std::string& path_below) const {
 std::vector<InputFile> ListInputs(const std::vector<std::string>& inputs,
                                   const FileFilter& filter) {
   std::vector<InputFile> files;
+  const Wanted wanted(filter);
   for (const std::string& input : inputs) {
     std::error_code ignored;
     if (input == "-" || !fs::is_directory(input, ignored)) {
@@ -61,9 +87,9 @@ std::vector<InputFile> ListInputs(const std::vector<std::string>& inputs,
       continue;
     }
     std::vector<InputFile> found;
-    Walk(input, "", filter, &found);
+    Walk(input, "", wanted, &found);
     if (found.empty()) {
-      found.push_back({input, Unreadable(input, "there is no file in it that is wanted")});
+      found.push_back({input, CannotRead(input, "there is no file in it that is wanted")});
     }
     std::sort(found.begin(), found.end(),
               [](const InputFile& a, const InputFile& b) { return a.path < b.path; });

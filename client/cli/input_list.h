@@ -14,6 +14,8 @@ namespace longwave::cli {
 struct FileFilter {
   std::vector<std::string> include;
   std::vector<std::string> exclude;
+  // Never wanted, under whatever name they are found: what this program writes.
+  std::vector<std::string> without;
 
   bool Wants(const std::string& path_below) const;
 };

@@ -9,7 +9,9 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/cli/folder_sync.h"
 #include "client/cli/journal_line.h"
 
 namespace longwave::cli {
@@ -40,9 +42,9 @@ absl::Status CheckSame(const std::string& path, const Journal::Identity& kept,
   keys.insert(kept.begin(), kept.end());
   for (const auto& [key, value] : keys) {
     if (Entry(kept, key) == Entry(wanted, key)) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " was begun with ", key, " ", Entry(kept, key), ", and this run has ",
-                     Entry(wanted, key), "; run as before, or remove the file to begin anew"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " was begun with ", key, " ", Entry(kept, key), ", and this run has ",
+        Entry(wanted, key), "; run as before, or remove it and the output's .part to begin anew"));
   }
   return absl::OkStatus();
 }
@@ -95,8 +97,14 @@ absl::Status Journal::Load(const Identity& identity) {
   bool rubbish = false;  // a whole line, and not one of ours
   while (status.ok() && !rubbish) {
     const ssize_t length = getline(&line, &room, file_);
-    // One without its end was not written to its end.
-    if (length <= 0 || line[length - 1] != '\n') break;
+    if (length <= 0) break;
+    if (line[length - 1] != '\n') {
+      // It was not written to its end. Of a first line that must be seen: of another kind of file
+      // it may be all there is.
+      const absl::string_view torn(line, static_cast<size_t>(length));
+      rubbish = good == 0 && !absl::StartsWith(JournalLine(identity), torn);
+      break;
+    }
     const absl::string_view text(line, static_cast<size_t>(length - 1));
     if (good == 0) {
       const auto kept = ParseIdentityLine(text);
@@ -115,7 +123,9 @@ absl::Status Journal::Load(const Identity& identity) {
   // A file of another kind must not be lost to a slip of the name.
   if (good == 0 && rubbish) {
     return absl::FailedPreconditionError(absl::StrCat(
-        path_, " is no journal, or its first line is damaged; remove it to begin anew"));
+        path_,
+        " is no journal, or its first line is damaged; remove it and the output's .part to "
+        "begin anew"));
   }
   return StartAt(good, identity);
 }
@@ -124,7 +134,9 @@ absl::Status Journal::StartAt(int64_t size, const Identity& identity) {
   if (ftruncate(fileno(file_), size) != 0 || fseeko(file_, size, SEEK_SET) != 0) {
     return Error("write");
   }
-  return size == 0 ? Write(JournalLine(identity)) : absl::OkStatus();
+  if (size > 0) return absl::OkStatus();
+  absl::Status written = Write(JournalLine(identity));
+  return written.ok() ? SyncFolderOf(path_) : written;
 }
 
 absl::Status Journal::Write(const std::string& lines) {
@@ -142,7 +154,8 @@ absl::Status Journal::Append(absl::Span<const JournalRecord> records) {
 }
 
 absl::Status Journal::Remove() {
-  return unlink(path_.c_str()) == 0 ? absl::OkStatus() : Error("remove");
+  if (unlink(path_.c_str()) != 0) return Error("remove");
+  return SyncFolderOf(path_);
 }
 
 }  // namespace longwave::cli

@@ -44,7 +44,7 @@ class Journal {
 
   static std::string PathOf(const std::string& output) { return output + ".journal"; }
   // Opens or begins the journal of `output`. FAILED_PRECONDITION: it belongs to another run, and
-  // the text names what differs; or another process has it open.
+  // the text names what differs; or another process has it open; or the file is no journal.
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const std::string& output,
                                                        const Identity& identity);
   // Whoever wants it removed calls Remove.
@@ -56,6 +56,7 @@ class Journal {
   const std::vector<JournalRecord>& records() const { return records_; }
   // They outlive the machine's going off when this returns.
   absl::Status Append(absl::Span<const JournalRecord> records);
+  // That it is gone outlives it too.
   absl::Status Remove();
 
  private:

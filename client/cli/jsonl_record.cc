@@ -1,5 +1,6 @@
 #include "client/cli/jsonl_record.h"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -12,6 +13,25 @@ namespace longwave::cli {
 namespace {
 
 using nlohmann::json;
+
+// Spans are lists of lists in an object; what else is in a line is another program's.
+constexpr int kMaxDepth = 64;
+
+// How deep the line's brackets go: what is built of them is copied and taken down by recursion.
+int Depth(const std::string& line) {
+  int depth = 0;
+  int deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (in_string && c == '\\') ++i;
+    if (c == '"') in_string = !in_string;
+    if (in_string) continue;
+    if (c == '[' || c == '{') deepest = std::max(deepest, ++depth);
+    if (c == ']' || c == '}') --depth;
+  }
+  return deepest;
+}
 
 bool IsUint32(const json& number) {
   return number.is_number_unsigned() &&
@@ -89,14 +109,22 @@ absl::Status FillFrom(const json& object, const DocumentMaker& maker, Document* 
 }  // namespace
 
 void ParseJsonlRecord(const std::string& line, const DocumentMaker& maker, Document* document) {
+  if (Depth(line) > kMaxDepth) {
+    document->status =
+        absl::InvalidArgumentError(absl::StrCat("the line is nested deeper than ", kMaxDepth));
+    return;
+  }
   const json object = json::parse(line, /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) {
     document->status = absl::InvalidArgumentError("the line is not a JSON object");
     return;
   }
   if (const auto id = object.find("id"); id != object.end()) {
-    document->name = id->is_string() ? id->get<std::string>()
-                                     : id->dump(-1, ' ', false, json::error_handler_t::replace);
+    if (!id->is_string() && !id->is_number()) {
+      document->status = absl::InvalidArgumentError("\"id\" is neither a string nor a number");
+      return;
+    }
+    document->name = id->is_string() ? id->get<std::string>() : id->dump();
   }
   document->status = FillFrom(object, maker, document);
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/error_text.h"
+#include "client/cli/printable.h"
 
 namespace longwave::cli {
 namespace {
@@ -176,7 +177,7 @@ ExitCode LoadCommand::MeasureOnce() {
   if (arguments_.json) {
     out_ << load::FormatLoadJson(*report);
   } else if (report->problems.empty()) {
-    out_ << load::FormatLoadText(*report, arguments_.distribution);
+    out_ << PrintableLines(load::FormatLoadText(*report, arguments_.distribution));
   }
   return Judge(*report);
 }

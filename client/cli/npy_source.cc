@@ -1,11 +1,14 @@
 #include "client/cli/npy_source.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <limits>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/read_error.h"
 
 namespace longwave::cli {
 namespace {
@@ -34,6 +37,7 @@ absl::StatusOr<std::vector<uint32_t>> NpySource::ReadRow() {
     in_.read(block.data(), static_cast<std::streamsize>(block.size()));
     if (in_.gcount() != static_cast<std::streamsize>(block.size())) {
       ended_ = true;
+      if (in_.bad()) return CannotRead(name_, std::strerror(errno));
       const int64_t row = header.columns * header.item_bytes;
       return absl::InvalidArgumentError(
           absl::StrCat("the file is cut off: row ", next_row_ - 1, " of ", header.rows, " has ",
@@ -61,16 +65,20 @@ std::optional<Document> NpySource::Next() {
     auto header = ReadNpyHeader(in_);
     if (!header.ok()) {
       ended_ = true;
-      document.status = header.status();
+      document.status = in_.bad() ? CannotRead(name_, std::strerror(errno)) : header.status();
       return document;
     }
     header_ = *header;
   }
   if (next_row_ == header_->rows) {
     ended_ = true;
-    if (in_.peek() == std::istream::traits_type::eof()) return std::nullopt;
-    document.status = absl::InvalidArgumentError(
-        "there are bytes behind the array; the file is damaged or holds more than one");
+    const bool at_end = in_.peek() == std::istream::traits_type::eof();
+    if (at_end && !in_.bad()) return std::nullopt;
+    document.status =
+        at_end
+            ? CannotRead(name_, std::strerror(errno))
+            : absl::InvalidArgumentError(
+                  "there are bytes behind the array; the file is damaged or holds more than one");
     return document;
   }
   if (!header_->one_document) document.name = absl::StrCat(name_, "[", next_row_, "]");

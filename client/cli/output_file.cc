@@ -14,11 +14,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/folder_sync.h"
 
 namespace longwave::cli {
 namespace {
 
-constexpr int kFatalSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+constexpr int kFatalSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGXFSZ};
 
 // What a signal handler has to remove. Only async-signal-safe calls may be made there.
 std::atomic<const char*> g_temporary{nullptr};
@@ -68,9 +69,7 @@ OutputFile::OutputFile(std::string path, std::string temporary, std::FILE* file,
 OutputFile::~OutputFile() {
   if (file_ == nullptr) return;
   std::fclose(file_);
-  if (kept_) return;
-  unlink(temporary_.c_str());
-  GuardAgainstSignals(nullptr);
+  Drop();
 }
 
 absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Create(const std::string& path) {
@@ -97,8 +96,9 @@ absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::CreateKept(const std::st
   if (status.st_size < size) {
     return absl::OutOfRangeError(absl::StrCat(part, " has ", status.st_size, " bytes of ", size));
   }
-  absl::Status cut = file->Truncate(size);
-  if (!cut.ok()) return cut;
+  absl::Status ready = file->Truncate(size);
+  if (ready.ok()) ready = SyncFolderOf(part);
+  if (!ready.ok()) return ready;
   return file;
 }
 
@@ -204,18 +204,29 @@ absl::Status OutputFile::Sync() {
 
 absl::Status OutputFile::Commit() {
   if (pipe_ != nullptr) return Sync();
-  // A full disk shows at the last flush at the latest. What can be taken up again must be on the
-  // disk before the name says that it is whole.
-  if (absl::Status flushed = kept_ ? Sync() : Flush(); !flushed.ok()) return flushed;
-  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) return Error("rename to");
-  const int closed = std::fclose(std::exchange(file_, nullptr));
-  if (!copied_from_.empty()) unlink(copied_from_.c_str());
+  // It must be on the disk before the name says that it is whole. Whether it was written shows at
+  // its closing at the latest.
+  if (absl::Status synced = Sync(); !synced.ok()) return synced;
+  absl::Status status =
+      std::fclose(std::exchange(file_, nullptr)) == 0 ? absl::OkStatus() : Error("close");
+  if (status.ok() && std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    status = Error("rename to");
+  }
+  if (!status.ok()) {
+    Drop();
+    return status;
+  }
   if (!kept_) GuardAgainstSignals(nullptr);
-  return closed == 0 ? absl::OkStatus() : Error("close");
+  // What it was copied from may go when the new name is on the disk, not before.
+  status = SyncFolderOf(path_);
+  if (status.ok() && !copied_from_.empty()) unlink(copied_from_.c_str());
+  return status;
 }
 
-absl::Status OutputFile::Flush() {
-  return std::fflush(file_) == 0 ? absl::OkStatus() : Error("write");
+void OutputFile::Drop() {
+  if (kept_) return;
+  unlink(temporary_.c_str());
+  GuardAgainstSignals(nullptr);
 }
 
 }  // namespace longwave::cli

@@ -16,6 +16,9 @@ namespace longwave::cli {
 // A file that appears under its name only when it is whole: written beside it under another name
 // and renamed at the end. What is not committed is removed, on the signals that end programs too,
 // unless it was made by CreateKept. One at a time in a process.
+//
+// Whatever the moment in which the machine goes off, the name stands for the older file or for the
+// whole new one, and of what is kept one copy is on the disk.
 class OutputFile {
  public:
   static absl::StatusOr<std::unique_ptr<OutputFile>> Create(const std::string& path);
@@ -43,14 +46,16 @@ class OutputFile {
   absl::Status Truncate(int64_t size);
   // What was written outlives the process and the machine's going off.
   absl::Status Sync();
-  // Gives the file its name, over an older one. To be called once, last.
+  // Gives the file its name, over an older one. To be called once, last. Where it fails the older
+  // file is still there.
   absl::Status Commit();
 
  private:
   OutputFile(std::string path, std::string temporary, std::FILE* file, bool kept);
   absl::Status ShiftInPlace(int64_t offset, int64_t bytes);
   absl::Status MoveToCopy(int64_t offset, int64_t bytes);
-  absl::Status Flush();
+  // Removes what is not kept.
+  void Drop();
   absl::Status Error(const char* what) const;
 
   const std::string path_;

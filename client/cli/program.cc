@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "client/cli/command_table.h"
@@ -7,6 +8,7 @@
 #include "client/cli/encode_command.h"
 #include "client/cli/load_command.h"
 #include "client/cli/man_page.h"
+#include "client/cli/printable.h"
 #include "client/cli/top_command.h"
 #include "client/version.h"
 
@@ -104,10 +106,8 @@ constexpr Subcommand kSubcommands[] = {
      }},
     {"completion", PrintCompletion}};
 
-}  // namespace
-
-ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
-                    std::ostream& err, const Environment& environment) {
+ExitCode Dispatch(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
+                  std::ostream& err, const Environment& environment) {
   if (arguments.empty()) {
     err << HelpText("");
     return kExitUsage;
@@ -133,6 +133,20 @@ ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in,
   }
   err << "longwave: unknown command " << subcommand << "\n" << HelpText("");
   return kExitUsage;
+}
+
+}  // namespace
+
+ExitCode RunProgram(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
+                    std::ostream& err, const Environment& environment) {
+  // Errors of ours are values; the libraries below still throw: no memory, a stream's own.
+  PrintableOutput said(err);
+  try {
+    return Dispatch(arguments, in, out, said.stream(), environment);
+  } catch (const std::exception& error) {
+    said.stream() << "longwave: " << error.what() << "\n";
+    return kExitFailed;
+  }
 }
 
 }  // namespace longwave::cli

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "client/cli/printable.h"
 #include "client/cli/short_name.h"
 
 namespace longwave::cli {
@@ -39,7 +40,7 @@ std::string RenderProgress(const ProgressState& state, int width) {
     fraction = std::max(fraction, static_cast<double>(state.rows) / state.total_rows);
   }
   fraction = std::clamp(fraction, 0.0, 1.0);
-  std::string line = ShortName(state.name, kNameWidth);
+  std::string line = ShortName(Printable(state.name), kNameWidth);
   // Where nothing is known of the progress, an empty bar would look like none is made.
   if (state.total_rows > 0 || fraction > 0) {
     const int filled = static_cast<int>(fraction * kBarCells);

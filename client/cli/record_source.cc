@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -14,6 +13,7 @@
 #include "client/cli/fasta_source.h"
 #include "client/cli/jsonl_record.h"
 #include "client/cli/npy_source.h"
+#include "client/cli/read_error.h"
 
 namespace longwave::cli {
 namespace {
@@ -34,6 +34,8 @@ constexpr FormatName kEndings[] = {
     {".faa", InputFormat::kFasta},   {".fna", InputFormat::kFasta},
     {".fas", InputFormat::kFasta}};
 
+constexpr std::streamsize kBlockBytes = 1 << 16;
+
 // The whole input is one document.
 class TextSource final : public RecordSource {
  public:
@@ -43,10 +45,14 @@ class TextSource final : public RecordSource {
   std::optional<Document> Next() override {
     if (std::exchange(read_, true)) return std::nullopt;
     Document document{.name = name_};
-    const std::string text{std::istreambuf_iterator<char>(in_), {}};
+    std::string text;
+    // Not by istreambuf_iterator, from which a failing read escapes as an exception.
+    std::vector<char> block(kBlockBytes);
+    while (in_.read(block.data(), kBlockBytes), in_.gcount() > 0) {
+      text.append(block.data(), static_cast<size_t>(in_.gcount()));
+    }
     if (in_.bad()) {
-      document.status =
-          absl::NotFoundError(absl::StrCat("cannot read ", name_, ": ", std::strerror(errno)));
+      document.status = CannotRead(name_, std::strerror(errno));
       return document;
     }
     maker_.FromText(text, {}, &document);
@@ -74,7 +80,10 @@ class LineSource final : public RecordSource {
       if (absl::StripAsciiWhitespace(line).empty()) continue;
       return Parse(line);
     }
-    return std::nullopt;
+    // A line that could not be read to its end is none, and what is behind it is not known.
+    if (!in_.bad() || std::exchange(told_, true)) return std::nullopt;
+    return Document{.name = absl::StrCat(name_, ":", number_ + 1),
+                    .status = CannotRead(name_, std::strerror(errno))};
   }
 
  private:
@@ -97,6 +106,7 @@ class LineSource final : public RecordSource {
   std::istream& in_;
   const DocumentMaker& maker_;
   int64_t number_ = 0;
+  bool told_ = false;  // that the input could not be read to its end
 };
 
 }  // namespace
@@ -117,7 +127,7 @@ std::vector<std::string> InputFormatNames() {
 
 InputFormat FormatOfPath(absl::string_view path) {
   for (const FormatName& each : kEndings) {
-    if (absl::EndsWith(path, each.name)) return each.format;
+    if (absl::EndsWithIgnoreCase(path, each.name)) return each.format;
   }
   return InputFormat::kText;
 }

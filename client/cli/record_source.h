@@ -26,7 +26,7 @@ enum class InputFormat {
 absl::StatusOr<InputFormat> ParseInputFormat(absl::string_view name);
 // The words that ParseInputFormat knows.
 std::vector<std::string> InputFormatNames();
-// By the name's ending; never kAuto.
+// By the name's ending, in capitals too; never kAuto.
 InputFormat FormatOfPath(absl::string_view path);
 
 // Reads the documents of one open input one after the other.
@@ -34,7 +34,8 @@ class RecordSource {
  public:
   virtual ~RecordSource() = default;
   // nullopt after the last. A record that cannot be a document has a status, and the source goes
-  // on behind it where the format tells where that is.
+  // on behind it where the format tells where that is. An input that cannot be read to its end ends
+  // with a record whose status says so (CannotRead).
   virtual std::optional<Document> Next() = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/printable.h"
 #include "client/cli/short_name.h"
 #include "client/error_info.h"
 
@@ -26,7 +27,7 @@ std::vector<const DocumentReport*> Succeeded(const EncodeReport& report) {
 }
 
 std::string TableName(const DocumentReport& document) {
-  return ShortName(document.name, kMaxNameWidth);
+  return ShortName(Printable(document.name), kMaxNameWidth);
 }
 
 size_t NameWidth(const std::vector<const DocumentReport*>& documents) {
@@ -127,7 +128,9 @@ std::string FormatTable(const EncodeReport& report) {
                           FirstValues(*document), document->truncated ? "  (truncated)" : "");
   }
   if (report.similarity) AppendSimilarityTable(documents, width, &text);
-  if (!report.output.empty()) absl::StrAppend(&text, "\nwritten to ", report.output, "\n");
+  if (!report.output.empty()) {
+    absl::StrAppend(&text, "\nwritten to ", Printable(report.output), "\n");
+  }
   return text;
 }
 

@@ -50,12 +50,12 @@ absl::StatusOr<OutputFormat> ParseOutputFormat(absl::string_view name) {
 }
 
 std::optional<OutputFormat> OutputFormatOfPath(absl::string_view path) {
-  if (absl::EndsWith(path, ".npy")) return OutputFormat::kNpy;
-  if (absl::EndsWith(path, ".jsonl") || absl::EndsWith(path, ".ndjson")) {
+  if (absl::EndsWithIgnoreCase(path, ".npy")) return OutputFormat::kNpy;
+  if (absl::EndsWithIgnoreCase(path, ".jsonl") || absl::EndsWithIgnoreCase(path, ".ndjson")) {
     return OutputFormat::kJsonl;
   }
-  if (absl::EndsWith(path, ".safetensors")) return OutputFormat::kSafetensors;
-  if (absl::EndsWith(path, ".raw")) return OutputFormat::kRaw;
+  if (absl::EndsWithIgnoreCase(path, ".safetensors")) return OutputFormat::kSafetensors;
+  if (absl::EndsWithIgnoreCase(path, ".raw")) return OutputFormat::kRaw;
   return std::nullopt;
 }
 

@@ -9,8 +9,10 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/printable.h"
 
 namespace longwave::cli {
 namespace {
@@ -61,10 +63,11 @@ std::string RenderScreen(const std::vector<std::string>& lines, int columns, int
   std::string text = "\x1b[H";
   const size_t shown = std::min(lines.size(), static_cast<size_t>(std::max(rows, 0)));
   for (size_t i = 0; i < shown; ++i) {
-    size_t end = std::min(lines[i].size(), static_cast<size_t>(std::max(columns, 0)));
-    while (end > 0 && end < lines[i].size() && (lines[i][end] & 0xC0) == 0x80) --end;
+    const std::string line = Printable(lines[i]);
+    size_t end = std::min(line.size(), static_cast<size_t>(std::max(columns, 0)));
+    while (end > 0 && end < line.size() && (line[end] & 0xC0) == 0x80) --end;
     // No end of line behind the last: the screen would move.
-    absl::StrAppend(&text, lines[i].substr(0, end), "\x1b[K", i + 1 < shown ? "\r\n" : "");
+    absl::StrAppend(&text, line.substr(0, end), "\x1b[K", i + 1 < shown ? "\r\n" : "");
   }
   return text + "\x1b[J";
 }
@@ -109,18 +112,34 @@ Terminal::Event Terminal::EventOf(int descriptor, bool key) {
   return byte == SIGWINCH ? Event::kResize : Event::kQuit;
 }
 
+// What has come within the time; kTime: nothing that means anything.
+Terminal::Event Terminal::Poll(int milliseconds) {
+  pollfd waiting[2] = {{g_signal_pipe[0], POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+  if (poll(waiting, has_keys_ ? 2 : 1, milliseconds) <= 0) return Event::kTime;
+  Event event = Event::kTime;
+  if (waiting[0].revents != 0) event = EventOf(g_signal_pipe[0], false);
+  if (event == Event::kTime && waiting[1].revents != 0) event = EventOf(STDIN_FILENO, true);
+  return event;
+}
+
+bool Terminal::QuitAsked() {
+  if (seen_ == Event::kQuit) return true;
+  for (Event event = Poll(0); event != Event::kTime; event = Poll(0)) {
+    seen_ = event;
+    if (event == Event::kQuit) return true;
+  }
+  return false;
+}
+
 Terminal::Event Terminal::AwaitEvent(std::chrono::steady_clock::time_point until) {
   while (true) {
+    if (const Event event = std::exchange(seen_, Event::kTime); event != Event::kTime) return event;
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
-    if (left.count() <= 0) return Event::kTime;
-    pollfd waiting[2] = {{g_signal_pipe[0], POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
-    const int ready = poll(waiting, has_keys_ ? 2 : 1, static_cast<int>(left.count()));
-    if (ready == 0) return Event::kTime;
-    Event event = Event::kTime;
-    if (waiting[0].revents != 0) event = EventOf(g_signal_pipe[0], false);
-    if (event == Event::kTime && waiting[1].revents != 0) event = EventOf(STDIN_FILENO, true);
+    // At least a look: after a stall the time is always over, and nobody would be heard any more.
+    const Event event = Poll(static_cast<int>(std::clamp<int64_t>(left.count(), 0, 60'000)));
     if (event != Event::kTime) return event;
+    if (left.count() <= 0) return Event::kTime;
   }
 }
 

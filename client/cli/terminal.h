@@ -27,15 +27,19 @@ class Terminal {
 
   // Shows what fits of the lines, in place of what was there.
   void Draw(const std::vector<std::string>& lines);
-  // Until the time has come, or something else.
+  // Until the time has come, or something else, which goes before the time even if that has come.
   Event AwaitEvent(std::chrono::steady_clock::time_point until);
+  // Whether AwaitEvent would give kQuit; waits for nothing.
+  bool QuitAsked();
 
  private:
   Terminal() = default;
   // What a byte of a signal or key stands for; kTime: nothing.
   static Event EventOf(int descriptor, bool key);
+  Event Poll(int milliseconds);
 
   bool has_keys_ = false;
+  Event seen_ = Event::kTime;  // by QuitAsked, and not told yet
   termios saved_{};
 };
 

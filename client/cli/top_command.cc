@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/cli/option_values.h"
+#include "client/cli/printable.h"
 #include "client/cli/terminal.h"
 #include "client/top/top_text.h"
 
@@ -72,9 +73,9 @@ ExitCode TopCommand::Run() {
   return live ? ShowLive() : ShowLines();
 }
 
-absl::StatusOr<top::MetricPage> TopCommand::Look() {
+absl::StatusOr<top::MetricPage> TopCommand::Look(const std::function<bool()>& give_up) {
   last_time_ = Clock::now();
-  auto text = fetcher_->Fetch();
+  auto text = fetcher_->Fetch(give_up);
   if (!text.ok()) return text.status();
   auto page = top::MetricPage::Parse(*text);
   if (page.ok() && !top::IsLongwave(*page)) {
@@ -83,9 +84,9 @@ absl::StatusOr<top::MetricPage> TopCommand::Look() {
   return page;
 }
 
-absl::StatusOr<top::TopReport> TopCommand::LookAgain() {
+absl::StatusOr<top::TopReport> TopCommand::LookAgain(const std::function<bool()>& give_up) {
   const Clock::time_point before = last_time_;
-  auto page = Look();
+  auto page = Look(give_up);
   if (!page.ok()) {
     last_time_ = before;
     return page.status();
@@ -105,18 +106,25 @@ ExitCode TopCommand::ShowOnce(const top::MetricPage& page) {
     out_ << top::JsonLine(report);
   } else {
     for (const std::string& line : top::ScreenLines(report, arguments_.metrics, now)) {
-      out_ << line << "\n";
+      out_ << Printable(line) << "\n";
     }
   }
   out_.flush();
   return out_.good() ? kExitOk : kExitFailed;
 }
 
+std::chrono::steady_clock::time_point NextTick(std::chrono::steady_clock::time_point last,
+                                               std::chrono::steady_clock::time_point now,
+                                               std::chrono::nanoseconds interval) {
+  const auto missed = now < last + interval ? 0 : (now - last) / interval;
+  return last + (missed + 1) * interval;
+}
+
 ExitCode TopCommand::ShowLines() {
   Clock::time_point next = Clock::now();
   int64_t lines = 0;
   for (int64_t shown = 0; !Ended(shown); ++shown) {
-    next += absl::ToChronoNanoseconds(arguments_.interval);
+    next = NextTick(next, Clock::now(), absl::ToChronoNanoseconds(arguments_.interval));
     for (auto now = Clock::now(); now < next; now = Clock::now()) {
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - now).count();
       poll(nullptr, 0, static_cast<int>(std::min<int64_t>(left, 60'000)));
@@ -126,16 +134,18 @@ ExitCode TopCommand::ShowLines() {
       err_ << "longwave: " << arguments_.metrics << ": " << report.status().message() << "\n";
       continue;
     }
+    ++lines;
     if (arguments_.json) {
       out_ << top::JsonLine(*report);
     } else {
-      if (lines++ % kLinesBetweenHeaders == 0) out_ << top::LogHeader();
+      if ((lines - 1) % kLinesBetweenHeaders == 0) out_ << top::LogHeader();
       out_ << top::LogLine(*report);
     }
     out_.flush();
     if (!out_.good()) return kExitFailed;
   }
-  return kExitOk;
+  // Somebody waits for figures, and none came.
+  return lines > 0 ? kExitOk : kExitUnavailable;
 }
 
 ExitCode TopCommand::ShowLive() {
@@ -155,9 +165,11 @@ ExitCode TopCommand::ShowLive() {
     const Terminal::Event event = (*terminal)->AwaitEvent(next);
     if (event == Terminal::Event::kQuit) break;
     if (event == Terminal::Event::kResize) continue;
-    next = Clock::now() + interval;
     ++shown;
-    const auto report = LookAgain();
+    // A server that hangs holds up the look, not the one who looks.
+    const auto report = LookAgain([&] { return (*terminal)->QuitAsked(); });
+    // From its end: one that took longer than the interval is not followed by the next at once.
+    next = Clock::now() + interval;
     if (report.ok()) {
       lines = top::ScreenLines(*report, arguments_.metrics, NowSeconds());
       lines.insert(lines.begin() + 2, "q ends");

@@ -2,6 +2,7 @@
 #define LONGWAVE_CLIENT_CLI_TOP_COMMAND_H_
 
 #include <chrono>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -33,6 +34,11 @@ struct TopArguments {
 absl::StatusOr<TopArguments> ParseTop(absl::Span<const std::string> arguments);
 std::vector<OptionInfo> TopOptionInfos();
 
+// The first tick after `now` of those that follow `last`: what a stall made miss is not caught up.
+std::chrono::steady_clock::time_point NextTick(std::chrono::steady_clock::time_point last,
+                                               std::chrono::steady_clock::time_point now,
+                                               std::chrono::nanoseconds interval);
+
 // `longwave top`: looks at a server's metrics page again and again and shows what has changed.
 class TopCommand {
  public:
@@ -45,9 +51,10 @@ class TopCommand {
  private:
   using Clock = std::chrono::steady_clock;
 
-  absl::StatusOr<top::MetricPage> Look();
+  // `give_up`: see PageFetcher.
+  absl::StatusOr<top::MetricPage> Look(const std::function<bool()>& give_up = {});
   // Looks once more and compares. A look that fails leaves the last good one to compare with.
-  absl::StatusOr<top::TopReport> LookAgain();
+  absl::StatusOr<top::TopReport> LookAgain(const std::function<bool()>& give_up = {});
   ExitCode ShowOnce(const top::MetricPage& page);
   ExitCode ShowLines();
   ExitCode ShowLive();

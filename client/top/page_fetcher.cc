@@ -19,6 +19,12 @@ size_t TakeBytes(const char* bytes, size_t, size_t count, void* out) {
   return count;
 }
 
+// Anything but 0 ends the transfer.
+int AskWhetherToGiveUp(void* give_up, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  const auto& asked = *static_cast<const std::function<bool()>*>(give_up);
+  return asked && asked() ? 1 : 0;
+}
+
 bool IsWebAddress(const std::string& url) {
   CURLU* const parts = curl_url();
   char* scheme = nullptr;
@@ -50,18 +56,22 @@ absl::StatusOr<std::unique_ptr<PageFetcher>> PageFetcher::Create(const std::stri
                    static_cast<long>(absl::ToInt64Milliseconds(timeout)));
   curl_easy_setopt(handle, CURLOPT_USERAGENT, absl::StrCat("longwave/", client::Version()).c_str());
   curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, TakeBytes);
+  curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, AskWhetherToGiveUp);
+  curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
   return fetcher;
 }
 
 PageFetcher::~PageFetcher() { curl_easy_cleanup(handle_); }
 
-absl::StatusOr<std::string> PageFetcher::Fetch() {
+absl::StatusOr<std::string> PageFetcher::Fetch(const std::function<bool()>& give_up) {
   std::string page;
   char problem[CURL_ERROR_SIZE] = "";
   curl_easy_setopt(handle_, CURLOPT_WRITEDATA, &page);
+  curl_easy_setopt(handle_, CURLOPT_XFERINFODATA, const_cast<std::function<bool()>*>(&give_up));
   curl_easy_setopt(handle_, CURLOPT_ERRORBUFFER, problem);
   const CURLcode done = curl_easy_perform(handle_);
   curl_easy_setopt(handle_, CURLOPT_ERRORBUFFER, nullptr);
+  if (done == CURLE_ABORTED_BY_CALLBACK) return absl::CancelledError("given up");
   if (done == CURLE_WRITE_ERROR) {
     return absl::UnavailableError(
         absl::StrCat("the page is larger than ", kMaxPageBytes, " bytes"));

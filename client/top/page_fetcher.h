@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_CLIENT_TOP_PAGE_FETCHER_H_
 #define LONGWAVE_CLIENT_TOP_PAGE_FETCHER_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -20,8 +21,9 @@ class PageFetcher {
   PageFetcher(const PageFetcher&) = delete;
   PageFetcher& operator=(const PageFetcher&) = delete;
 
-  // UNAVAILABLE with a text for people: no answer, not 200, or more than 16 MiB.
-  absl::StatusOr<std::string> Fetch();
+  // UNAVAILABLE with a text for people: no answer, not 200, or more than 16 MiB. CANCELLED:
+  // `give_up` (may be empty), which is asked at least once a second, was true.
+  absl::StatusOr<std::string> Fetch(const std::function<bool()>& give_up = {});
 
  private:
   explicit PageFetcher(void* handle) : handle_(handle) {}

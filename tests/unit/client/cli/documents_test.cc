@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/unit/client/cli/broken_input.h"
 #include "tests/unit/client/cli/temp_folder.h"
 
 namespace longwave::cli {
@@ -23,8 +24,13 @@ class DocumentReaderTest : public testing::Test {
   std::vector<Document> ReadAll(std::vector<std::string> inputs,
                                 InputFormat format = InputFormat::kAuto,
                                 const std::string& standard_input = "") {
-    const auto tokenizer = MakeTokenizer("byte").value();
     std::istringstream in(standard_input);
+    return ReadAllFrom(in, inputs, format);
+  }
+
+  std::vector<Document> ReadAllFrom(std::istream& in, std::vector<std::string> inputs,
+                                    InputFormat format) {
+    const auto tokenizer = MakeTokenizer("byte").value();
     DocumentReader reader(inputs, {.format = format}, tokenizer.get(), in);
     std::vector<Document> documents;
     while (auto document = reader.Next()) documents.push_back(*std::move(document));
@@ -122,6 +128,76 @@ TEST_F(DocumentReaderTest, AnEmptyFileIsAnEmptyDocument) {
   ASSERT_EQ(documents.size(), 1);
   EXPECT_TRUE(documents[0].status.ok());
   EXPECT_TRUE(documents[0].ids.empty());
+}
+
+// A disk that fails in the middle must not look like the end of the input.
+TEST_F(DocumentReaderTest, WhatCannotBeReadToItsEndIsNoDocument) {
+  const std::string npy_header = std::string("\x93NUMPY\1\0\x38\0", 10) +
+                                 "{'descr': '|u1', 'fortran_order': False, 'shape': (9,)}\n";
+  const struct {
+    InputFormat format;
+    std::string bytes;
+    size_t good;
+  } rows[] = {{InputFormat::kText, "half a text", 0},
+              {InputFormat::kText, "", 0},
+              {InputFormat::kLines, "one\ntwo\nthr", 2},
+              {InputFormat::kLines, "", 0},
+              {InputFormat::kIds, "1 2\n3 4", 1},
+              {InputFormat::kJsonl, "{\"text\": \"a\"}\n{\"text\"", 1},
+              {InputFormat::kFasta, ">a\nAC\n>b\nAC\n", 1},
+              {InputFormat::kFasta, "", 0},
+              {InputFormat::kNpy, "", 0},
+              {InputFormat::kNpy, npy_header + "1234", 0},
+              {InputFormat::kNpy, npy_header + "123456789", 1}};
+  for (const auto& [format, bytes, good] : rows) {
+    BrokenInput buffer(bytes);
+    std::istream in(&buffer);
+    const auto documents = ReadAllFrom(in, {"-"}, format);
+    ASSERT_EQ(documents.size(), good + 1) << bytes;
+    for (size_t i = 0; i < good; ++i) EXPECT_TRUE(documents[i].status.ok()) << bytes;
+    EXPECT_TRUE(absl::IsNotFound(documents[good].status)) << documents[good].status;
+    EXPECT_EQ(documents[good].status.message(), "cannot read -: Input/output error");
+    EXPECT_TRUE(documents[good].ids.empty());
+  }
+}
+
+TEST_F(DocumentReaderTest, WhatIsCompressedIsRefusedWithThatWord) {
+  const std::pair<const char*, std::string> fronts[] = {
+      {"gzip", std::string("\x1f\x8b\x08\0\0\0\0", 7)},
+      {"bzip2", "BZh91AY&SY\x01"},
+      {"xz", std::string("\xfd"
+                         "7zXZ\0\0",
+                         7)},
+      {"zstd", std::string("\x28\xb5\x2f\xfd\x24", 5)}};
+  for (const auto& [how, front] : fronts) {
+    const std::string path = File(std::string("g.fa.") + how, front + "\n>a\nAC\n");
+    for (const InputFormat format : {InputFormat::kAuto, InputFormat::kLines, InputFormat::kIds,
+                                     InputFormat::kJsonl, InputFormat::kFasta}) {
+      const auto documents = ReadAll({path}, format);
+      ASSERT_EQ(documents.size(), 1) << how;
+      EXPECT_EQ(documents[0].status.message(),
+                path + ": the input is compressed (" + how + "); decompress it first");
+    }
+    const auto piped = ReadAll({"-"}, InputFormat::kLines, front);
+    ASSERT_EQ(piped.size(), 1);
+    EXPECT_TRUE(absl::IsInvalidArgument(piped[0].status)) << how;
+  }
+  EXPECT_TRUE(ReadAll({File("text", "BZh9 is how it begins")})[0].status.ok());
+}
+
+TEST_F(DocumentReaderTest, WhatWasLookedAtIsReadAllTheSame) {
+  const std::string text(200'000, 't');
+  for (const size_t size : {size_t{1}, size_t{9}, size_t{10}, size_t{11}, text.size()}) {
+    const auto documents = ReadAll({"-"}, InputFormat::kText, text.substr(0, size));
+    ASSERT_EQ(documents.size(), 1);
+    EXPECT_EQ(documents[0].ids.size(), size);
+  }
+}
+
+TEST_F(DocumentReaderTest, NamesInCapitalsTellTheFormatToo) {
+  EXPECT_EQ(FormatOfPath("/x/G.FASTA"), InputFormat::kFasta);
+  EXPECT_EQ(FormatOfPath("x.Npy"), InputFormat::kNpy);
+  EXPECT_EQ(FormatOfPath("FASTA"), InputFormat::kText);
 }
 
 }  // namespace

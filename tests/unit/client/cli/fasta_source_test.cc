@@ -60,13 +60,6 @@ TEST(FastaSourceTest, ABadRecordIsNamedWithItsLineAndCostsNoOther) {
   EXPECT_EQ(Sequence(documents[4]), "GG");
 }
 
-TEST(FastaSourceTest, SaysThatACompressedFileIsOne) {
-  const auto documents = ReadAll("\x1f\x8b\b rubbish\nmore\n");
-  ASSERT_EQ(documents.size(), 1);
-  EXPECT_EQ(documents[0].status.message(),
-            "x.fa: the input is compressed (gzip); decompress it first");
-}
-
 TEST(FastaSourceTest, AnEmptyFileHasNoDocument) { EXPECT_TRUE(ReadAll("\n;\n").empty()); }
 
 }  // namespace

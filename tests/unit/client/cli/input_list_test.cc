@@ -44,6 +44,13 @@ TEST_F(InputListTest, PassesOverHiddenNames) {
   EXPECT_EQ(List(), Strings{"a/y"});
 }
 
+TEST_F(InputListTest, LeavesOutWhatTheProgramWritesUnderAnyName) {
+  for (const char* name : {"a", "out.npy", "sub/b"}) File(name);
+  std::filesystem::create_hard_link(folder_ / "out.npy", folder_ / "sub/same");
+  const Strings without = {folder_ / "sub/../out.npy", folder_ / "not there"};
+  EXPECT_EQ(List({.without = without}), (Strings{"a", "sub/b"}));
+}
+
 TEST_F(InputListTest, LinksMakeNoLoops) {
   File("a/x");
   std::filesystem::create_directory_symlink(folder_.path(), folder_ / "a/up");

@@ -116,7 +116,7 @@ TEST_F(JournalTest, SaysWhatIsNotAsItWas) {
   EXPECT_EQ(Journal::Open(output_, identity_).status().message(),
             path_ +
                 " was begun with pooling 'mean', and this run has 'max'; run as before, or "
-                "remove the file to begin anew");
+                "remove it and the output's .part to begin anew");
   identity_["pooling"] = "mean";
   identity_["route"] = "fft";
   EXPECT_NE(Journal::Open(output_, identity_).status().message().find("route nothing"),
@@ -135,6 +135,17 @@ TEST_F(JournalTest, TouchesNoFileOfAnotherKind) {
   EXPECT_NE(Journal::Open(output_, identity_).status().message().find("is no journal"),
             std::string::npos);
   EXPECT_EQ(Content(), "my diary\n");
+}
+
+// One line without its end may be all of a file; a journal of ours that a dying machine left begins
+// as ours does.
+TEST_F(JournalTest, TouchesNoFileWithoutAnEndOfLineEither) {
+  for (const std::string diary : {"my diary", "0"}) {
+    std::ofstream(path_, std::ios::trunc) << diary;
+    EXPECT_NE(Journal::Open(output_, identity_).status().message().find("is no journal"),
+              std::string::npos);
+    EXPECT_EQ(Content(), diary);
+  }
 }
 
 TEST_F(JournalTest, IsGoneWhenRemoved) {

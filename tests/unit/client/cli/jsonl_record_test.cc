@@ -72,6 +72,29 @@ TEST(JsonlRecordTest, NamesWhatIsWrongWithSpans) {
   EXPECT_NE(Problem(R"({"text": "abc"})").find("the document has no spans"), std::string::npos);
 }
 
+TEST(JsonlRecordTest, AnIdIsAStringOrANumber) {
+  EXPECT_EQ(Parse(R"({"id": "a", "text": "t"})", {}).name, "a");
+  EXPECT_EQ(Parse(R"({"id": 7, "text": "t"})", {}).name, "7");
+  for (const char* id : {"[1]", "{}", "null", "true"}) {
+    EXPECT_EQ(Problem(std::string("{\"text\": \"t\", \"id\": ") + id + "}"),
+              "\"id\" is neither a string nor a number")
+        << id;
+  }
+}
+
+// What takes such a line's value apart calls itself once a level.
+TEST(JsonlRecordTest, ALineOfManyBracketsIsBadAndNoMore) {
+  const std::string deep(10'000'000, '[');
+  const std::string back(10'000'000, ']');
+  for (const char* key : {"id", "other", "spans"}) {
+    const std::string line = std::string("{\"text\": \"t\", \"") + key + "\": " + deep;
+    EXPECT_EQ(Problem(line + back + "}"), "the line is nested deeper than 64") << key;
+    EXPECT_EQ(Problem(line), "the line is nested deeper than 64") << key;
+  }
+  const std::string quoted = R"({"id": "\\\"[[", "text": ")" + deep + "\"}";
+  EXPECT_TRUE(Parse(quoted, {}).status.ok());
+}
+
 TEST(DocumentMakerTest, ChunksByUnitsOfTheText) {
   const std::string line = R"({"text": "One. Two.\n\nThree"})";
   EXPECT_EQ(Spans(Parse(line, {.wanted = true, .chunks = {.unit = ChunkUnit::kSentences}})),

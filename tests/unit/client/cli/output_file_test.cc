@@ -47,7 +47,7 @@ TEST_F(OutputFileTest, LeavesNothingBehindWhenDropped) {
 }
 
 TEST_F(OutputFileTest, LeavesNothingBehindWhenASignalEndsTheProgram) {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGQUIT, SIGXFSZ}) {
     EXPECT_EXIT(
         {
           auto file = std::move(OutputFile::Create(path_)).value();

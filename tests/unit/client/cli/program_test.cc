@@ -1,5 +1,3 @@
-#include <gtest/gtest.h>
-
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -8,54 +6,15 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "client/cli/commands.h"
-#include "tests/unit/client/cli/temp_folder.h"
-#include "tests/unit/client/scripted_server.h"
+#include "tests/unit/client/cli/broken_input.h"
+#include "tests/unit/client/cli/program_fixture.h"
 
 namespace longwave::cli {
 namespace {
 
 using client::ExpectedValue;
-using client::ScriptedServer;
 using client::StreamScript;
 using nlohmann::json;
-
-class ProgramTest : public testing::Test {
- protected:
-  ProgramTest() { server_.model.set_tokenizer_kind("byte"); }
-
-  std::string File(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
-  }
-  ExitCode Run(std::vector<std::string> arguments, const std::string& input = "") {
-    if (arguments[0] != "help" && arguments[0] != "--version") {
-      arguments.insert(arguments.begin() + 1, {"--server", server_.target()});
-    }
-    std::istringstream in(input);
-    out_.str("");
-    err_.str("");
-    return RunProgram(arguments, in, out_, err_);
-  }
-  json Out() const { return json::parse(out_.str()); }
-  // The values of a .npy file of ours.
-  std::vector<float> Npy(const std::string& path) const {
-    std::ifstream file(path, std::ios::binary);
-    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-    std::vector<float> values((bytes.size() - 128) / 4);
-    std::memcpy(values.data(), bytes.data() + 128, values.size() * 4);
-    return values;
-  }
-
-  TempFolder folder_;
-  ScriptedServer server_;
-  std::ostringstream out_;
-  std::ostringstream err_;
-};
-
-std::vector<uint32_t> Ids(const std::string& text) {
-  return std::vector<uint32_t>(text.begin(), text.end());
-}
 
 TEST_F(ProgramTest, EncodesFilesInOrderAndTellsOfEach) {
   const std::string a = File("a.txt", "first");
@@ -341,119 +300,33 @@ TEST_F(ProgramTest, RowsIntoAPipeLeaveTheSummaryToStandardError) {
   EXPECT_NE(err_.str().find("document "), std::string::npos);
 }
 
-TEST_F(ProgramTest, WhatWasDoneIsNotComputedAgain) {
-  const std::vector<std::string> arguments = {
-      "stream", "--lines", "--output", folder_ / "x.safetensors", "--resume", "--json"};
-  const std::string input = "first\nsecond one\nthird\n";
-  server_.on_stream = [&](int number, StreamScript& script) {
-    if (number != 1) return script.ServeAll("weights-a cpu");
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
-  };
-  EXPECT_EQ(Run(arguments, input), kExitRefused);
-  EXPECT_NE(err_.str().find("are kept"), std::string::npos);
-  EXPECT_EQ(folder_.Files(), 2);
-  EXPECT_EQ(server_.streams(), 2);
-  ASSERT_EQ(Run(arguments, input), kExitOk) << err_.str();
-  EXPECT_EQ(server_.streams(), 4);  // the second and third alone
-  EXPECT_EQ(folder_.Files(), 1);
-  ASSERT_EQ(Out()["documents"].size(), 3);
-  EXPECT_EQ(Out()["documents"][0]["rows"], 5);
-  EXPECT_EQ(Out()["documents"][2]["first_row"], 15);
-  const auto content = [&](const std::string& name) {
-    std::ifstream file(folder_ / name, std::ios::binary);
-    return std::string{std::istreambuf_iterator<char>(file), {}};
-  };
-  ASSERT_EQ(Run({"stream", "--lines", "--output", folder_ / "y.safetensors"}, input), kExitOk);
-  EXPECT_TRUE(content("x.safetensors") == content("y.safetensors"));
+TEST_F(ProgramTest, AnInputThatBreaksOffIsAFailure) {
+  BrokenInput buffer("one\ntw");
+  std::istream in(&buffer);
+  const std::vector<std::string> call = {"encode", "--server", server_.target(), "--lines"};
+  EXPECT_EQ(RunProgram(call, in, out_, err_), kExitPartial);
+  EXPECT_NE(err_.str().find("longwave: -:2: NOT_FOUND: cannot read -: Input/output error"),
+            std::string::npos)
+      << err_.str();
 }
 
-TEST_F(ProgramTest, DoesNotGoOnWithOtherInputsOptionsOrWeights) {
-  const auto run = [&](const std::string& input, std::vector<std::string> more = {}) {
-    more.insert(more.begin(), {"stream", "--lines", "--output", folder_ / "x.npy", "--resume"});
-    return Run(std::move(more), input);
-  };
-  server_.on_stream = [&](int number, StreamScript& script) {
-    if (number == 0) return script.ServeAll("weights-a cpu");
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
-  };
-  EXPECT_EQ(run("first\nsecond\n"), kExitRefused);
-  EXPECT_EQ(run("FIRST\nsecond\n"), kExitUsage);
-  EXPECT_NE(err_.str().find("document -:1 is not what it was"), std::string::npos) << err_.str();
-  EXPECT_EQ(run("\nfirst\nsecond\n"), kExitUsage);
-  EXPECT_NE(err_.str().find("document -:2 comes where -:1 was"), std::string::npos) << err_.str();
-  EXPECT_EQ(run("\n"), kExitUsage);
-  EXPECT_NE(err_.str().find("the inputs end before document -:1"), std::string::npos) << err_.str();
-  EXPECT_EQ(run("first\nsecond\n", {"--dtype", "fp16"}), kExitUsage);
-  EXPECT_NE(err_.str().find("was begun with dtype"), std::string::npos) << err_.str();
-  server_.model.set_fingerprint("weights-b cpu");
-  EXPECT_EQ(run("first\nsecond\n"), kExitUsage);
-  EXPECT_NE(err_.str().find("was begun with fingerprint 'weights-a cpu'"), std::string::npos);
-  server_.model.set_fingerprint("weights-a cpu");
-  server_.on_stream = {};
-  EXPECT_EQ(run("first\nsecond\n"), kExitOk) << err_.str();
+TEST_F(ProgramTest, ATerminalObeysNoNameOfAnInput) {
+  const std::string lines =
+      "{\"id\": \"\\u001b[2Jgood\", \"text\": \"t\"}\n{\"id\": \"\\u001b[2Jbad\"}\n";
+  EXPECT_EQ(Run({"encode", "--input-format", "jsonl"}, lines), kExitPartial);
+  EXPECT_NE(out_.str().find("?[2Jgood"), std::string::npos) << out_.str();
+  EXPECT_NE(err_.str().find("?[2Jbad"), std::string::npos) << err_.str();
+  EXPECT_EQ((out_.str() + err_.str()).find('\x1b'), std::string::npos);
 }
 
-// The rows that came before the server broke off are not wanted again, nor lost to a call that
-// would not stream by itself.
-TEST_F(ProgramTest, ADocumentGoesOnAtItsRow) {
-  const std::vector<std::string> arguments = {"encode",   "--pooling",       "none",
-                                              "--output", folder_ / "x.npy", "--resume"};
-  std::vector<std::string> streamed = arguments;
-  streamed.push_back("--stream");
-  const std::string text(30, 't');
-  std::vector<uint64_t> began_at;
-  bool broken = true;
-  server_.on_stream = [&](int, StreamScript& script) {
-    if (!broken) return script.ServeAll("weights-a cpu");
-    if (!script.ReadOpen()) return grpc::Status::CANCELLED;
-    began_at.push_back(script.open.resume_from_row());
-    script.Accept(30, "weights-a cpu");
-    if (!script.ReadIds()) return grpc::Status::CANCELLED;
-    if (began_at.size() == 1) script.Rows(0, 14, 7);
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
-  };
-  EXPECT_EQ(Run(streamed, text), kExitRefused);
-  EXPECT_EQ(Run(arguments, text), kExitRefused);
-  EXPECT_EQ(began_at, (std::vector<uint64_t>{0, 14}));
-  EXPECT_EQ(Run(streamed, "\n"), kExitUsage);  // another document
-  broken = false;
-  ASSERT_EQ(Run(arguments, text), kExitOk) << err_.str();
-  EXPECT_EQ(server_.requests().size(), 0);
-  std::vector<float> expected;
-  for (int i = 0; i < 30 * 16; ++i) {
-    expected.push_back(ExpectedValue(Ids(text), i / 16, i % 16));
-  }
-  EXPECT_EQ(Npy(folder_ / "x.npy"), expected);
-}
-
-// A document whose rest is refused for good leaves no rows, and its successors' rows are whole.
-TEST_F(ProgramTest, APartThatCannotGoOnLeavesNoRows) {
-  const std::vector<std::string> arguments = {"stream",          "--lines",  "--output",
-                                              folder_ / "x.npy", "--resume", "--json"};
-  server_.on_stream = [&](int number, StreamScript& script) {
-    if (number == 2) return script.ServeAll("weights-a cpu");
-    if (!script.ReadOpen()) return grpc::Status::CANCELLED;
-    if (number == 1) return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "scripted");
-    script.Accept(9, "weights-a cpu");
-    if (!script.ReadIds()) return grpc::Status::CANCELLED;
-    script.Rows(0, 5, 5);
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
-  };
-  EXPECT_EQ(Run(arguments, "the first\nnext\n"), kExitRefused);
-  EXPECT_EQ(Run(arguments, "the first\nnext\n"), kExitPartial) << err_.str();
-  EXPECT_EQ(Out()["documents"][1]["first_row"], 0);
-  ASSERT_EQ(Npy(folder_ / "x.npy").size(), 4 * 16);
-  EXPECT_EQ(Npy(folder_ / "x.npy")[0], ExpectedValue(Ids("next"), 0, 0));
-}
-
-// A document that is bad stays bad; its place in the output is known to be empty.
-TEST_F(ProgramTest, BadDocumentsAreRememberedAndKeepNobodyUp) {
-  const std::vector<std::string> arguments = {
-      "encode", "--input-format", "jsonl", "--output", folder_ / "x.npy", "--resume", "--json"};
-  EXPECT_EQ(Run(arguments, "{\"text\": \"good\"}\nbad\n"), kExitPartial);
-  EXPECT_EQ(folder_.Files(), 1);
-  EXPECT_EQ(Run(arguments, "bad\n"), kExitUsage);
-  EXPECT_EQ(folder_.Files(), 1);  // of which nothing is worth keeping
+TEST_F(ProgramTest, WhatALibraryThrowsIsSaid) {
+  BrokenInput buffer("one\ntw");
+  std::istream in(&buffer);
+  in.exceptions(std::ios::badbit);
+  const std::vector<std::string> call = {"encode", "--server", server_.target(), "--input-format",
+                                         "npy"};
+  EXPECT_EQ(RunProgram(call, in, out_, err_), kExitFailed);
+  EXPECT_NE(err_.str().find("longwave: scripted"), std::string::npos) << err_.str();
 }
 
 }  // namespace

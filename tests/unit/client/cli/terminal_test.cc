@@ -16,5 +16,9 @@ TEST(RenderScreenTest, CutsNoCharacter) {
   EXPECT_EQ(RenderScreen({"a\xC3\xA9z"}, 3, 1), "\x1b[Ha\xC3\xA9\x1b[K\x1b[J");
 }
 
+TEST(RenderScreenTest, ObeysNoLine) {
+  EXPECT_EQ(RenderScreen({"\x1b[2Jone"}, 80, 1), "\x1b[H?[2Jone\x1b[K\x1b[J");
+}
+
 }  // namespace
 }  // namespace longwave::cli
