@@ -108,10 +108,18 @@ class Item:
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Consecutive rows of stream_rows: `values` are rows first_row, first_row + 1, ..."""
+    """Consecutive rows of stream_rows.
+
+    Attributes:
+        first_row: `values` are rows first_row, first_row + 1, ...
+        values: [rows, dim].
+        fingerprint: of what computed them (see ModelInfo). Whoever goes on at another row later
+            gives it to stream_rows, so that rows of two models never lie side by side.
+    """
 
     first_row: int
     values: Embedding
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
