@@ -44,7 +44,7 @@ class AsyncClient(ClientBase):
 
     It connects at the first call, and pickles as Client does. Cancelling a task that waits for a
     call cancels its requests, also on the server. Long texts for a tokenizer of the caller's are
-    tokenized in a thread, which such a tokenizer must be ready for.
+    tokenized in threads, four at most, which such a tokenizer must be ready for.
     """
 
     def _open(self) -> None:

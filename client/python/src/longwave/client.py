@@ -144,6 +144,7 @@ class Client(ClientBase):
             convert_to_numpy: False: a list of vectors in place of one array.
             prompt: put before each text.
             truncation: "end", "start" or longwave.Truncation: cut what is too long. None: refuse.
+                It is ids that are cut: a [SEP] or [CLS] that the tokenizer put there goes first.
             priority: "interactive" or "batch"; None: the client's.
             timeout: seconds for each request; None: the client's; math.inf: none. Sequences of
                 131 072 tokens and more have no deadline but this one.

@@ -38,7 +38,9 @@ class Tls:
 class Truncation:
     """Cut sequences above `max_tokens` (None: the model's limit) at their "end" or "start".
 
-    Without one a sequence above the limit is refused, never cut.
+    Without one a sequence above the limit is refused, never cut. Ids are cut as they are, after
+    tokenization: what a tokenizer puts around a text ([CLS], [SEP]) is cut with the rest, at the
+    side that is cut. Where the model needs it, shorten the text instead.
     """
 
     side: str = "end"
