@@ -8,10 +8,12 @@ import itertools
 import threading
 
 import fake_rows
+import grpc
 import longwave
 import numpy as np
 import pytest
 import scripted as script
+from longwave._asyncio import AsyncCalls
 from servers import await_true
 
 
@@ -44,7 +46,9 @@ class HeldTokenizer(longwave.ByteTokenizer):
         return super().encode_batch(texts)
 
 
-@pytest.mark.parametrize("call", ["encode", "encode_list", "encode_iter", "stream_rows"])
+@pytest.mark.parametrize(
+    "call", ["encode", "encode_list", "encode_iter", "stream_rows", "estimate", "estimate_list"]
+)
 def test_the_event_loop_goes_on_while_a_long_text_is_tokenized(fake_server, call):
     tokenizer = HeldTokenizer()
 
@@ -60,7 +64,10 @@ def test_the_event_loop_goes_on_while_a_long_text_is_tokenized(fake_server, call
                 "encode_list": lambda: client.encode(part for part in [text, "y"]),
                 "encode_iter": lambda: first(client.encode_iter([text])),
                 "stream_rows": lambda: first(client.stream_rows(text)),
+                "estimate": lambda: client.estimate(text),
+                "estimate_list": lambda: client.estimate(part for part in [text, "y"]),
             }
+            assert (await client.estimate(9)).tokens == (await client.estimate([5, 4])).tokens
             task = asyncio.ensure_future(calls[call]())
             await asyncio.to_thread(tokenizer.begun.wait, 60)
             assert await client.health()  # were the loop held up, this would wait for itself
@@ -158,6 +165,160 @@ def test_an_asynchronous_source_is_left_cleanly(fake_server):
     assert closed == [True]
 
 
+def test_nothing_from_an_asynchronous_source_is_a_type_error(fake_server):
+    async def source():
+        for value in ["a", None, "b"]:
+            yield value
+
+    async def main():
+        async with longwave.AsyncClient(fake_server.address) as client:
+            return [item.index async for item in client.encode_iter(source())]
+
+    with pytest.raises(TypeError, match="sequence 1"):
+        run(main())
+
+
+def test_an_element_that_cannot_be_sent_yet_does_not_keep_the_loop_busy(scripted, monkeypatch):
+    """The server is full after the first request, and the source goes on all the same."""
+    may_answer, refused = threading.Event(), threading.Event()
+    takes = 0
+    waits_again = asyncio.Event()
+    take = AsyncCalls.take
+
+    async def counted(self, other=None):
+        nonlocal takes
+        takes += 1
+        if takes == 2:
+            waits_again.set()
+        await take(self, other)
+
+    monkeypatch.setattr(AsyncCalls, "take", counted)
+
+    def encode(request, context):
+        if request.tokens.ids == b"first":
+            assert may_answer.wait(60)
+        elif not may_answer.is_set():
+            refused.set()
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            script.refuse(context, code, reason="QUEUE_FULL", retry_after=0.001)
+        return script.reply(request)
+
+    scripted.encode = encode
+
+    async def main():
+        go_on = asyncio.Event()
+
+        async def source():
+            yield "first"
+            yield "second"
+            await go_on.wait()
+            yield "third"
+
+        async def collect(client):
+            return [item.index async for item in client.encode_iter(source(), batch_size=1)]
+
+        async with longwave.AsyncClient(scripted.address, service_config="{}") as client:
+            task = asyncio.ensure_future(collect(client))
+            await asyncio.to_thread(refused.wait, 60)
+            await waits_again.wait()  # the refusal is known: now only the first answer can help
+            go_on.set()
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert takes <= 4
+            may_answer.set()
+            assert await task == [0, 1, 2]
+
+    run(main())
+
+
+def test_a_plain_iterable_lets_other_tasks_have_their_turn(fake_server):
+    async def main():
+        turns = 0
+
+        async def other():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with longwave.AsyncClient(fake_server.address) as client:
+            await client.info()
+            seen = []
+
+            def source():
+                for _ in range(100):
+                    seen.append(turns)
+                    yield "x" * 1000
+
+            beside = asyncio.ensure_future(other())
+            async with contextlib.aclosing(client.encode_iter(source())) as items:
+                await anext(items)
+            beside.cancel()
+            # 32 elements fill the first request: while they are read, others run all the same.
+            assert seen[30] > seen[0]
+
+    run(main())
+
+
+def test_refused_streams_leave_no_task_behind(scripted):
+    def stream(messages, context):
+        next(messages)
+        script.refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, reason="DEADLINE_UNMEETABLE")
+        yield
+
+    scripted.encode_stream = stream
+
+    async def main():
+        own = asyncio.all_tasks()
+        async with longwave.AsyncClient(scripted.address) as client:
+            for _ in range(3):
+                with pytest.raises(longwave.ResourceExhausted):
+                    await anext(client.stream_rows("hello"))
+            others = asyncio.all_tasks() - own
+            if others:  # what ends needs a turn or two
+                _, others = await asyncio.wait(others, timeout=10)
+            assert not others
+
+    run(main())
+
+
+def test_threads_for_callers_that_left_are_few(fake_server):
+    """They cannot be stopped, and hold their texts; what waits for one is gone at once."""
+    tokenizer = HeldTokenizer()
+    begun = []
+    texts = [letter * 10_000 for letter in "abcdefghij"]
+    held = tokenizer.encode_batch
+    four = threading.Semaphore(0)
+
+    def encode_batch(given):
+        begun.append(given[0][0])
+        four.release()
+        return held(given)
+
+    tokenizer.encode_batch = encode_batch
+
+    async def main():
+        async with longwave.AsyncClient(fake_server.address, tokenizer=tokenizer) as client:
+            await client.info()
+            tasks = [asyncio.ensure_future(client.encode(text)) for text in texts]
+            for _ in range(4):
+                await asyncio.to_thread(four.acquire, timeout=60)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            last = asyncio.ensure_future(client.encode("z" * 10_000))
+            for _ in range(20):
+                await client.health()
+            seen = list(begun)
+            tokenizer.may_end.set()
+            assert seen == list("abcd")  # the last one waits for a thread, too
+            assert all(task.cancelled() for task in tasks)
+            assert (await last).shape == (16,)
+            assert begun == list("abcdz")
+
+    run(main())
+
+
 def test_an_error_of_an_asynchronous_source_reaches_the_caller(fake_server):
     async def source():
         yield "a"
@@ -207,18 +368,21 @@ def test_closing_ends_what_is_under_way(scripted, call):
     run(main())
 
 
-def test_other_tasks_run_meanwhile(start_fake):
-    server = start_fake(base_seconds="0.3")
+def test_other_tasks_run_meanwhile(scripted):
+    may_answer = threading.Event()
+
+    def encode(request, context):
+        assert may_answer.wait(60)
+        return script.reply(request)
+
+    scripted.encode = encode
 
     async def main():
-        async with longwave.AsyncClient(server.address) as client:
-            await client.info()
+        async with longwave.AsyncClient(scripted.address) as client:
             task = asyncio.ensure_future(client.encode("hello"))
-            turns = 0
-            while not task.done():
-                await asyncio.sleep(0)
-                turns += 1
-            assert turns > 100
-            assert (await task).shape == (16,)
+            await client.info()  # were the loop held up, nobody would let the server answer
+            assert not task.done()
+            may_answer.set()
+            assert (await task).shape == (2,)
 
     run(main())

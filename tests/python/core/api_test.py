@@ -6,7 +6,7 @@ import importlib.util
 import pathlib
 
 from google.protobuf import descriptor_pb2
-from longwave import _api, _channel
+from longwave import _api
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CLIENT = ROOT / "client" / "python"
@@ -38,11 +38,6 @@ def test_another_copy_of_the_api_in_the_process_is_no_matter():
         pool.AddSerializedFile(file.SerializeToString())
     assert pool.FindMessageTypeByName("longwave.v1.Span") is not _api.message("longwave.v1.Span")
     assert _api.message("longwave.v1.Span")(begin=1, end=2).end == 2
-
-
-def test_the_service_config_is_the_shipped_one():
-    shipped = (ROOT / "client" / "service_config.json").read_text()
-    assert _channel.default_service_config() == shipped
 
 
 def test_the_version_is_the_cpp_clients():

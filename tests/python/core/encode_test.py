@@ -80,7 +80,7 @@ def test_any_iterable_of_texts(fake):
         (text for text in ["a", "b"]),
         ("a", "b"),
         np.array(["a", "b"]),
-        {"a": 1, "b": 2},
+        {"a": 1, "b": 2}.keys(),
     ):
         assert np.array_equal(fake.encode(texts), expected)
 

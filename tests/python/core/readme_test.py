@@ -1,4 +1,4 @@
-"""The package's page, and the project's: every block of Python does what it says, against the real server."""
+"""The package's page, and the project's: what their Python says is so, against the real server."""
 
 from __future__ import annotations
 

@@ -178,6 +178,32 @@ def test_rows_of_another_fingerprint_are_refused(connect, scripted, impatient):
     assert next(opened) == 8  # it looked whether another server would do
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_later_call_goes_on_only_with_the_same_fingerprint(connect, scripted, impatient, same):
+    """As after a restart of the program that reads."""
+
+    def stream(messages, context):
+        answer = script.StreamScript(next(messages))
+        yield answer.accepted()
+        yield answer.chunk(answer.begin, 12 - answer.begin)
+        yield answer.done()
+
+    scripted.encode_stream = stream
+    client = connect(scripted.address)
+    first = next(client.stream_rows("x" * 12))
+    assert first.fingerprint == "fingerprint-1"
+    given = first.fingerprint if same else "fingerprint-0"
+    rows = client.stream_rows("x" * 12, start_row=5, fingerprint=given)
+    if same:
+        assert np.array_equal(read(rows), expected(5, 12))
+        return
+    with pytest.raises(longwave.FailedPrecondition) as caught:
+        next(rows)
+    error = caught.value
+    assert (error.reason, error.field) == ("MODEL_CHANGED", "fingerprint")
+    assert (error.value, error.limit) == ("fingerprint-1", "fingerprint-0")
+
+
 def test_before_the_first_row_another_model_may_do_all(connect, scripted):
     opened = itertools.count()
 

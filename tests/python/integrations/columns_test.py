@@ -153,11 +153,62 @@ def test_all_vectors_are_of_the_model_that_is_asked_for(target, client):
     assert (caught.value.reason, caught.value.value) == ("MODEL_CHANGED", digest)
 
 
-def test_a_server_that_is_not_there_fails_the_batch():
+@pytest.mark.parametrize("on_error", ["raise", "drop", "column"])
+def test_a_server_that_is_not_there_fails_the_batch(on_error):
     with Absent() as address:
-        mapper = LongwaveMapper(address, on_error="column", client={**NO_RETRIES, "timeout": 5})
+        mapper = LongwaveMapper(
+            address, on_error=on_error, patience=0, client={**NO_RETRIES, "timeout": 5}
+        )
         with pytest.raises(longwave.Unavailable):
             mapper({"text": ["a"]})
+
+
+@pytest.mark.parametrize("on_error", ["raise", "drop", "column"])
+def test_a_server_that_goes_away_fails_the_batch(fake_program, on_error):
+    with Server(fake_program).ready() as server:
+        mapper = LongwaveMapper(
+            server.address, on_error=on_error, patience=0, client={**NO_RETRIES, "timeout": 5}
+        )
+        assert len(mapper({"text": ["a"]})["embedding"]) == 1
+        server.kill()
+        with pytest.raises(longwave.Unavailable):
+            mapper({"text": ["a"]})
+
+
+class Gone(Scripted):
+    """A client whose server is away for its first calls."""
+
+    def __init__(self, calls):
+        super().__init__(0.5)
+        self.away = calls
+
+    def encode(self, texts, **options):
+        if self.away:
+            self.away -= 1
+            raise longwave.Unavailable("nobody there")
+        return super().encode(texts, **options)
+
+
+def test_a_server_that_comes_back_in_time_costs_waits():
+    client, clock = Gone(3), Clock()
+    outcome = encoder(client, clock).encode(["1", "0"])
+    assert outcome.errors == {} and [vector[0] for vector in outcome.vectors] == [1, 0]
+    assert clock.waits == [1.0, 2.0, 4.0, 0.5]
+
+
+def test_patience_with_a_server_that_is_away_ends():
+    clock = Clock()
+    with pytest.raises(longwave.Unavailable, match="nobody there"):
+        encoder(Gone(99), clock, patience=40.0).encode(["0"])
+    # 1 + 2 + 4 + 8 + 15 s; another 15 s would end after the 40th second.
+    assert clock.waits == [1.0, 2.0, 4.0, 8.0, 15.0]
+
+
+@pytest.mark.parametrize("layers", [[0, -1], [2], None])
+def test_batches_in_which_all_fail_are_as_wide_as_the_others(target, layers):
+    mapper = LongwaveMapper(target, on_error="column", encode={"layers": layers})
+    good, bad = mapper({"text": ["a"]}), mapper({"text": ["", ""]})
+    assert bad["embedding"].shape == (2, good["embedding"].shape[1])
 
 
 class Absent:

@@ -116,6 +116,17 @@ def test_records_that_fail(client, texts):
     assert index.search(client, texts[1], k=1).ids == [["2"]]
 
 
+def test_texts_never_share_an_id(client, texts, tmp_path):
+    index = FaissIndex.build(client, [texts[0], "", texts[1]], on_error="skip")
+    index.add(client, [texts[2], "", Record("named", texts[3])], on_error="skip")
+    assert index.ids == ["0", "2", "3", "named"]
+    index.save(tmp_path / "index")
+    again = FaissIndex.load(tmp_path / "index")
+    again.add(client, [texts[4]])
+    assert again.ids == ["0", "2", "3", "named", "6"]
+    assert again.search(client, texts[4], k=1).ids == [["6"]]
+
+
 def test_few_and_none(client, texts):
     index = FaissIndex.build(client, [])
     assert index.search(client, QUERIES).ids == [[], [], []]

@@ -173,6 +173,51 @@ def test_another_model_is_refused(connection, schema, client, records):
     assert count(connection, schema) == 0
 
 
+@pytest.mark.parametrize("comment", [None, "of somebody else's", '{"longwave_model_digest": 7}'])
+def test_vectors_of_nobody_knows_which_model_are_refused(
+    connection, schema, client, records, target, comment
+):
+    table = PgVectorTable("texts", client.info(), schema=schema)
+    table.create(connection)
+    table.insert(connection, client, records[:3])
+    said = psycopg.sql.Literal(comment)
+    connection.execute(
+        psycopg.sql.SQL("COMMENT ON TABLE {}.texts IS {}").format(
+            psycopg.sql.Identifier(schema), said
+        )
+    )
+    for call in (
+        lambda: table.insert(connection, client, records),
+        lambda: table.search(connection, client, QUERY),
+    ):
+        with pytest.raises(FailedPrecondition, match="does not say any more") as caught:
+            call()
+        assert caught.value.reason == "MODEL_CHANGED"
+    assert count(connection, schema) == 3
+
+
+def test_a_table_without_rows_gets_its_comment_back(server, connection, schema, client, records):
+    table = PgVectorTable("texts", client.info(), schema=schema)
+    table.create(connection)
+    clear = f"COMMENT ON TABLE {schema}.texts IS NULL"
+    connection.execute(clear)
+    assert table.search(connection, client, QUERY) == []
+    table.insert(connection, client, records[:3])
+    assert len(table.search(connection, client, QUERY)) == 3
+    connection.execute(f"DELETE FROM {schema}.texts")
+    connection.execute(clear)
+
+    async def main(address):
+        async with (
+            await psycopg.AsyncConnection.connect(server, autocommit=True) as own,
+            AsyncClient(address) as asynchronous,
+        ):
+            await table.ainsert(own, asynchronous, records[:2])
+            return await table.asearch(own, asynchronous, QUERY)
+
+    assert len(asyncio.run(main(client._target))) == 2
+
+
 def test_any_name_is_quoted(connection, schema, client, records):
     name = "te\"xts; DROP TABLE x; -- '%s {}"
     table = PgVectorTable(name, client.info(), schema=schema)

@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator
 
 import httpx
+import longwave
 import openai
 import pytest
+from longwave.openai_server.errors import from_longwave
 from openai_processes import ALIAS, Sidecar
 from servers import PATIENCE, Server
 
@@ -335,3 +337,22 @@ def test_tls_to_the_server(tmp_path: pathlib.Path) -> None:
             assert httpx.get(f"{sidecar.url}/readyz", timeout=PATIENCE).status_code == 200
         with behind(server, own[0], "--timeout=5") as stranger:
             error_of(ask(stranger, authorization="Bearer alices-key"), 503, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize(
+    ("error", "begins"),
+    [
+        (longwave.InvalidArgument("bad", field="tokens.ids[7]", index=3), "input[3]: bad"),
+        (longwave.InvalidArgument("bad", field="sentences[3]", index=3), "input[3]: bad"),
+        (longwave.Internal("bad", reason="NON_FINITE", index=3), "input[3]: bad"),
+        # What it was that came with the first input of the request says nothing about that input.
+        (longwave.ResourceExhausted("full", reason="QUEUE_FULL", index=0, retry_after=1), "full"),
+        (longwave.InvalidArgument("bad", field="output.truncate_dim", index=0), "bad"),
+        (longwave.DeadlineExceeded("late", index=0), "late"),
+    ],
+)
+def test_errors_name_an_input_only_if_it_is_to_blame(
+    error: longwave.LongwaveError, begins: str
+) -> None:
+    assert from_longwave(error, single=False, model=ALIAS).message == begins
+    assert from_longwave(error, single=True, model=ALIAS).message == error.details

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -18,6 +18,36 @@ from longwave._plan import Part
 from longwave._rows import RowCollector, RowStream
 from longwave._sync import Call, Deadline, Metadata
 from longwave.errors import LongwaveError, Unavailable, client_closed, from_rpc
+
+_Made = TypeVar("_Made")
+# Threads that work for the tasks of one event loop. A thread cannot be cancelled, and keeps what it
+# works on: those of callers that have left are these at most, and what waits for one goes at once.
+_THREADS = 4
+_threads: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+
+
+def _free_threads(loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
+    if loop not in _threads:
+        for old in list(_threads):
+            if old.is_closed():
+                _threads.pop(old, None)
+        _threads[loop] = asyncio.Semaphore(_THREADS)
+    return _threads[loop]
+
+
+async def in_thread(work: Callable[[], _Made]) -> _Made:
+    """What `work` returns or raises, done beside the event loop."""
+    loop = asyncio.get_running_loop()
+    free = _free_threads(loop)
+    await free.acquire()
+    try:
+        future = loop.run_in_executor(None, work)
+    except BaseException:
+        free.release()
+        raise
+    # Shielded, it is done when its thread is, and not when its caller leaves.
+    future.add_done_callback(lambda done: free.release())
+    return await asyncio.shield(future)
 
 
 class AsyncTransport:
@@ -108,11 +138,14 @@ class AsyncTransport:
         self, stream: RowStream, deadline: Deadline
     ) -> AsyncGenerator[tuple[int, Block], None]:
         admitted = asyncio.Event()
+        ended = False
         opening = stream.opening()
 
         async def messages() -> AsyncIterator[Any]:
             yield opening
             await admitted.wait()
+            if ended:
+                return
             for message in stream.id_messages():
                 yield message
 
@@ -136,6 +169,9 @@ class AsyncTransport:
         except asyncio.CancelledError:
             raise self._cancelled() from None
         finally:
+            # Cancelling a call that has ended does not reach the task that reads messages().
+            ended = True
+            admitted.set()
             call.cancel()
 
 

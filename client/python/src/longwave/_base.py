@@ -124,7 +124,8 @@ class ClientBase:
             tokenizer: for texts. None: by the model's tokenizer_kind, where that says it all (byte,
                 dna, protein).
             timeout: seconds for each request, retries included; None: no deadline. Sequences that
-                travel by EncodeStream have none unless a call asks for one.
+                travel by EncodeStream have none unless a call asks for one. A timeout in a
+                service_config of your own holds besides.
             priority: "interactive" or "batch".
             max_in_flight: requests that one call may have open at once.
             batch_tokens: about how many tokens go into a request; None: 32 768, or less where the
@@ -295,6 +296,7 @@ class ClientBase:
         sequence: SequenceInput,
         start_row: int,
         progress: Progress | None,
+        fingerprint: str | None,
     ) -> RowStream:
         if not is_single(sequence):
             raise TypeError("sequence: one text or one list of token ids")
@@ -304,15 +306,16 @@ class ClientBase:
         prepared = self._prepare([sequence], model, None)
         job.add(prepared)
         request, ids = job.stream_request(job.waiting[0])
-        return RowStream(request, ids, options, start_row, progress)
+        return RowStream(request, ids, options, start_row, progress, fingerprint=fingerprint)
 
     def _new_chunk_call(
         self, model: ModelInfo, options: Options, document: str, chunks: Chunks
     ) -> EncodeCall:
-        plan = plan_chunks(document, chunks, self._tokenizer_of(model))
+        tokenizer = self._tokenizer_of(model)
+        plan = plan_chunks(document, chunks, tokenizer)
         call = EncodeCall(model, options, single=True, as_array=True, errors="raise")
         if plan.spans:
-            call.begin(Prepared([plan.ids], True), plan.spans)
+            call.begin(Prepared([plan.ids], tokenizer.fingerprint), plan.spans)
         else:  # a document without chunks has no vectors, and needs no server
             call.begin_empty()
         return call
@@ -383,7 +386,11 @@ class ClientBase:
     def similarity(a: Any, b: Any) -> npt.NDArray[np.float32]:
         """Cosines of all pairs: [n, dim] and [m, dim] (or [dim], as one) give [n, m], float32.
 
-        Vectors of 8 bits may be Quantized. A vector of zeros is at 0 to all.
+        Vectors of 8 bits may be Quantized, and uint16 is taken as the bits of bfloat16. A vector of
+        zeros is at 0 to all.
+
+        Raises:
+            TypeError: other integers, such as packed bits: as numbers they mean nothing.
         """
         left, right = _unit(a), _unit(b)
         return left @ right.T
@@ -392,6 +399,14 @@ class ClientBase:
 def _unit(vectors: Any) -> npt.NDArray[np.float32]:
     if isinstance(vectors, Quantized):
         vectors = vectors.dequantize()
-    rows = np.atleast_2d(np.asarray(vectors, np.float32))
+    given = np.asarray(vectors)
+    if given.dtype == np.uint16:
+        given = (given.astype(np.uint32) << 16).view(np.float32)
+    elif given.dtype.kind in "iub":
+        raise TypeError(
+            f"similarity: vectors of {given.dtype} are no numbers to compare: of int8 pass the "
+            "Quantized that encode returned, of bits count those that differ"
+        )
+    rows = np.atleast_2d(np.asarray(given, np.float32))
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(norms == 0, 1, norms), np.float32)

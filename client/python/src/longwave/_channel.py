@@ -19,7 +19,10 @@ Option = tuple[str, Any]
 def default_service_config() -> str:
     """The gRPC service config that all clients of Longwave use: unary calls are tried up to 4 times
     on UNAVAILABLE, RESOURCE_EXHAUSTED and CANCELLED (which only a server that shuts down in that
-    very moment answers), after the time that the server names or 0.05 s to 2 s."""
+    very moment answers), after the time that the server names or 0.05 s to 2 s.
+
+    It has no timeouts, unlike the other clients' copy: gRPC takes the smaller one, and here each
+    call says its own, or that it has none."""
     return resources.files(__package__).joinpath("service_config.json").read_text()
 
 
@@ -55,6 +58,10 @@ def channel_options(
         "grpc.default_compression_algorithm": 0,
         "grpc.compression_enabled_algorithms_bitset": 1,
     }
+    if is_loopback(target):
+        # What stays on this machine may carry a key in plaintext: not by way of a proxy that the
+        # environment names (http_proxy).
+        own["grpc.enable_http_proxy"] = 0
     return list({**own, **dict(extra)}.items())
 
 

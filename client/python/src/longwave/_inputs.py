@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,23 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
+def check_ordered(sentences: Any) -> None:
+    """TypeError: a mapping, whose keys would be encoded, or a set, whose order is nobody's."""
+    if isinstance(sentences, Mapping):
+        raise TypeError(
+            f"sentences: a {type(sentences).__name__} is a mapping, of which only the keys would be"
+            ' encoded; pass one of its values, such as ["input_ids"] of a tokenizer\'s output'
+        )
+    if isinstance(sentences, Set) and not isinstance(sentences, KeysView):
+        raise TypeError(
+            f"sentences: a {type(sentences).__name__} has no order, so nobody would know which "
+            "vector is whose; pass a list"
+        )
+
+
 def as_list(sentences: Any) -> list[Any]:
-    """The sequences of a collection."""
+    """The sequences of a collection. TypeError: it is none, or has no order."""
+    check_ordered(sentences)
     if isinstance(sentences, list):
         return sentences
     if hasattr(sentences, "__array__"):
@@ -44,10 +59,11 @@ def as_list(sentences: Any) -> list[Any]:
 
 @dataclass
 class Prepared:
-    """Sequences as ids, or why one has none; and whether a tokenizer made any of them."""
+    """Sequences as ids, or why one has none; and the fingerprint of the tokenizer that made any of
+    them: empty if none did, or if it has no fingerprint."""
 
     sequences: list[Ids | InvalidArgument]
-    tokenized: bool
+    fingerprint: str = ""
 
 
 def needs_tokenizer(inputs: Iterable[Any]) -> bool:
@@ -71,7 +87,7 @@ def prepare(
     """
     out: list[Ids | InvalidArgument] = [b""] * len(inputs)
     texts: list[int] = []
-    tokenized = False
+    fingerprint = ""
     for place, value in enumerate(inputs):
         if isinstance(value, str):
             texts.append(place)
@@ -85,12 +101,12 @@ def prepare(
                     f"sequence {first + place}: bytes need the byte tokenizer, this is {kind!r}"
                 )
             out[place] = bytes(value)
-            tokenized = True
+            fingerprint = tokenizer.fingerprint
         else:
             out[place] = _take_ids(value, first + place)
     if texts:
         assert tokenizer is not None
-        tokenized = True
+        fingerprint = tokenizer.fingerprint
         strings = [inputs[place] for place in texts]
         if prompt:
             strings = [prompt + text for text in strings]
@@ -101,7 +117,7 @@ def prepare(
             out[place] = _invalid(
                 first + place, "the sequence is empty", "EMPTY_SEQUENCE", "0", "at least 1 token"
             )
-    return Prepared(out, tokenized)
+    return Prepared(out, fingerprint)
 
 
 def _tokenize(

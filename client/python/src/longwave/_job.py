@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import grpc
 import numpy as np
 
 from longwave import _api
@@ -25,6 +26,16 @@ from longwave.tokenizers import Ids
 
 # Errors that one sequence brings upon its request, whose field does not say which.
 _BLAMED_ON_ONE = {"NON_FINITE", "DEGENERATE_DENOMINATOR", "OUT_OF_MEMORY", "MISSING_FIELD"}
+# What no other request of the call would fare better with: the server is not there, or does not do
+# this for us. As errors of single sequences they would make failed rows of an outage.
+_OF_THE_CALL = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
 _INDEXED_FIELD = re.compile(r"(tokens\.lengths|tokens\.ids|output\.spans)\[(\d+)\]")
 
 
@@ -100,8 +111,9 @@ class EncodeJob:
             lengths.append(len(ids))
             if spans is not None:
                 self._spans[index] = spans[index - first]
-        if prepared.tokenized:
-            self._fingerprint = self._model.tokenizer_fingerprint
+        # A model without one could not say whether it is the right one, and its server refuses any.
+        if self._model.tokenizer_fingerprint:
+            self._fingerprint = self._fingerprint or prepared.fingerprint
         counts = None if spans is None else [len(self._spans[index]) for index in indices]
         self.waiting.extend(self._planner.plan(indices, lengths, counts, in_order))
 
@@ -132,7 +144,7 @@ class EncodeJob:
 
         Raises:
             LongwaveError: it cannot be part of this call's result; with keep_going only if no other
-                reply could be either (MODEL_CHANGED).
+                reply could be either.
         """
         options = self.options
         try:
@@ -169,9 +181,10 @@ class EncodeJob:
 
         Args:
             others_open: how many other requests of the call are open.
+
+        Raises:
+            LongwaveError: the call has failed; with keep_going only if all of its requests would.
         """
-        if error.reason == "CLIENT_CLOSED":
-            raise error
         if error.retry_after is not None and others_open > 0:
             # Full with this call's other requests, and gRPC's retries were not enough: fewer.
             self.max_open = min(self.max_open, others_open)
@@ -182,6 +195,8 @@ class EncodeJob:
         if error.reason == "REQUEST_TOO_LARGE" and len(part.indices) > 1:
             self._send_again(_halves(part.indices))
             return
+        if error.code in _OF_THE_CALL or error.field == "tokenizer_fingerprint":
+            raise error
         blamed = 0 if len(part.indices) == 1 else self._find_blamed(part, error)
         if not self._keep_going:
             raise error if blamed is None else with_index(error, part.indices[blamed])

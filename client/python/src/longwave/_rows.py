@@ -68,8 +68,10 @@ class RowStream:
         start_row: int = 0,
         progress: Progress | None = None,
         policy: RetryPolicy | None = None,
+        fingerprint: str | None = None,
     ) -> None:
-        """`request`: an EncodeRequest without ids, of one sequence."""
+        """`request`: an EncodeRequest without ids, of one sequence. `fingerprint`: of rows before
+        start_row; None: there are none, or nobody cares."""
         self.done: Any = None  # the StreamDone, at the end
         self.total_rows = -1  # of the whole output, those before start_row included
         self.next_row = start_row
@@ -82,7 +84,8 @@ class RowStream:
         self._admitted = False  # this attempt, and its ids have not been sent
         self._first_row = start_row
         self._dim = 0
-        self._fingerprint = ""
+        self.fingerprint = fingerprint or ""  # of the rows
+        self._bound = bool(fingerprint)  # whether there are rows that others would mix with
         self._failures = 0  # attempts that failed since the last row
 
     def opening(self) -> Any:
@@ -149,17 +152,18 @@ class RowStream:
                 "the stream broke, and the server that would go on has another shape",
             )
         # As long as there is no row to mix with, another replica may do all of it.
-        if self.next_row > self._first_row and accepted.fingerprint != self._fingerprint:
+        bound = self._bound or self.next_row > self._first_row
+        if bound and accepted.fingerprint != self.fingerprint:
             raise model_changed(
                 "fingerprint",
                 accepted.fingerprint,
-                self._fingerprint,
-                f"after {self.next_row} of {self.total_rows} rows the stream broke, and the server "
-                f"that would go on has fingerprint {accepted.fingerprint!r} where the first rows "
-                f"came from {self._fingerprint!r}; their rows must not be mixed",
+                self.fingerprint,
+                f"the server that would go on at row {self.next_row} of {shape[0]} has fingerprint "
+                f"{accepted.fingerprint!r} where the rows before came from {self.fingerprint!r}; "
+                "their rows must not be mixed",
             )
         self.total_rows, self._dim = shape
-        self._fingerprint = accepted.fingerprint
+        self.fingerprint = accepted.fingerprint
         self._admitted = True
 
     def _take_chunk(self, chunk: Any) -> Block:

@@ -17,11 +17,12 @@ class Windows:
     def __init__(self, model: ModelInfo, options: Options) -> None:
         self.model = model
         self.next_index = 0  # of the element that is to be read next
+        self.last_tokens = 0  # of the element that was read last; 1 of one that has none
         self._sink = ListSink(options.many_rows)
         self.job = EncodeJob(options, model, self._sink, keep_going=True)
         self._options = options
         self._ended = False
-        self._window = Prepared([], False)
+        self._window = Prepared([])
         self._window_tokens = 0
         self._next_yield = 0
         self._held: dict[int, int] = {}  # tokens of what has been read and not yielded
@@ -45,8 +46,9 @@ class Windows:
         if self._window_tokens + tokens > self.job.batch_tokens:
             self.flush()
         self._window.sequences.append(ids)
-        self._window.tokenized |= prepared.tokenized
+        self._window.fingerprint = self._window.fingerprint or prepared.fingerprint
         self._window_tokens += tokens
+        self.last_tokens = tokens
         self._held[self.next_index] = tokens
         self._held_tokens += tokens
         self.next_index += 1
@@ -64,7 +66,7 @@ class Windows:
         if self._window.sequences:
             first = self.next_index - len(self._window.sequences)
             self.job.add(self._window, first=first, in_order=True)
-            self._window = Prepared([], False)
+            self._window = Prepared([])
             self._window_tokens = 0
 
     def ready(self) -> Iterator[Item]:

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, S
 from typing import Any, TypeVar
 
 from longwave import _api
-from longwave._asyncio import AsyncCalls, AsyncTransport
+from longwave._asyncio import AsyncCalls, AsyncTransport, in_thread
 from longwave._base import ClientBase
-from longwave._inputs import Prepared, as_list, is_single
+from longwave._inputs import Prepared, as_list, check_ordered, is_single
 from longwave._job import EncodeJob
 from longwave._options import Options, TruncationInput
 from longwave._progress import ProgressBar
@@ -22,8 +22,11 @@ from longwave.results import Estimate, Item, ModelInfo, RowBlock, SequenceInput
 from longwave.tokenizers import AlphabetTokenizer, ByteTokenizer
 
 _END = object()
+_LATER = object()
 # What is shorter costs less to tokenize than the way to a thread and back is worth.
 _INLINE_CHARACTERS = 4096
+# Tokens after which reading a plain iterable lets the event loop have a turn.
+_TURN_TOKENS = 4096
 _Made = TypeVar("_Made")
 
 
@@ -41,7 +44,7 @@ class AsyncClient(ClientBase):
 
     It connects at the first call, and pickles as Client does. Cancelling a task that waits for a
     call cancels its requests, also on the server. Long texts for a tokenizer of the caller's are
-    tokenized in a thread, which such a tokenizer must be ready for.
+    tokenized in threads, four at most, which such a tokenizer must be ready for.
     """
 
     def _open(self) -> None:
@@ -103,8 +106,14 @@ class AsyncClient(ClientBase):
             truncate_dim=truncate_dim,
             priority=priority,
         )
-        model = await self._model(options) if self._counts_tokens(sequences) else None
-        request = self._estimate_request(options, self._lengths(sequences, model))
+        if self._counts_tokens(sequences):
+            model = await self._model(options)
+            if not is_single(sequences):
+                sequences = as_list(sequences)  # of what can be read but once
+            lengths = await self._tokenized(sequences, lambda: self._lengths(sequences, model))
+        else:
+            lengths = self._lengths(sequences, None)
+        request = self._estimate_request(options, lengths)
         return self._estimate(await self._transport.call(_api.ESTIMATE, request, options.timeout))
 
     async def encode(
@@ -217,25 +226,33 @@ class AsyncClient(ClientBase):
             timeout=timeout,
             batch_size=batch_size,
         )
+        check_ordered(sentences)
         return self._iterate(_Source(sentences), options, prompt)
 
     async def _iterate(
         self, source: _Source, options: Options, prompt: str | None
     ) -> AsyncGenerator[Item, None]:
         windows = Windows(await self._model(options), options)
+        read = 0  # tokens since others had their turn
         async with AsyncCalls(self._transport, windows.job) as calls, source:
             while not windows.finished:
-                while windows.wants_more and (value := source.take()) is not None:
+                while windows.wants_more and (value := source.take()) is not _LATER:
                     if value is _END:
                         windows.end()
                     else:
                         windows.push(await self._prepare_next(windows, value, prompt))
+                        read += windows.last_tokens
+                        if read >= _TURN_TOKENS:  # an iterable that never waits lets nobody else
+                            read = 0
+                            await asyncio.sleep(0)
                     calls.send()
                 if not calls.open:
                     windows.flush()
                     calls.send()
-                if calls.open or source.waiting is not None:
-                    await calls.take(source.waiting)
+                # An element that nobody would take yet must not end the wait for an answer.
+                pause = source.waiting if windows.wants_more else None
+                if calls.open or pause is not None:
+                    await calls.take(pause)
                 calls.send()
                 self._distrust(windows.job)
                 for item in windows.ready():
@@ -243,7 +260,7 @@ class AsyncClient(ClientBase):
 
     async def _prepare_next(self, windows: Windows, value: Any, prompt: str | None) -> Prepared:
         return await self._tokenized(
-            value, lambda: self._prepare([value], windows.model, prompt, windows.next_index)
+            [value], lambda: self._prepare([value], windows.model, prompt, windows.next_index)
         )
 
     def stream_rows(
@@ -253,6 +270,7 @@ class AsyncClient(ClientBase):
         precision: str = "float32",
         layers: Sequence[int] | None = None,
         start_row: int = 0,
+        fingerprint: str | None = None,
         progress: Progress | None = None,
         normalize_embeddings: bool | None = None,
         truncate_dim: int | None = None,
@@ -269,7 +287,7 @@ class AsyncClient(ClientBase):
             priority=priority,
             timeout=timeout,
         )
-        return self._blocks(sequence, options, start_row, progress)
+        return self._blocks(sequence, options, start_row, progress, fingerprint)
 
     async def _blocks(
         self,
@@ -277,15 +295,18 @@ class AsyncClient(ClientBase):
         options: Options,
         start_row: int,
         progress: Progress | None,
+        fingerprint: str | None,
     ) -> AsyncGenerator[RowBlock, None]:
         model = await self._model(options)
         stream = await self._tokenized(
-            sequence, lambda: self._new_stream(model, options, sequence, start_row, progress)
+            sequence,
+            lambda: self._new_stream(model, options, sequence, start_row, progress, fingerprint),
         )
         rows = self._transport.read_stream(stream, options.stream_timeout)
         async with contextlib.aclosing(rows):
             async for first_row, block in rows:
-                yield RowBlock(first_row, block.embedding(0, len(block.values)))
+                values = block.embedding(0, len(block.values))
+                yield RowBlock(first_row, values, stream.fingerprint)
 
     async def encode_chunks(
         self,
@@ -318,12 +339,12 @@ class AsyncClient(ClientBase):
         return call.result()
 
     async def _tokenized(self, texts: Any, make: Callable[[], _Made]) -> _Made:
-        """What `make` makes, which tokenizes `texts`, without holding up the event loop: a tokenizer
-        from a file takes about a second for a million characters."""
+        """What `make` makes, which tokenizes `texts`, without holding up the event loop: with a
+        tokenizer from a file that takes about a second for a million characters."""
         fast = type(self._tokenizer) in (type(None), AlphabetTokenizer, ByteTokenizer)
         if fast or _characters(texts) < _INLINE_CHARACTERS:
             return make()
-        return await asyncio.to_thread(make)
+        return await in_thread(make)
 
     async def _run(self, job: EncodeJob, update: Callable[[int], None]) -> None:
         try:
@@ -347,13 +368,13 @@ class _Source:
         self._now = None if isinstance(elements, AsyncIterable) else iter(elements)
 
     def take(self) -> Any:
-        """The next element, _END after the last, None if it is not there yet."""
+        """The next element, _END after the last, _LATER if it is not there yet."""
         if self._now is not None:
             return next(self._now, _END)
         if self.waiting is None:
             self.waiting = asyncio.ensure_future(self._next())
         if not self.waiting.done():
-            return None
+            return _LATER
         task, self.waiting = self.waiting, None
         return task.result()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from longwave import _api
 from longwave._base import ClientBase
+from longwave._inputs import check_ordered
 from longwave._job import EncodeJob
 from longwave._options import Options, TruncationInput
 from longwave._progress import ProgressBar
@@ -143,6 +144,7 @@ class Client(ClientBase):
             convert_to_numpy: False: a list of vectors in place of one array.
             prompt: put before each text.
             truncation: "end", "start" or longwave.Truncation: cut what is too long. None: refuse.
+                It is ids that are cut: a [SEP] or [CLS] that the tokenizer put there goes first.
             priority: "interactive" or "batch"; None: the client's.
             timeout: seconds for each request; None: the client's; math.inf: none. Sequences of
                 131 072 tokens and more have no deadline but this one.
@@ -156,7 +158,8 @@ class Client(ClientBase):
 
         Raises:
             LongwaveError: with errors="raise", the first failure; what is under way is cancelled.
-                With errors="return", only what concerns the call as a whole.
+                With errors="return", only what concerns the call as a whole: no server, no right,
+                no such model, another model than before.
             TypeError: something is neither text nor ids.
         """
         options = self._options(
@@ -243,6 +246,8 @@ class Client(ClientBase):
         Raises:
             FailedPrecondition: MODEL_CHANGED: the server went over to another model; all items
                 before come from one.
+            LongwaveError: what concerns the call as a whole: no server, no right, no such model.
+            TypeError: an element is neither text nor ids.
         """
         options = self._options(
             pooling=pooling,
@@ -255,6 +260,7 @@ class Client(ClientBase):
             timeout=timeout,
             batch_size=batch_size,
         )
+        check_ordered(sentences)
         return self._iterate(iter(sentences), options, prompt)
 
     def _iterate(
@@ -292,6 +298,7 @@ class Client(ClientBase):
         precision: str = "float32",
         layers: Sequence[int] | None = None,
         start_row: int = 0,
+        fingerprint: str | None = None,
         progress: Progress | None = None,
         normalize_embeddings: bool | None = None,
         truncate_dim: int | None = None,
@@ -306,6 +313,9 @@ class Client(ClientBase):
 
         Args:
             start_row: the first row wanted; those before it are computed and not sent.
+            fingerprint: RowBlock.fingerprint of the rows before start_row, where an earlier call
+                fetched them: rows of any other are refused (MODEL_CHANGED). None: of whatever
+                serves.
             progress: called with the share of the computation done, 0 to 1.
             timeout: seconds for the whole; None: no limit.
         """
@@ -318,14 +328,17 @@ class Client(ClientBase):
             priority=priority,
             timeout=timeout,
         )
-        stream = self._new_stream(self._model(options), options, sequence, start_row, progress)
+        stream = self._new_stream(
+            self._model(options), options, sequence, start_row, progress, fingerprint
+        )
         return self._blocks(stream, options)
 
     def _blocks(self, stream: RowStream, options: Options) -> Generator[RowBlock, None, None]:
         rows = self._transport.read_stream(stream, options.stream_timeout, Stop())
         with contextlib.closing(rows):
             for first_row, block in rows:
-                yield RowBlock(first_row, block.embedding(0, len(block.values)))
+                values = block.embedding(0, len(block.values))
+                yield RowBlock(first_row, values, stream.fingerprint)
 
     def encode_chunks(
         self,

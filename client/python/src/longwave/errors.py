@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from longwave import _api
 
@@ -207,10 +209,17 @@ def from_status(
 
 
 def _read_details(data: bytes) -> dict[str, Any]:
-    """reason, field, value, limit and retry_after of a serialised google.rpc.Status."""
+    """reason, field, value, limit and retry_after of a serialised google.rpc.Status: as many of
+    them as can be read, for what a proxy has damaged must not hide the status itself."""
     found: dict[str, Any] = {}
+    with contextlib.suppress(DecodeError):
+        _read_status(_api.RpcStatus.FromString(data), found)
+    return found
+
+
+def _read_status(status: Any, found: dict[str, Any]) -> None:
     bad_field = ""
-    for detail in _api.RpcStatus.FromString(data).details:
+    for detail in status.details:
         name = detail.type_url.rpartition("/")[2]
         if name == "google.rpc.ErrorInfo":
             error = _api.ErrorInfo.FromString(detail.value)
@@ -225,7 +234,6 @@ def _read_details(data: bytes) -> dict[str, Any]:
             found["retry_after"] = _seconds(retry.retry_delay)
     if bad_field and not found.get("field"):
         found["field"] = bad_field
-    return found
 
 
 def from_rpc(error: Any) -> LongwaveError:

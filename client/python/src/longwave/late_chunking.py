@@ -129,12 +129,18 @@ class ChunkPlan:
 
 
 def plan_chunks(document: str, chunks: Chunks, tokenizer: Tokenizer) -> ChunkPlan:
-    """Tokens of a document and of its chunks. InvalidArgument: a chunk is none of the document."""
+    """Tokens of a document and of its chunks. InvalidArgument: a chunk is none of the document, or
+    the document has no tokens of this tokenizer."""
     found = chunks(document) if callable(chunks) else list(chunks)
     for number, (begin, end) in enumerate(found):
         if not 0 <= begin < end <= len(document):
             raise _bad_chunk(number, (begin, end), f"0 <= begin < end <= {len(document)}")
-    ids, offsets = tokenizer.encode_with_offsets(document)
+    try:
+        ids, offsets = tokenizer.encode_with_offsets(document)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"the document cannot be tokenized: {error}", reason="INVALID_FIELD", field="document"
+        ) from error
     return ChunkPlan(ids, token_spans(offsets, found) if found else [])
 
 

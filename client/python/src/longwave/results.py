@@ -38,7 +38,9 @@ class Tls:
 class Truncation:
     """Cut sequences above `max_tokens` (None: the model's limit) at their "end" or "start".
 
-    Without one a sequence above the limit is refused, never cut.
+    Without one a sequence above the limit is refused, never cut. Ids are cut as they are, after
+    tokenization: what a tokenizer puts around a text ([CLS], [SEP]) is cut with the rest, at the
+    side that is cut. Where the model needs it, shorten the text instead.
     """
 
     side: str = "end"
@@ -108,10 +110,18 @@ class Item:
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Consecutive rows of stream_rows: `values` are rows first_row, first_row + 1, ..."""
+    """Consecutive rows of stream_rows.
+
+    Attributes:
+        first_row: `values` are rows first_row, first_row + 1, ...
+        values: [rows, dim].
+        fingerprint: of what computed them (see ModelInfo). Whoever goes on at another row later
+            gives it to stream_rows, so that rows of two models never lie side by side.
+    """
 
     first_row: int
     values: Embedding
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)

@@ -176,12 +176,15 @@ class HuggingFaceTokenizer:
         self._tokenizer.no_padding()
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        for text in texts:
+            _check_text(text)
         encodings = self._tokenizer.encode_batch_fast(
             list(texts), add_special_tokens=self.add_special_tokens
         )
         return [narrow(np.array(encoding.ids, np.uint32)) for encoding in encodings]
 
     def encode_with_offsets(self, text: str) -> tuple[Ids, Offsets]:
+        _check_text(text)
         encoding = self._tokenizer.encode(text, add_special_tokens=self.add_special_tokens)
         offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
         return narrow(np.array(encoding.ids, np.uint32)), offsets
@@ -224,9 +227,12 @@ class SentencePieceTokenizer:
         self._processor: Any = sentencepiece.SentencePieceProcessor(model_proto=data)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        for text in texts:
+            _check_text(text)
         return [narrow(np.array(self._processor.encode(text), np.uint32)) for text in texts]
 
     def encode_with_offsets(self, text: str) -> tuple[Ids, Offsets]:
+        _check_text(text)
         pieces = self._pieces(text)
         ids = np.array([piece.id for piece in pieces], np.uint32)
         offsets = np.array([(piece.begin, piece.end) for piece in pieces], np.int64)
@@ -248,6 +254,12 @@ class SentencePieceTokenizer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.kind = state["kind"]
         self._load(state["data"])
+
+
+def _check_text(text: str) -> None:
+    """ValueError: half a surrogate pair, which has no UTF-8. The libraries have other errors for
+    that, or none."""
+    text.encode()
 
 
 def narrow(ids: npt.NDArray[Any]) -> Ids:

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from longwave.client import Client
-from longwave.errors import InvalidArgument, LongwaveError
+from longwave.errors import InvalidArgument, LongwaveError, Unavailable
 from longwave.integrations._records import check_digest
 
+# Seconds between tries at a server that is not there; doubled from one to the next.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 Vector = npt.NDArray[np.float32]
 
 
@@ -28,7 +30,8 @@ class ColumnSettings:
         api_key_variable: environment variable of the workers that holds the key; empty: no key.
         model_digest: SHA-256 of the weights that all vectors must be of (ModelInfo.weights_digest);
             empty: those of the worker's first batch.
-        patience: seconds for which rows are tried again while the server says that it is full.
+        patience: seconds for which rows are tried again while the server says that it is full, or
+            is not there.
         client: further keyword arguments of Client.
         encode: further keyword arguments of Client.encode.
     """
@@ -105,8 +108,8 @@ class ColumnEncoder:
             nulls: whether a row without a text has neither a vector nor an error; if not, it fails.
 
         Raises:
-            LongwaveError: nothing can be encoded (no server, say); with reason MODEL_CHANGED, the
-                model is not the one of the vectors before.
+            LongwaveError: nothing can be encoded (no server after all that patience, say); with
+                reason MODEL_CHANGED, the model is not the one of the vectors before.
         """
         vectors: list[Vector | None] = [None] * len(texts)
         errors: dict[int, LongwaveError] = {}
@@ -117,14 +120,23 @@ class ColumnEncoder:
             elif text is not None or not nulls:
                 errors[row] = _no_text(row, text)
         deadline = self._clock() + self._settings.patience
+        pause = _FIRST_PAUSE
         while open_rows:
-            open_rows = self._try(texts, open_rows, vectors, errors)
-            if not open_rows:
+            gone: Unavailable | None = None
+            try:
+                open_rows = self._try(texts, open_rows, vectors, errors)
+                delay = max((errors[row].retry_after or 0.0 for row in open_rows), default=0.0)
+                pause = _FIRST_PAUSE
+            except Unavailable as error:
+                gone = error
+                delay = pause if error.retry_after is None else error.retry_after
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            if open_rows and self._clock() + delay > deadline:
+                if gone is not None:
+                    raise gone
                 break
-            delay = max(errors[row].retry_after or 0.0 for row in open_rows)
-            if self._clock() + delay > deadline:
-                break
-            self._wait(delay)
+            if open_rows:
+                self._wait(delay)
         return Outcome(vectors, errors)
 
     def _try(

@@ -52,7 +52,6 @@ class Statements:
 
     def creation(self, model_digest: str) -> list[Any]:
         """Makes the table, with the model in its comment."""
-        comment = json.dumps({"longwave_model_digest": model_digest})
         return [
             self._compose(
                 "CREATE TABLE {table} (id text PRIMARY KEY, content text NOT NULL,"
@@ -60,10 +59,15 @@ class Statements:
                 kind=self._sql.SQL(self._column.kind),
                 dim=self._sql.Literal(self._dim),
             ),
-            self._compose(
-                "COMMENT ON TABLE {table} IS {comment}", comment=self._sql.Literal(comment)
-            ),
+            self.commenting(model_digest),
         ]
+
+    def commenting(self, model_digest: str) -> Any:
+        """Puts the model into the table's comment."""
+        comment = json.dumps({"longwave_model_digest": model_digest})
+        return self._compose(
+            "COMMENT ON TABLE {table} IS {comment}", comment=self._sql.Literal(comment)
+        )
 
     def indexing(self) -> Any:
         """Makes an HNSW index.
@@ -119,11 +123,11 @@ class Statements:
         )
 
     def asking(self) -> Any:
-        """The table's comment."""
+        """The table's comment, and whether it has rows."""
         # As text, since regclass is found by that. Identifier gives none without a connection.
         quoted = ['"' + name.replace('"', '""') + '"' for name in self._names]
         return self._compose(
-            "SELECT obj_description({name}::regclass, 'pg_class')",
+            "SELECT obj_description({name}::regclass, 'pg_class'), EXISTS (SELECT 1 FROM {table})",
             name=self._sql.Literal(".".join(quoted)),
         )
 

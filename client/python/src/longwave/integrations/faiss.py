@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +47,23 @@ class FaissIndex:
     its position `i` belongs to `ids[i]`. One thread at a time may add; searches may share it.
     """
 
-    def __init__(self, index: Any, ids: list[str], model_digest: str, *, binary: bool) -> None:
+    def __init__(
+        self,
+        index: Any,
+        ids: list[str],
+        model_digest: str,
+        *,
+        binary: bool,
+        offered: int | None = None,
+    ) -> None:
         """Puts together what `build` and `load` made; `model_digest` may be empty only without
-        vectors."""
+        vectors. `offered`: records that it was ever given, skipped ones among them: the next text
+        gets its id from that; None: as many as there are ids."""
         self.index = index
         self.ids = ids
         self.model_digest = model_digest
         self.binary = binary
+        self.offered = len(ids) if offered is None else offered
 
     @classmethod
     def build(
@@ -70,7 +80,8 @@ class FaissIndex:
 
         Args:
             client: who encodes.
-            records: texts, whose ids are then "0", "1", ..., or records. Read a batch at a time.
+            records: texts, whose ids are then "0", "1", ... by their place among all that were
+                ever offered, or records. Read a batch at a time.
             binary: keep the signs only. The dimension must be a multiple of 8.
             truncate_dim: the first values of each vector only.
             batch_size: records that are encoded before they are added.
@@ -104,19 +115,20 @@ class FaissIndex:
     ) -> None:
         """Adds records after those that are there; arguments and errors as of `build`. What was
         added before an error stays."""
-        first = len(self.ids)
-        named = (
-            Record(str(first + place), record) if isinstance(record, str) else record
-            for place, record in enumerate(records)
-        )
         options = self._options(client)
         for batch in encode_batches(
-            client, named, batch_size=batch_size, on_error=on_error, **options
+            client, self._named(records), batch_size=batch_size, on_error=on_error, **options
         ):
             if batch.records:
                 self.model_digest = check_digest(batch.model_digest, self.model_digest, "the index")
                 self.index.add(_matrix(batch.embeddings))
                 self.ids += [record.id for record in batch.records]
+
+    def _named(self, records: Iterable[str | Record]) -> Iterator[Record]:
+        """Records, of texts with the next ids: one that is left out has had its id all the same."""
+        for record in records:
+            self.offered += 1
+            yield Record(str(self.offered - 1), record) if isinstance(record, str) else record
 
     def search(self, client: Client, queries: str | Sequence[str], k: int = 10) -> Hits:
         """The k nearest texts of each query (a single text: of that one).
@@ -156,6 +168,7 @@ class FaissIndex:
             "binary": self.binary,
             "model_digest": self.model_digest,
             "ids": self.ids,
+            "offered": self.offered,
         }
         fresh, fresh_about = _beside(target, ".new"), _beside(target, ".json.new")
         write = faiss.write_index_binary if self.binary else faiss.write_index
@@ -181,7 +194,13 @@ class FaissIndex:
         if _sha256(target) != about["sha256"]:
             raise ValueError(f"{target}: not the index that {target}.json was written with")
         read = faiss.read_index_binary if about["binary"] else faiss.read_index
-        return cls(read(str(target)), about["ids"], about["model_digest"], binary=about["binary"])
+        return cls(
+            read(str(target)),
+            about["ids"],
+            about["model_digest"],
+            binary=about["binary"],
+            offered=about["offered"],
+        )
 
     def _options(self, client: Client) -> dict[str, Any]:
         shorter = self.dim if self.dim != client.get_sentence_embedding_dimension() else None

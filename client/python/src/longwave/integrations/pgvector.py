@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from longwave.aio import AsyncClient
 from longwave.client import Client
-from longwave.errors import LongwaveError
+from longwave.errors import LongwaveError, model_changed
 from longwave.integrations._extras import require
 from longwave.integrations._pgvector_sql import COLUMNS, Statements, digest_in
 from longwave.integrations._records import (
@@ -131,7 +131,8 @@ class PgVectorTable:
                 table or the server is of another model.
         """
         with connection.cursor(row_factory=_tuples()) as cursor:
-            self._check_table(cursor.execute(self._statements.asking()).fetchone())
+            if not self._check_table(cursor.execute(self._statements.asking()).fetchone()):
+                cursor.execute(self._statements.commenting(self.model_digest))
         require("pgvector.psycopg", "pgvector").register_vector(connection)
         stored, errors, digest = 0, dict[str, LongwaveError](), ""
         for batch in encode_batches(
@@ -162,7 +163,8 @@ class PgVectorTable:
         """insert."""
         async with connection.cursor(row_factory=_tuples()) as cursor:
             asked = await cursor.execute(self._statements.asking())
-            self._check_table(await asked.fetchone())
+            if not self._check_table(await asked.fetchone()):
+                await cursor.execute(self._statements.commenting(self.model_digest))
         await require("pgvector.psycopg", "pgvector").register_vector_async(connection)
         stored, errors, digest = 0, dict[str, LongwaveError](), ""
         async for batch in aencode_batches(
@@ -214,8 +216,25 @@ class PgVectorTable:
     def _what(self) -> str:
         return f"the table {self.name!r}"
 
-    def _check_table(self, row: Any) -> None:
-        check_digest(self.model_digest, digest_in(row[0]), self._what())
+    def _check_table(self, row: Any) -> bool:
+        """Whether the table says of which model it is: one without rows need not.
+
+        Raises:
+            FailedPrecondition: MODEL_CHANGED: it is of another model, or does not say of which.
+        """
+        comment, has_rows = row
+        digest = digest_in(comment)
+        if has_rows and not digest:
+            raise model_changed(
+                "model_digest",
+                self.model_digest,
+                "",
+                f"{self._what()} holds vectors, and its comment does not say any more of which "
+                'model: {"longwave_model_digest": "..."}; put the comment back, or fill the table '
+                "anew",
+            )
+        check_digest(self.model_digest, digest, self._what())
+        return bool(digest)
 
     def _rows(self, batch: Encoded) -> list[tuple[Any, ...]]:
         """Rows to copy: of records of one id only the last one, as if they came one by one."""

@@ -61,7 +61,8 @@ class LongwaveMapper:
                 does not travel.
             model_digest: SHA-256 of the weights that all vectors must be of, from
                 Client.info().weights_digest; empty: each actor keeps to that of its first batch.
-            patience: seconds for which a batch waits, in all, for a server that is full.
+            patience: seconds for which a batch waits, in all, for a server that is full or not
+                there; then the rows fail, or, where there is no server, the batch does.
             client: further keyword arguments of longwave.Client; priority is "batch" by default.
             encode: further keyword arguments of Client.encode, such as truncate_dim.
 
@@ -77,6 +78,7 @@ class LongwaveMapper:
         self._output = output
         self._on_error = on_error
         self._truncate_dim = settings.encode.get("truncate_dim")
+        self._layers = len(settings.encode.get("layers") or ()) or 1
         self._encoder = ColumnEncoder(settings.connect(), settings)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +86,8 @@ class LongwaveMapper:
 
         Raises:
             KeyError: the batch has no such column.
-            LongwaveError: a row failed, and on_error is "raise"; or nothing can be encoded.
+            LongwaveError: a row failed, and on_error is "raise"; or nothing can be encoded,
+                whatever on_error says: an outage leaves no rows without vectors behind.
         """
         if self._column not in batch:
             raise KeyError(f"column {self._column!r}: the batch has {', '.join(map(repr, batch))}")
@@ -119,4 +122,5 @@ class LongwaveMapper:
         return np.stack(rows) if rows else np.zeros((0, dim), np.float32)
 
     def _dim(self) -> int:
-        return self._truncate_dim or self._encoder.client.get_sentence_embedding_dimension()
+        dim = self._truncate_dim or self._encoder.client.get_sentence_embedding_dimension()
+        return dim * self._layers

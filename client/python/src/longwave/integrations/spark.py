@@ -61,7 +61,8 @@ def embedding_udf(
             (spark.executorEnv.*); the key itself does not travel.
         model_digest: SHA-256 of the weights that all vectors must be of, from
             Client.info().weights_digest; empty: each task keeps to that of its first batch.
-        patience: seconds for which a batch waits, in all, for a server that is full.
+        patience: seconds for which a batch waits, in all, for a server that is full or not there;
+            then the rows fail, or, where there is no server, the task does, whatever on_error says.
         client: further keyword arguments of longwave.Client; priority is "batch" by default.
         encode: further keyword arguments of Client.encode, such as truncate_dim.
 

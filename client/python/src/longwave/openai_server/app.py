@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import orjson
@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from longwave import LongwaveError
+from longwave._asyncio import in_thread
 from longwave.openai_server.access_log import AccessLog, record_of
 from longwave.openai_server.backend import Backend
 from longwave.openai_server.embeddings_request import parse
@@ -34,6 +35,8 @@ _MAX_KEY_BYTES = 1024
 # of its deadline, that says more.
 _LAST_WORD_SECONDS = 1.0
 _PROBE_SECONDS = 5.0
+# About 5 ms of parsing or printing JSON: longer ones would be felt by whoever else asks.
+_INLINE_BYTES = 256 << 10
 # Nobody reads it; it is for the log.
 _CLIENT_LEFT = 499
 
@@ -77,7 +80,7 @@ class _Service:
         key = _key(request)
         try:
             async with self._intake.body(request) as body:
-                wanted = parse(body)
+                wanted = await _beside(len(body), lambda: parse(body))
                 record.inputs = len(wanted.inputs)
                 timeout = self._timeout(request)
                 work = self._backend.encode(wanted, key, timeout)
@@ -88,7 +91,8 @@ class _Service:
         except LongwaveError as error:
             raise from_longwave(error, wanted.single, wanted.model) from error
         record.tokens = result.tokens
-        reply = embeddings_body(result, wanted.model, wanted.base64)
+        size = sum(vector.nbytes for vector in result.vectors)
+        reply = await _beside(size, lambda: embeddings_body(result, wanted.model, wanted.base64))
         # Vectors of two digests do not compare: callers that store them store it too.
         return _json(reply, headers={"longwave-model-digest": result.model_digest})
 
@@ -134,6 +138,11 @@ class _Service:
         except ValueError:
             return self._settings.timeout
         return min(waits, self._settings.timeout) if waits > 0 else self._settings.timeout
+
+
+async def _beside(size: int, work: Callable[[], Result]) -> Result:
+    """What `work` returns; beside the event loop where that many bytes would hold up the others."""
+    return work() if size <= _INLINE_BYTES else await in_thread(work)
 
 
 async def _unless_gone(

@@ -121,10 +121,19 @@ def from_longwave(error: LongwaveError, single: bool, model: str) -> ApiError:
     if status == 400:
         param = _param(error, single)
     message = error.details
-    if error.index is not None and not single:
+    if _blames_input(error) and not single:
         message = f"input[{error.index}]: {message}"
     headers = (("www-authenticate", "Bearer"),) if status == 401 else ()
     return ApiError(status, message, code, param, error.retry_after, retry, headers)
+
+
+def _blames_input(error: LongwaveError) -> bool:
+    """Whether it is about the input that it came with, rather than the server, its load, or another
+    field: a request fails with the first of them, whose number would lead astray."""
+    if error.index is None:
+        return False
+    about = error.field.startswith(("tokens", "sentences"))
+    return about or error.reason in ("NON_FINITE", "DEGENERATE_DENOMINATOR")
 
 
 # Fields of EncodeRequest by what they are called here.

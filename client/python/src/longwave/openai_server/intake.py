@@ -22,7 +22,8 @@ class IntakeLimits:
 
     Attributes:
         body_bytes: of one request.
-        pending_bytes: of all bodies whose requests have not ended.
+        pending_bytes: of all bodies whose requests have not ended. Those of callers that left while
+            a thread worked on them, four at most, come on top until it is done.
         requests: that have begun and not ended.
         body_seconds: for a body to arrive.
     """

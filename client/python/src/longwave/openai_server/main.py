@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 import uvicorn
 
 from longwave import HuggingFaceTokenizer, SentencePieceTokenizer, Tls, Tokenizer
-from longwave._channel import is_loopback
 from longwave._version import __version__
 from longwave.openai_server import log
 from longwave.openai_server.app import create_app
 from longwave.openai_server.intake import IntakeLimits
-from longwave.openai_server.settings import Settings
+from longwave.openai_server.settings import Settings, exposed
 
 _BACKLOG = 2048
 _DESCRIPTION = """\
@@ -111,8 +110,8 @@ def _settings(given: argparse.Namespace) -> Settings:
         ValueError, OSError, ImportError: an option's value cannot be used, with its name.
     """
     tls = _tls(given)
-    exposed = tls is None and not is_loopback(given.server)
-    if exposed and not (given.plaintext_key or given.ignore_keys):
+    # As Settings would say it, in the words of the options.
+    if exposed(given.server, tls) and not (given.plaintext_key or given.ignore_keys):
         raise ValueError(
             f"--server {given.server}: callers' API keys would cross the network in plaintext; "
             "give --tls-ca or --tls, or --ignore-keys (the server has no keys), or --plaintext-key "

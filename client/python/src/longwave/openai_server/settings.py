@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from longwave import Tls, Tokenizer
+from longwave._channel import is_loopback
 from longwave.openai_server.intake import IntakeLimits
 
 
@@ -33,3 +34,17 @@ class Settings:
     plaintext_keys: bool = False
     max_clients: int = 256
     limits: IntakeLimits = field(default_factory=IntakeLimits)
+
+    def __post_init__(self) -> None:
+        """ValueError: keys would cross a network in plaintext, and nobody said that they may."""
+        if self.forward_keys and not self.plaintext_keys and exposed(self.server, self.tls):
+            raise ValueError(
+                f"server = {self.server!r}: callers' API keys would cross the network in plaintext;"
+                " give tls, or forward_keys=False (the server has no keys), or plaintext_keys=True"
+                " (the network is encrypted by other means)"
+            )
+
+
+def exposed(server: str, tls: Tls | None) -> bool:
+    """Whether what goes to this server crosses a network in plaintext."""
+    return tls is None and not is_loopback(server)
