@@ -12,8 +12,8 @@
 namespace longwave::cli {
 
 absl::Status SyncFolderOf(const std::string& path) {
-  std::string folder = std::filesystem::path(path).parent_path().string();
-  if (folder.empty()) folder = ".";
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  const std::string folder = parent.empty() ? std::string(1, '.') : parent;
   const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   // A folder that may be written into and not read: the names are safe a moment later.
   if (descriptor < 0 && errno == EACCES) return absl::OkStatus();

@@ -35,7 +35,9 @@ Outcome Read(const ModelInferRequest& request) {
   outcome.lengths = data.lengths;
   outcome.spans = data.spans;
   outcome.ids.resize(data.ids_bytes.size() / sizeof(uint32_t));
-  std::memcpy(outcome.ids.data(), data.ids_bytes.data(), data.ids_bytes.size());
+  if (!outcome.ids.empty()) {
+    std::memcpy(outcome.ids.data(), data.ids_bytes.data(), data.ids_bytes.size());
+  }
   return outcome;
 }
 
