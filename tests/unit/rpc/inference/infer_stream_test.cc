@@ -222,6 +222,33 @@ TEST_F(InferStreamTest, BytesThatAreNoMessageAreAnswered) {
   EXPECT_TRUE(raw->Finish().ok());
 }
 
+TEST_F(InferStreamTest, AStreamOfNothingExpires) {
+  Connect({.max_stream_deadline_seconds = 0.1});
+  Send("a", {1});
+  ExpectAnswer(1, "a");
+  ModelStreamInferResponse message;
+  EXPECT_FALSE(stream_->Read(&message));
+  EXPECT_EQ(stream_->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_F(InferStreamTest, AReaderThatStopsForGoodIsGivenUp) {
+  Connect({.max_stall_seconds = 0.2});
+  Send("open", {1});
+  const Scheduler::Ticket open = scheduler_.AwaitSubmitted(1).ticket;
+  // 2.5 MiB each: together more than the wire takes of what nobody reads.
+  for (size_t n = 2; n <= 13; ++n) {
+    ModelInferRequest request = MakeInfer({std::vector<int32_t>(40960, 1)});
+    (*request.mutable_parameters())["pooling"].set_string_param("none");
+    ASSERT_TRUE(stream_->Write(request));
+    ComputeAll(scheduler_.AwaitSubmitted(n));
+  }
+  EXPECT_EQ(GetErrorDetails(scheduler_.AwaitCancelled(open)).reason, ErrorReason::kSlowReader);
+  ModelStreamInferResponse message;
+  while (stream_->Read(&message)) {  // what had come before
+  }
+  EXPECT_FALSE(stream_->Finish().ok());
+}
+
 TEST_F(InferStreamTest, AStreamIsRefusedWhileLoading) {
   Start({}, /*serve=*/false);
   inference_ = inference::GRPCInferenceService::NewStub(channel_);
