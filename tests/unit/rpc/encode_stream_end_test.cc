@@ -69,7 +69,7 @@ TEST_F(EncodeStreamEnd, AFailedSequenceFailsItsTagWithTheRowToResumeFrom) {
 }
 
 TEST_F(EncodeStreamEnd, ARequestWhoseIdsNeverComeExpires) {
-  Connect({.max_stream_deadline_seconds = 0.1});
+  Connect({.max_stream_deadline_seconds = 1});
   Write(MakeOpen(1, {2}));
   ReadAccepted(1);
   const v1::StreamFailed failed = ReadFailed(1);

@@ -62,19 +62,28 @@ grpc::Status RpcFixture::CallRaw(const std::string& method, const std::string& b
 }
 
 void RpcFixture::Compute(ManualScheduler::Request& request, size_t sequence) {
+  SendRows(request, sequence);
+  SendEnd(request, sequence);
+}
+
+void RpcFixture::SendRows(ManualScheduler::Request& request, size_t sequence) {
   const SequenceTask& task = request.tasks[sequence];
   const std::vector<float> values = encoder_.ExpectedRows(task.token_ids, task.output);
   const int64_t rows = task.output.RowCount(static_cast<int64_t>(task.token_ids.size()));
-  const Instant now = clock_.Now();
-  const SequenceTimes times{.popped = now,
-                            .first_step = now,
-                            .last_row = clock_.Now(),
-                            .batch_tokens = static_cast<int64_t>(task.token_ids.size()),
-                            .batch_sequences = static_cast<int>(request.tasks.size())};
   EXPECT_EQ(
       task.consumer->OnRows(
           0, {.values = values, .rows = rows, .dim = static_cast<int64_t>(values.size()) / rows}),
       RowSink::Answer::kTaken);
+}
+
+void RpcFixture::SendEnd(ManualScheduler::Request& request, size_t sequence) {
+  const Instant now = clock_.Now();
+  const SequenceTimes times{
+      .popped = now,
+      .first_step = now,
+      .last_row = now,
+      .batch_tokens = static_cast<int64_t>(request.tasks[sequence].token_ids.size()),
+      .batch_sequences = static_cast<int>(request.tasks.size())};
   scheduler_.End(request, sequence, SequenceReport{.route = Route::kChunkwise}, times);
 }
 

@@ -44,8 +44,11 @@ class RpcFixture : public ::testing::Test {
   // Sends bytes that need not be a message. `method`: "Encode", "GetModel", ...
   grpc::Status CallRaw(const std::string& method, const std::string& bytes);
 
-  // Plays the executor: sends all rows of a sequence, then its end.
+  // Plays the executor: sends all rows of a sequence, then its end. The end alone does nothing to a
+  // sequence that was cancelled.
   void Compute(ManualScheduler::Request& request, size_t sequence);
+  void SendRows(ManualScheduler::Request& request, size_t sequence);
+  void SendEnd(ManualScheduler::Request& request, size_t sequence);
   void ComputeAll(ManualScheduler::Request& request);
 
   // A request of sequences of these ids, as a list.

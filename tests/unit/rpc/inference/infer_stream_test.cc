@@ -223,7 +223,7 @@ TEST_F(InferStreamTest, BytesThatAreNoMessageAreAnswered) {
 }
 
 TEST_F(InferStreamTest, AStreamOfNothingExpires) {
-  Connect({.max_stream_deadline_seconds = 0.1});
+  Connect({.max_stream_deadline_seconds = 1});
   Send("a", {1});
   ExpectAnswer(1, "a");
   ModelStreamInferResponse message;
@@ -233,15 +233,16 @@ TEST_F(InferStreamTest, AStreamOfNothingExpires) {
 
 TEST_F(InferStreamTest, AReaderThatStopsForGoodIsGivenUp) {
   Connect({.max_stall_seconds = 0.2});
+  // 2.5 MiB of rows each: together more than the wire takes of what nobody reads. All are computed
+  // before the first is answered, since the stream may be given up after any of them.
+  constexpr size_t kAnswers = 12;
+  ModelInferRequest request = MakeInfer({std::vector<int32_t>(40960, 1)});
+  (*request.mutable_parameters())["pooling"].set_string_param("none");
+  for (size_t n = 0; n < kAnswers; ++n) ASSERT_TRUE(stream_->Write(request));
   Send("open", {1});
-  const Scheduler::Ticket open = scheduler_.AwaitSubmitted(1).ticket;
-  // 2.5 MiB each: together more than the wire takes of what nobody reads.
-  for (size_t n = 2; n <= 13; ++n) {
-    ModelInferRequest request = MakeInfer({std::vector<int32_t>(40960, 1)});
-    (*request.mutable_parameters())["pooling"].set_string_param("none");
-    ASSERT_TRUE(stream_->Write(request));
-    ComputeAll(scheduler_.AwaitSubmitted(n));
-  }
+  const Scheduler::Ticket open = scheduler_.AwaitSubmitted(kAnswers + 1).ticket;
+  for (size_t n = 1; n <= kAnswers; ++n) SendRows(scheduler_.AwaitSubmitted(n), 0);
+  for (size_t n = 1; n <= kAnswers; ++n) SendEnd(scheduler_.AwaitSubmitted(n), 0);
   EXPECT_EQ(GetErrorDetails(scheduler_.AwaitCancelled(open)).reason, ErrorReason::kSlowReader);
   ModelStreamInferResponse message;
   while (stream_->Read(&message)) {  // what had come before
