@@ -62,7 +62,7 @@ cuda_packages=("torch==2.11.0" "cuda-toolkit[nvcc,cccl,crt]==13.0.2" "nvidia-nvv
 if [ "$with_test" = 1 ]; then
   apt_packages+=(clang-19 libclang-rt-19-dev clang-format-19 prometheus curl openssl groff-base zsh fish)
   pip_packages+=("grpcio==1.85.1" "grpcio-tools==1.85.1" "grpcio-health-checking==1.85.1"
-    "grpcio-reflection==1.85.1" "pytest==9.2.0" "buf-bin==1.75.0" "h2==4.4.1")
+    "grpcio-reflection==1.85.1" "pytest==9.2.0" "fastjsonschema==2.22.3" "buf-bin==1.75.0" "h2==4.4.1")
 fi
 
 if [ "$with_heavy_clients" = 1 ]; then apt_packages+=(default-jre-headless); fi  # Spark's

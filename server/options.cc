@@ -1,5 +1,6 @@
 #include "server/options.h"
 
+#include <array>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -7,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "server/flag_table.h"
+#include "server/observability/safe_text.h"
 
 namespace longwave {
 namespace {
@@ -26,7 +28,19 @@ struct RawFlags {
   bool check_config = false;
   std::optional<bool> reflection;
   std::string log_level;
+  std::string log_requests;
 };
+
+// In the order of RequestLogging.
+constexpr std::array<const char*, 3> kRequestLogging = {"failed", "sampled", "all"};
+
+absl::StatusOr<RequestLogging> ParseRequestLogging(absl::string_view name) {
+  for (size_t i = 0; i < kRequestLogging.size(); ++i) {
+    if (kRequestLogging[i] == name) return static_cast<RequestLogging>(i);
+  }
+  return absl::InvalidArgumentError(absl::StrCat("unknown value '", SafeText(name), "' (",
+                                                 absl::StrJoin(kRequestLogging, ", "), ")"));
+}
 
 void AddModelFlags(ModelOptions& model, FlagTable& table) {
   table.Add(
@@ -139,6 +153,10 @@ void AddLifeFlags(ServerOptions& options, RawFlags& raw, FlagTable& table) {
             "Seconds that one slice of computation may take before its device counts as lost and "
             "the process ends; 0 = for ever.");
   table.Add("log_level", &raw.log_level, "debug, info, warning or error; one JSON line an event.");
+  table.Add(
+      "log_requests", &raw.log_requests,
+      "Requests that have a line of their own at level info: failed, sampled (also those whose "
+      "traceparent says so) or all.");
   table.Add("check_config", &raw.check_config, "Check flags and the model's configuration, exit.");
   table.Add("help", &raw.help, "Print this text, exit.");
   table.Add("version", &raw.version, "Print the version, exit.");
@@ -202,6 +220,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
   CommandLine line;
   RawFlags raw;
   raw.log_level = std::string(LogLevelName(line.options.log_level));
+  raw.log_requests = kRequestLogging.front();
   FlagTable table;
   AddModelFlags(line.options.model, table);
   AddPortFlags(line.options.port, line.options.metrics, line.options, raw, table);
@@ -227,6 +246,11 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
     options.log_level = *level;
   } else {
     problems.push_back(absl::StrCat("--log_level: ", level.status().message()));
+  }
+  if (const auto logging = ParseRequestLogging(raw.log_requests); logging.ok()) {
+    options.calls.log_requests = *logging;
+  } else {
+    problems.push_back(absl::StrCat("--log_requests: ", logging.status().message()));
   }
   if (raw.help || raw.version) {
     line.action = raw.help ? CommandLine::Action::kHelp : CommandLine::Action::kVersion;

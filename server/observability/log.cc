@@ -65,7 +65,7 @@ LogField::LogField(absl::string_view name, double value)
 Logger::Logger(LogOptions options) : options_(std::move(options)) { std::signal(SIGPIPE, SIG_IGN); }
 
 void Logger::Log(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields) {
-  if (level < options_.level) return;
+  if (!Takes(level)) return;
   std::string line = absl::StrCat("{\"ts\":\"", Timestamp(options_.now()), "\",\"level\":\"",
                                   LogLevelName(level), "\",\"event\":\"", event, "\"");
   absl::string_view end = "}\n";

@@ -73,6 +73,8 @@ class Logger {
   void Error(absl::string_view event, std::initializer_list<LogField> fields = {}) {
     Log(LogLevel::kError, event, fields);
   }
+  // Whether lines of that level are written: what would be costly to put together need not be.
+  bool Takes(LogLevel level) const { return level >= options_.level; }
   // Lines lost so far (GaugeSample::log_dropped).
   int64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 

@@ -54,7 +54,7 @@ EncodeReactor::EncodeReactor(ServiceCore* core, std::unique_ptr<UnaryFormat> for
       guarded_(&core->guard(), context),
       context_(context),
       response_(response),
-      request_(std::make_shared<UnaryRequest>(core, std::move(format), TraceIdOf(*context))) {}
+      request_(std::make_shared<UnaryRequest>(core, std::move(format), TraceContextOf(*context))) {}
 
 void EncodeReactor::Begin(grpc::ByteBuffer* request) {
   // The call does not end before it is told, so the reactor is there.

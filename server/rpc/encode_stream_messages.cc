@@ -116,7 +116,7 @@ bool EncodeStreamReactor::MayOpen(uint64_t id, Decided& decided) {
 
 EncodeStreamReactor::TagPtr EncodeStreamReactor::MakeTag(uint64_t id,
                                                          const v1::StreamOpen& open) const {
-  auto tag = std::make_shared<StreamTag>(id, core_, trace_id_);
+  auto tag = std::make_shared<StreamTag>(id, core_, trace_);
   auto tenant = IdentifyOpen(open);
   if (!tenant.ok()) {
     tag->Fail(tenant.status());
@@ -211,7 +211,7 @@ void EncodeStreamReactor::HandleStray(uint64_t id, const char* what) {
 }
 
 void EncodeStreamReactor::AddFailed(uint64_t id, absl::Status error) {
-  const auto tag = std::make_shared<StreamTag>(id, core_, trace_id_);
+  const auto tag = std::make_shared<StreamTag>(id, core_, trace_);
   tag->Fail(std::move(error));
   tags_[id] = tag;
 }

@@ -36,7 +36,7 @@ EncodeStreamReactor::EncodeStreamReactor(ServiceCore* core, grpc::CallbackServer
     : core_(core),
       guarded_(&core->guard(), context),
       context_(context),
-      trace_id_(TraceIdOf(*context)),
+      trace_(TraceContextOf(*context)),
       call_deadline_(CallDeadline(context, core->clock().Now())),
       idle_since_(core->clock().Now()) {}
 

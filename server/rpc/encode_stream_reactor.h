@@ -100,7 +100,7 @@ class EncodeStreamReactor final
   ServiceCore* const core_;
   const GuardedCall guarded_;
   grpc::CallbackServerContext* const context_;
-  const std::string trace_id_;
+  const TraceContext trace_;
   const Instant call_deadline_;     // kNever: the caller gave none
   Scheduler* scheduler_ = nullptr;  // set before the first read
   grpc::ByteBuffer in_;             // owned by gRPC while a read is outstanding

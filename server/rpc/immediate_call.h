@@ -44,7 +44,7 @@ grpc::ServerUnaryReactor* AnswerAtOnce(RpcMethod method, Access access, ServiceC
                                        grpc::ByteBuffer* request_bytes,
                                        grpc::ByteBuffer* response_bytes,
                                        ImmediateHandler<Request, Response> handler) {
-  RequestRecorder recorder(method, core, TraceIdOf(*context));
+  RequestRecorder recorder(method, core, TraceContextOf(*context));
   auto* reactor = new GuardedUnaryReactor(&core->guard(), context, *request_bytes);
   const auto answer = [&]() -> absl::StatusOr<Response> {
     ImmediateCall call;

@@ -11,10 +11,10 @@ namespace {
 double Milliseconds(Nanoseconds duration) { return ToSeconds(duration) * 1e3; }
 
 // Faults of ours are errors; refusals and what callers did are not.
-LogLevel LevelOf(absl::StatusCode code) {
+LogLevel LevelOf(absl::StatusCode code, bool wanted) {
   switch (code) {
     case absl::StatusCode::kOk:
-      return LogLevel::kDebug;
+      return wanted ? LogLevel::kInfo : LogLevel::kDebug;
     case absl::StatusCode::kInternal:
     case absl::StatusCode::kDataLoss:
     case absl::StatusCode::kUnknown:
@@ -26,8 +26,8 @@ LogLevel LevelOf(absl::StatusCode code) {
 
 }  // namespace
 
-RequestRecorder::RequestRecorder(RpcMethod method, ServiceCore* core, std::string trace_id)
-    : core_(core), trace_id_(std::move(trace_id)) {
+RequestRecorder::RequestRecorder(RpcMethod method, ServiceCore* core, TraceContext context)
+    : core_(core), context_(std::move(context)) {
   core_->RequestStarted();
   record_.method = method;
   trace_.arrived = Now();
@@ -79,9 +79,12 @@ void RequestRecorder::End(const absl::Status& status) {
 }
 
 void RequestRecorder::Log(const absl::Status& status) const {
-  if (core_->log() == nullptr) return;
+  const RequestLogging wanted = core_->options().log_requests;
+  const LogLevel level =
+      LevelOf(record_.code, wanted == RequestLogging::kAll ||
+                                (wanted == RequestLogging::kSampled && context_.sampled));
+  if (core_->log() == nullptr || !core_->log()->Takes(level)) return;
   const StageTimes& stages = record_.stages;
-  const LogLevel level = LevelOf(record_.code);
   // Texts about a caller's mistake may quote its input, and inputs are not logged.
   const absl::string_view message =
       level == LogLevel::kError
@@ -93,7 +96,10 @@ void RequestRecorder::Log(const absl::Status& status) const {
        {"code", absl::StatusCodeToString(record_.code)},
        {"reason", status.ok() ? absl::string_view() : ErrorReasonName(record_.reason)},
        {"message", message},
-       {"trace_id", trace_id_},
+       {"trace_id", context_.trace_id},
+       {"span_id", NewSpanId()},
+       {"parent_span_id", context_.parent_span_id},
+       {"sampled", context_.sampled},
        {"tenant", tenant_},
        {"request_id", request_id_},
        {"tokens", record_.tokens},

@@ -12,6 +12,7 @@
 #include "server/observability/service_metrics.h"
 #include "server/rpc/response_encoder.h"
 #include "server/rpc/service_core.h"
+#include "server/rpc/trace_parent.h"
 
 namespace longwave {
 
@@ -20,8 +21,8 @@ namespace longwave {
 // owner of the request locks.
 class RequestRecorder {
  public:
-  // Stamps the arrival. `trace_id` is for the log.
-  RequestRecorder(RpcMethod method, ServiceCore* core, std::string trace_id);
+  // Stamps the arrival.
+  RequestRecorder(RpcMethod method, ServiceCore* core, TraceContext context);
   // Reports what nobody ended as INTERNAL.
   ~RequestRecorder();
   RequestRecorder(const RequestRecorder&) = delete;
@@ -56,7 +57,7 @@ class RequestRecorder {
   ServiceCore* const core_;
   RequestTrace trace_;
   RequestRecord record_;
-  const std::string trace_id_;
+  const TraceContext context_;
   std::string tenant_;
   std::string request_id_;
   int64_t longest_computed_ = 0;  // among the sequences that ended well

@@ -20,6 +20,10 @@ inline constexpr int64_t kMaxChunkBytes = 1 << 20;
 // has come for a while, or for this long.
 inline constexpr std::chrono::milliseconds kLongestUnrest{1000};
 
+// Which requests that ended well get a line of log above the level "debug". What failed always has
+// one.
+enum class RequestLogging { kFailed, kSampled, kAll };  // none, those of sampled traces, every one
+
 // What each call may take.
 struct CallOptions {
   RequestLimits limits;
@@ -41,6 +45,8 @@ struct CallOptions {
   // RpcServer makes it twice PortOptions::max_concurrent_streams, which a connection that waits for
   // its answers never reaches.
   int64_t max_open_calls = 2048;
+
+  RequestLogging log_requests = RequestLogging::kFailed;
 
   // Every problem at once, each naming the flag to change.
   absl::Status Validate() const;

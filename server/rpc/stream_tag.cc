@@ -50,8 +50,8 @@ absl::Status BadField(const char* field, int64_t value, const std::string& limit
 
 }  // namespace
 
-StreamTag::StreamTag(uint64_t id, ServiceCore* core, std::string trace_id)
-    : id_(id), core_(core), recorder_(RpcMethod::kEncodeStream, core, std::move(trace_id)) {}
+StreamTag::StreamTag(uint64_t id, ServiceCore* core, TraceContext trace)
+    : id_(id), core_(core), recorder_(RpcMethod::kEncodeStream, core, std::move(trace)) {}
 
 absl::Status StreamTag::Open(const v1::StreamOpen& open, const Backend& backend, Instant deadline) {
   deadline_ = deadline;

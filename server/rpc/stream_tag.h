@@ -27,7 +27,7 @@ class StreamTag {
   };
 
   // A tag whose Open was refused says so and is gone.
-  StreamTag(uint64_t id, ServiceCore* core, std::string trace_id);
+  StreamTag(uint64_t id, ServiceCore* core, TraceContext trace);
 
   // Checks the Open; `backend` is the tag's to its end, whatever is in service then. After an error
   // call Fail with it.

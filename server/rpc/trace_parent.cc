@@ -20,37 +20,47 @@ bool IsZero(absl::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c == '0'; });
 }
 
-std::string NewTraceId() {
-  // Names a line of log; not a secret.
+// 64 bits, never all zero. Names lines of log; not a secret.
+std::string NewId() {
   thread_local std::mt19937_64 generator{std::random_device{}()};
-  return absl::StrCat(absl::Hex(generator() | 1, absl::kZeroPad16),
-                      absl::Hex(generator(), absl::kZeroPad16));
+  return absl::StrCat(absl::Hex(generator() | 1, absl::kZeroPad16));
+}
+
+// Of the flags' last hex digit, the lowest bit.
+bool IsSampled(char digit) {
+  return absl::string_view("13579bdf").find(digit) != std::string::npos;
 }
 
 }  // namespace
 
-std::string ParseTraceParent(absl::string_view value) {
-  if (value.size() < kBytes || value[2] != '-' || value[35] != '-' || value[52] != '-') return "";
+std::optional<TraceContext> ParseTraceParent(absl::string_view value) {
+  if (value.size() < kBytes || value[2] != '-' || value[35] != '-' || value[52] != '-') {
+    return std::nullopt;
+  }
   const absl::string_view version = value.substr(0, 2);
   const absl::string_view trace = value.substr(3, 32);
   const absl::string_view parent = value.substr(36, 16);
   const absl::string_view flags = value.substr(53, 2);
   for (const absl::string_view part : {version, trace, parent, flags}) {
-    if (!IsLowerHex(part)) return "";
+    if (!IsLowerHex(part)) return std::nullopt;
   }
   // Later versions may have more behind the flags, version 00 has not.
   const bool whole = value.size() == kBytes || (version != "00" && value[kBytes] == '-');
-  if (!whole || version == "ff" || IsZero(trace) || IsZero(parent)) return "";
-  return std::string(trace);
+  if (!whole || version == "ff" || IsZero(trace) || IsZero(parent)) return std::nullopt;
+  return TraceContext{.trace_id = std::string(trace),
+                      .parent_span_id = std::string(parent),
+                      .sampled = IsSampled(flags[1])};
 }
 
-std::string TraceIdOf(const grpc::ServerContextBase& context) {
+TraceContext TraceContextOf(const grpc::ServerContextBase& context) {
   const auto [begin, end] = context.client_metadata().equal_range("traceparent");
-  std::string trace;
   if (begin != end && std::next(begin) == end) {
-    trace = ParseTraceParent({begin->second.data(), begin->second.size()});
+    auto callers = ParseTraceParent({begin->second.data(), begin->second.size()});
+    if (callers.has_value()) return *std::move(callers);
   }
-  return trace.empty() ? NewTraceId() : trace;
+  return {.trace_id = NewId() + NewId()};
 }
+
+std::string NewSpanId() { return NewId(); }
 
 }  // namespace longwave

@@ -47,10 +47,10 @@ class UnaryRequest::Consumer final : public SequenceConsumer {
 };
 
 UnaryRequest::UnaryRequest(ServiceCore* core, std::unique_ptr<UnaryFormat> format,
-                           std::string trace_id)
+                           TraceContext trace)
     : core_(core),
       format_(std::move(format)),
-      recorder_(format_->method(), core, std::move(trace_id)) {}
+      recorder_(format_->method(), core, std::move(trace)) {}
 
 void UnaryRequest::Start(grpc::ByteBuffer* bytes, Origin origin, Done done) {
   done_ = std::move(done);

@@ -39,7 +39,7 @@ class UnaryRequest final : public std::enable_shared_from_this<UnaryRequest> {
   using Done = std::function<void(Outcome)>;
 
   // Stamps the arrival. `core` outlives the request.
-  UnaryRequest(ServiceCore* core, std::unique_ptr<UnaryFormat> format, std::string trace_id);
+  UnaryRequest(ServiceCore* core, std::unique_ptr<UnaryFormat> format, TraceContext trace);
 
   // Either of the two, once. `bytes` are let go before they return.
   void Start(grpc::ByteBuffer* bytes, Origin origin, Done done);

@@ -21,6 +21,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_tools import protoc
+from log_lines import problem
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVICE = "longwave.v1.EncoderService"
@@ -102,6 +103,7 @@ class Server:
             command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
         )
         self.lines: list[str] = []
+        self.bad_lines: list[str] = []  # what is wrong with them
         self._events: dict[str, dict] = {}
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -114,6 +116,8 @@ class Server:
                 if line.startswith("{"):
                     entry = json.loads(line)  # every line of the log is JSON
                     self._events[entry["event"]] = entry
+                    if (wrong := problem(entry)) is not None:
+                        self.bad_lines.append(wrong)
                 self._changed.notify_all()
         with self._changed:
             self._events["end of log"] = {}
@@ -161,6 +165,7 @@ class Server:
     def wait(self) -> int:
         code = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
+        assert not self.bad_lines, self.bad_lines[0]
         return code
 
     def stop(self) -> int:

@@ -131,3 +131,30 @@ def test_tokens_are_never_logged(start_fake):
     for line in requests:
         for token in ("777", "778", "779", "54321"):
             assert f":{token}" not in line and f"= {token}" not in line, line
+
+
+@pytest.mark.parametrize(
+    ("flags", "logged"),
+    [
+        ([], {"bad"}),
+        (["--log_requests=failed"], {"bad"}),
+        (["--log_requests=sampled"], {"bad", "sampled"}),
+        (["--log_requests=all"], {"bad", "sampled", "unsampled"}),
+    ],
+)
+def test_which_requests_have_a_line_of_log(start_fake, flags, logged):
+    server = start_fake(*flags)
+    stub = server.stub()
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
+    for name, sampled, ids in (("sampled", 1, [1]), ("unsampled", 0, [1])):
+        message = request(ids)
+        message.request_id = name
+        metadata = [("traceparent", f"{parent}{sampled}")]
+        stub.Encode(message, timeout=PATIENCE, metadata=metadata)
+    with pytest.raises(grpc.RpcError):
+        stub.Encode(request([]), timeout=PATIENCE, metadata=[("traceparent", f"{parent}0")])
+    server.await_metric("longwave_requests_total", lambda value: value == 3)
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in server.lines]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert {line["request_id"] or "bad" for line in requests} == logged

@@ -54,7 +54,7 @@ InferStreamReactor::InferStreamReactor(ServiceCore* core, grpc::CallbackServerCo
     : core_(core),
       guarded_(&core->guard(), context),
       context_(context),
-      trace_id_(TraceIdOf(*context)),
+      trace_(TraceContextOf(*context)),
       call_deadline_(CallDeadline(context, core->clock().Now())),
       idle_since_(core->clock().Now()) {}
 
@@ -95,7 +95,7 @@ void InferStreamReactor::OnReadDone(bool ok) {
 
 void InferStreamReactor::Handle() {
   auto request = std::make_shared<UnaryRequest>(
-      core_, std::make_unique<InferFormat>(RpcMethod::kModelStreamInfer), trace_id_);
+      core_, std::make_unique<InferFormat>(RpcMethod::kModelStreamInfer), trace_);
   uint64_t number = 0;
   absl::Status broken;
   {

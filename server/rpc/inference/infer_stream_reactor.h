@@ -83,7 +83,7 @@ class InferStreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer
   ServiceCore* const core_;
   const GuardedCall guarded_;
   grpc::CallbackServerContext* const context_;
-  const std::string trace_id_;
+  const TraceContext trace_;
   const Instant call_deadline_;  // kNever: the caller gave none
   grpc::ByteBuffer in_;          // owned by gRPC while a read is outstanding
   bool heard_ = false;           // a message has come; of reads, which follow one another

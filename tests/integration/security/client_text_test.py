@@ -85,7 +85,12 @@ def test_a_bad_traceparent_begins_a_trace_and_is_served(start):
             stub.Encode(message, timeout=PATIENCE, metadata=metadata)
     assert server.stop() == 0
     entries = [json.loads(line) for line in server.lines]
-    traces = {e["request_id"]: e["trace_id"] for e in entries if e.get("request_id")}
+    requests = {e["request_id"]: e for e in entries if e.get("request_id")}
+    good = requests["good"]
+    assert (good["parent_span_id"], good["sampled"]) == ("b7ad6b7169203331", True)
+    assert len({e["span_id"] for e in requests.values()}) == len(requests)
+    assert all(not e["sampled"] and not e["parent_span_id"] for e in requests.values() if e != good)
+    traces = {name: e["trace_id"] for name, e in requests.items()}
     assert traces.pop("good") == TRACE
     assert traces.keys() == BAD_PARENTS.keys()
     for name, trace in traces.items():

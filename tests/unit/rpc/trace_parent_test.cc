@@ -2,21 +2,53 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "absl/strings/str_cat.h"
+
 namespace longwave {
 namespace {
 
 constexpr char kTrace[] = "0af7651916cd43dd8448eb211c80319c";
 
+constexpr char kParent[] = "b7ad6b7169203331";
+
+// With flags, and with what follows them.
+std::optional<TraceContext> Parse(const std::string& version, const std::string& tail) {
+  return ParseTraceParent(absl::StrCat(version, "-", kTrace, "-", kParent, "-", tail));
+}
+
 TEST(TraceParentTest, ATraceIsTakenOver) {
-  EXPECT_EQ(ParseTraceParent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), kTrace);
-  EXPECT_EQ(ParseTraceParent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"), kTrace);
+  const std::optional<TraceContext> context = Parse("00", "01");
+  ASSERT_TRUE(context.has_value());
+  EXPECT_EQ(context->trace_id, kTrace);
+  EXPECT_EQ(context->parent_span_id, kParent);
+}
+
+TEST(TraceParentTest, TheLowestFlagSaysSampled) {
+  for (const char* flags : {"01", "03", "0f", "ab", "ff", "f1"}) {
+    EXPECT_TRUE(Parse("00", flags)->sampled) << flags;
+  }
+  for (const char* flags : {"00", "02", "10", "0e", "fe", "1a"}) {
+    EXPECT_FALSE(Parse("00", flags)->sampled) << flags;
+  }
+}
+
+TEST(TraceParentTest, SpanIdsAreNeverZeroAndDiffer) {
+  std::set<std::string> ids;
+  for (int i = 0; i < 1000; ++i) {
+    const std::string id = NewSpanId();
+    EXPECT_EQ(id.size(), 16u);
+    EXPECT_NE(id, std::string(16, '0'));
+    ids.insert(id);
+  }
+  EXPECT_EQ(ids.size(), 1000u);
 }
 
 TEST(TraceParentTest, LaterVersionsMaySayMore) {
-  EXPECT_EQ(ParseTraceParent("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), kTrace);
-  EXPECT_EQ(ParseTraceParent("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-else"),
-            kTrace);
-  EXPECT_EQ(ParseTraceParent("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01.x"), "");
+  EXPECT_EQ(Parse("cc", "01")->trace_id, kTrace);
+  EXPECT_EQ(Parse("cc", "01-what-else")->trace_id, kTrace);
+  EXPECT_FALSE(Parse("cc", "01.x").has_value());
 }
 
 TEST(TraceParentTest, WhatIsNotByTheRulesIsIgnored) {
@@ -38,7 +70,7 @@ TEST(TraceParentTest, WhatIsNotByTheRulesIsIgnored) {
            "00-0af7651916cd43dd8448eb211c80319-cb7ad6b7169203331-01",
            " 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
        }) {
-    EXPECT_EQ(ParseTraceParent(bad), "") << bad;
+    EXPECT_FALSE(ParseTraceParent(bad).has_value()) << bad;
   }
 }
 

@@ -43,6 +43,10 @@ TEST(OptionsTest, WhatIsAskedForWins) {
   EXPECT_FALSE(Parse({"--no-reflection"}).port.reflection);
   EXPECT_EQ(Parse({"--drain_delay=7"}).drain.delay_seconds, std::optional<double>(7));
   EXPECT_EQ(Parse({"--log_level=debug"}).log_level, LogLevel::kDebug);
+  EXPECT_EQ(Parse({}).calls.log_requests, RequestLogging::kFailed);
+  EXPECT_EQ(Parse({"--log_requests=failed"}).calls.log_requests, RequestLogging::kFailed);
+  EXPECT_EQ(Parse({"--log_requests=sampled"}).calls.log_requests, RequestLogging::kSampled);
+  EXPECT_EQ(Parse({"--log_requests=all"}).calls.log_requests, RequestLogging::kAll);
   const ServerOptions options = Parse({"--max_stall=3", "--allow_route_override"});
   EXPECT_EQ(options.scheduler.max_stall_seconds, 3);
   EXPECT_EQ(options.calls.max_stall_seconds, 3) << "one flag, two readers";
@@ -75,13 +79,14 @@ TEST(OptionsTest, LoopbackIsKnownInItsForms) {
 }
 
 TEST(OptionsTest, EveryProblemIsNamedAtOnce) {
-  const std::string problems =
-      Problems({"--threads=-1", "--device=tpu", "--address=nowhere", "--max_deadline=0",
-                "--grace=-1", "--max_queue_tokens=0", "--max_stall=0", "--log_level=loud",
-                "--metrics_address=x", "--max_sequences=0", "--handshake_timeout=0", "--nonsense"});
-  for (const char* flag : {"--threads", "--device", "--address", "--max_deadline", "--grace",
-                           "--max_queue_tokens", "--max_stall", "--log_level", "--metrics_address",
-                           "--max_sequences", "--handshake_timeout", "--nonsense"}) {
+  const std::string problems = Problems(
+      {"--threads=-1", "--device=tpu", "--address=nowhere", "--max_deadline=0", "--grace=-1",
+       "--max_queue_tokens=0", "--max_stall=0", "--log_level=loud", "--log_requests=some",
+       "--metrics_address=x", "--max_sequences=0", "--handshake_timeout=0", "--nonsense"});
+  for (const char* flag :
+       {"--threads", "--device", "--address", "--max_deadline", "--grace", "--max_queue_tokens",
+        "--max_stall", "--log_level", "--log_requests", "--metrics_address", "--max_sequences",
+        "--handshake_timeout", "--nonsense"}) {
     EXPECT_THAT(problems, HasSubstr(flag));
   }
 }
