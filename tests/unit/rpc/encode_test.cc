@@ -263,7 +263,7 @@ TEST_F(EncodeTest, CancellingReachesTheScheduler) {
 TEST_F(EncodeTest, TheCallersDeadlineEndsTheWork) {
   Start();
   auto context = std::make_shared<grpc::ClientContext>();
-  context->set_deadline(std::chrono::system_clock::now() + milliseconds(50));
+  context->set_deadline(std::chrono::system_clock::now() + seconds(1));
   auto call = CallEncode(MakeRequest({{1}}), context);
   ManualScheduler::Request& submitted = scheduler_.AwaitSubmitted(1);
   EXPECT_EQ(call.get().status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
