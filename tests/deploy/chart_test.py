@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -608,12 +609,35 @@ def test_no_secret_is_in_any_rendering():
                     assert not re.search("key|token|secret|password", variable["name"], re.I)
 
 
-def test_the_notes_print_the_memory():
-    done = helm("install", "lw", CHART, "--dry-run=client", "--namespace", "lw")
+def notes(tmp_path, values):
+    """What `helm install` would print: helm renders notes only towards a cluster, so here they are
+    in an object."""
+    chart = tmp_path / "longwave"
+    shutil.copytree(CHART, chart)
+    text = (chart / "templates" / "NOTES.txt").read_text()
+    (chart / "templates" / "notes.yaml").write_text(
+        '{{- define "notes" -}}\n' + text + '{{- end -}}\n'
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\n"
+        'data: {notes: {{ include "notes" . | quote }}}\n'
+    )
+    (tmp_path / "values.yaml").write_text(json.dumps(values))
+    done = helm("template", "lw", chart, "--namespace", "lw", "--kube-version", "1.34.0",
+                "--show-only", "templates/notes.yaml", "--values", tmp_path / "values.yaml")
     assert done.returncode == 0, done.stderr
-    notes = done.stdout.split("NOTES:")[1]
-    assert "= 1840Mi" in notes and "started work 6352Mi" in notes
-    assert "SIGKILL after 135 s" in notes
+    return yaml.safe_load(done.stdout)["data"]["notes"]
+
+
+def test_the_notes_print_the_memory(tmp_path):
+    text = notes(tmp_path, {})
+    assert "= 1840Mi" in text and "started work 6352Mi" in text
+    assert "SIGKILL after 135 s" in text
+    assert "dns:///lw-longwave-headless.lw.svc:50051" in text
+    assert "longwave.io/client=true" in text and "speaks plaintext" in text
+
+
+def test_the_notes_of_a_gpu_print_its_memory(tmp_path):
+    text = notes(tmp_path, yaml.safe_load((CHART / "ci" / "h200-long.yaml").read_text()))
+    assert "on the GPU (141Gi): started work 122880Mi + 2 x weights 2Gi" in text
 
 
 def update():
