@@ -243,7 +243,7 @@ def test_the_plain_manifests_need_nothing_but_kubernetes(name):
 # Shutdown.
 
 
-@pytest.mark.parametrize("pre_stop, delay, grace", [(0, 0, 120), (5, 5, 120), (10, 30, 600)])
+@pytest.mark.parametrize("pre_stop, delay, grace", [(0, 5, 120), (5, 0, 121), (10, 30, 600)])
 def test_the_grace_period_is_the_sum_and_five_seconds(pre_stop, delay, grace):
     drain = {"preStopSeconds": pre_stop, "drainDelaySeconds": delay, "graceSeconds": grace}
     objects = render({"drain": drain})
@@ -564,6 +564,19 @@ def test_the_network_policy_lets_in_callers_and_watchers_only():
     assert [port["port"] for port in metrics["ports"]] == ["metrics"]
     ports = [sorted(p["port"] for p in rule["ports"]) for rule in spec["egress"]]
     assert ports == [[53, 53], [4317, 4318]]
+
+
+def test_the_endpoint_picker_may_read_metrics():
+    def readers(values):
+        rules = render(merged({"inferencePool": {"enabled": True, "endpointPicker": "epp"}}, values))
+        return rules.one("NetworkPolicy")["spec"]["ingress"][1]["from"]
+
+    assert {"podSelector": {}} in readers({})
+    labels = {"app": "epp"}
+    assert {"podSelector": {"matchLabels": labels}} in readers(
+        nested("inferencePool.endpointPickerLabels", labels)
+    )
+    assert len(render().one("NetworkPolicy")["spec"]["ingress"][1]["from"]) == 1
 
 
 @pytest.mark.parametrize("namespaces", [[], [{}]])

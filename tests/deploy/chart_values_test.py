@@ -107,6 +107,7 @@ NOT_TOGETHER = [
     # 5 + 5 + 120: equal is not greater.
     ("drain.terminationGracePeriodSeconds", nested("drain.terminationGracePeriodSeconds", 130)),
     ("server.maxDeadlineSeconds", nested("drain.graceSeconds", 119)),
+    ("drain.drainDelaySeconds", {"drain": {"preStopSeconds": 0, "drainDelaySeconds": 4}}),
     ("extraArgs", {"extraArgs": ["--grace=10"]}),
     ("extraArgs", {"extraArgs": ["--max-wait=10"]}),
     ("extraArgs", {"extraArgs": ["--no-refuse_beyond_grace"]}),
@@ -152,6 +153,7 @@ GOOD = [
     {"tls": {**TLS, "clientCASecretName": "ca", "probeClientSecretName": "probe"}},
     nested("drain.terminationGracePeriodSeconds", 131),
     nested("drain.graceSeconds", 121),
+    nested("drain.preStopSeconds", 0),
     {"extraArgs": ["--max_paused_jobs=8", "--max_stall=5"]},
     {"replicaCount": 1, "pdb": {"enabled": False}},
     {"autoscaling": {"kind": "hpa", "maxReplicas": 2}},

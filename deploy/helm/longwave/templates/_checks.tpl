@@ -112,6 +112,9 @@ field, so that a refused upgrade is refused once. */}}
 {{- if gt (int $v.server.maxDeadlineSeconds) (int $v.drain.graceSeconds) -}}
 {{- $problems = append $problems (printf "server.maxDeadlineSeconds: %d is more than drain.graceSeconds: %d; a shutdown would cut off unary calls" (int $v.server.maxDeadlineSeconds) (int $v.drain.graceSeconds)) -}}
 {{- end -}}
+{{- if lt (add $v.drain.preStopSeconds $v.drain.drainDelaySeconds | int) (int $v.probes.readiness.periodSeconds) -}}
+{{- $problems = append $problems (printf "drain.drainDelaySeconds: %d and preStopSeconds: %d are shorter than probes.readiness.periodSeconds: %d; calls would end before balancers look" (int $v.drain.drainDelaySeconds) (int $v.drain.preStopSeconds) (int $v.probes.readiness.periodSeconds)) -}}
+{{- end -}}
 {{- $owned := splitList " " (include "longwave.ownedFlags" .) -}}
 {{- $seen := list -}}
 {{- range $v.extraArgs -}}
