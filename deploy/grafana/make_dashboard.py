@@ -16,6 +16,7 @@ from typing import Any, Iterator, NamedTuple
 FILE = pathlib.Path(__file__).with_name("longwave.json")
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24
+HEIGHT = 8
 
 # What selects the series of the chosen deployment, and of the chosen pods in it. Recorded series are
 # of whole deployments.
@@ -322,18 +323,17 @@ def panels() -> Iterator[dict[str, Any]]:
                "gridPos": {"x": 0, "y": y, "w": WIDTH, "h": 1}}
         number, y, x = number + 1, y + 1, 0
         for panel in members:
-            height = 6 if panel.kind == "stat" else 8
             if x + panel.width > WIDTH:
-                x, y = 0, y + 8
+                x, y = 0, y + HEIGHT
             instant = panel.kind == "bargauge"
             yield {
                 "id": number, "type": panel.kind, "title": panel.title, "description": panel.text,
-                "datasource": DATASOURCE, "gridPos": {"x": x, "y": y, "w": panel.width, "h": height},
+                "datasource": DATASOURCE, "gridPos": {"x": x, "y": y, "w": panel.width, "h": HEIGHT},
                 "targets": [target(query, chr(ord("A") + i), instant) for i, query in enumerate(panel.queries)],
                 **drawing(panel),
             }
             number, x = number + 1, x + panel.width
-        y += 8
+        y += HEIGHT
 
 
 def variable(name: str, label: str, query: str, multi: bool = True) -> dict[str, Any]:
