@@ -164,6 +164,24 @@ def test_the_rule_object_has_the_groups_of_the_file():
     assert rendered.one("PrometheusRule")["spec"]["groups"] == groups
 
 
+def test_the_alert_of_the_full_queue_knows_the_bound():
+    def queue_saturated(bound):
+        values = {"monitoring": {"prometheusRule": True}, "server": {"maxWaitSeconds": bound}}
+        groups = render(values).one("PrometheusRule")["spec"]["groups"]
+        return next(
+            rule
+            for group in groups
+            for rule in group["rules"]
+            if rule.get("alert") == "LongwaveQueueSaturated"
+        )
+
+    # 80 % of it; the default's is the number of the file, so this ends if the file says otherwise.
+    for bound, threshold in ((2, "1.6"), (10, "8"), (0.5, "0.4"), (3, "2.4")):
+        rule = queue_saturated(bound)
+        assert f"> {threshold}\n" in rule["expr"]
+        assert f"({bound} s)" in rule["annotations"]["description"]
+
+
 def test_the_dashboard_is_the_file():
     values = {"monitoring": {"dashboard": {"enabled": True, "annotations": {"folder": "x"}}}}
     config = render(values).one("ConfigMap", "-dashboard")

@@ -140,6 +140,14 @@ NOT_TOGETHER = [
         "monitoring.serviceMonitor",
         {"monitoring": {"serviceMonitor": True}, "service": {"headless": False}},
     ),
+    (
+        "fullnameOverride",
+        {
+            "fullnameOverride": "embeddings",
+            "autoscaling": {"kind": "hpa"},
+            "monitoring": {"prometheusRule": True},
+        },
+    ),
     ("kserve.inferenceService.storageUri", {"mode": "kserve"}),
     (
         "networkPolicy.extraEgress",
@@ -173,6 +181,8 @@ GOOD = [
     {"autoscaling": KEDA},
     {"rollout": {"maxSurge": 0, "maxUnavailable": 1}},
     nested("probes.startup.maxSeconds", 589),
+    {"fullnameOverride": "embeddings", "monitoring": {"prometheusRule": True}},
+    {"fullnameOverride": "embeddings", "autoscaling": {"kind": "hpa"}},
     {"monitoring": {"podMonitor": True}},
     {"monitoring": {"serviceMonitor": True}},
     KSERVE,

@@ -169,6 +169,9 @@ field, so that a refused upgrade is refused once. */}}
 {{- if and $v.monitoring.podMonitor $v.monitoring.serviceMonitor -}}
 {{- $problems = append $problems "monitoring.serviceMonitor: with monitoring.podMonitor every pod would be scraped twice" -}}
 {{- end -}}
+{{- if and $v.monitoring.prometheusRule (ne $v.autoscaling.kind "none") (not (contains "longwave" (include "longwave.fullname" .))) -}}
+{{- $problems = append $problems (printf "%s: the alerts know autoscalers by 'longwave' in their names, which %s has not; other name, or monitoring.prometheusRule: false" (ternary "fullnameOverride" "nameOverride" (ne $v.fullnameOverride "")) (include "longwave.fullname" .)) -}}
+{{- end -}}
 {{- if and $v.monitoring.serviceMonitor (not $v.service.headless) -}}
 {{- $problems = append $problems "monitoring.serviceMonitor: needs service.headless, which has the port" -}}
 {{- end -}}
