@@ -367,7 +367,7 @@ def test_the_network_policy_lets_in_callers_and_watchers_only():
         assert test_pods.items() <= pod["metadata"]["labels"].items()
     assert [port["port"] for port in metrics["ports"]] == ["metrics"]
     ports = [sorted(p["port"] for p in rule["ports"]) for rule in spec["egress"]]
-    assert ports == [[53, 53], [4317, 4318]]
+    assert ports == [[53, 53]]
 
 
 def test_the_endpoint_picker_may_read_metrics():

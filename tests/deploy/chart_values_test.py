@@ -46,6 +46,7 @@ UNLIKE_THE_SCHEMA = [
     ("server.listen", "127.0.0.1"),
     ("server.cpuTarget", "sse4"),
     ("server.logLevel", "verbose"),
+    ("server.logRequests", "some"),
     ("server.maxConnectionAgeSeconds", -1),
     ("server.maxWaitSeconds", 0),
     ("server.unknown", 1),

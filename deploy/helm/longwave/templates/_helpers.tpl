@@ -173,12 +173,13 @@ here gets a value, and with that its name in "longwave.ownedFlags". */}}
 {{- $args = append $args (printf "--%srefuse_beyond_grace" (ternary "" "no-" $server.refuseBeyondGrace)) -}}
 {{- $args = append $args (printf "--hang_limit=%d" (int $server.hangLimitSeconds)) -}}
 {{- $args = append $args (printf "--log_level=%s" $server.logLevel) -}}
+{{- $args = append $args (printf "--log_requests=%s" $server.logRequests) -}}
 {{- concat $args $values.extraArgs | toYaml -}}
 {{- end -}}
 
 {{/* Flags that extraArgs cannot give: each has a value, or would end the server at once. */}}
 {{- define "longwave.ownedFlags" -}}
-model device threads cpu_target compute_dtype model_poll address metrics_address port_file tls_certificate tls_key tls_client_ca allow_plaintext tenants reflection max_connection_age max_concurrent_streams max_resident_bytes max_host_bytes max_transport_bytes max_receiving_bytes max_wait max_batch_class_wait max_deadline max_stream_deadline max_request_tokens max_queue_sequences max_queue_tokens drain_delay grace refuse_beyond_grace hang_limit log_level check_config help version
+model device threads cpu_target compute_dtype model_poll address metrics_address port_file tls_certificate tls_key tls_client_ca allow_plaintext tenants reflection max_connection_age max_concurrent_streams max_resident_bytes max_host_bytes max_transport_bytes max_receiving_bytes max_wait max_batch_class_wait max_deadline max_stream_deadline max_request_tokens max_queue_sequences max_queue_tokens drain_delay grace refuse_beyond_grace hang_limit log_level log_requests check_config help version
 {{- end -}}
 
 {{/* Arguments by which `longwave` reaches a server: a YAML list. Takes root and server. */}}
