@@ -91,7 +91,8 @@ def draw_panel(axes: Any, data: dict[str, Any], panel: tuple) -> None:
     axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
     axes.set_ylabel(unit, fontsize=9)
     if any(lines):
-        axes.legend(fontsize=8, frameon=False, loc="upper left", ncols=3, columnspacing=1.2, handlelength=1.4)
+        columns = 2 if max(map(len, lines)) > 10 else 3
+        axes.legend(fontsize=8, frameon=False, loc="upper left", ncols=columns, columnspacing=1.2, handlelength=1.4)
 
 
 def decorate(axes: Any, data: dict[str, Any]) -> None:
