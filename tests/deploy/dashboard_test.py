@@ -26,16 +26,25 @@ import make_dashboard  # noqa: E402
 BOARD = json.loads(make_dashboard.FILE.read_text(encoding="utf-8"))
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 EXPRESSIONS = list(make_dashboard.expressions(BOARD))
-RULE_LIST = [r for g in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for r in g["rules"]]
+RULE_LIST = [
+    r for g in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for r in g["rules"]
+]
 RECORDED = {rule["record"] for rule in RULE_LIST if "record" in rule}
 
 # Names that other programs export: Prometheus itself, kube-state-metrics, cAdvisor, DCGM exporter.
 FROM_OUTSIDE = {
-    "up", "scrape_duration_seconds", "ALERTS",
-    "kube_horizontalpodautoscaler_spec_max_replicas", "kube_horizontalpodautoscaler_spec_target_metric",
-    "kube_horizontalpodautoscaler_status_desired_replicas", "kube_pod_container_resource_limits",
-    "container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total",
-    "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_GPU_UTIL",
+    "up",
+    "scrape_duration_seconds",
+    "ALERTS",
+    "kube_horizontalpodautoscaler_spec_max_replicas",
+    "kube_horizontalpodautoscaler_spec_target_metric",
+    "kube_horizontalpodautoscaler_status_desired_replicas",
+    "kube_pod_container_resource_limits",
+    "container_cpu_cfs_periods_total",
+    "container_cpu_cfs_throttled_periods_total",
+    "DCGM_FI_DEV_FB_FREE",
+    "DCGM_FI_DEV_FB_USED",
+    "DCGM_FI_DEV_GPU_UTIL",
 }
 # The server has it only while it serves with TLS.
 WITH_TLS = "longwave_tls_certificate_not_after_timestamp_seconds"
@@ -80,7 +89,11 @@ def test_ids_and_places_are_unique():
     taken: set[tuple[int, int]] = set()
     for panel in BOARD["panels"]:
         at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
         assert at["x"] + at["w"] <= 24
         assert not cells & taken, panel["title"]
         taken |= cells
@@ -120,11 +133,12 @@ def test_variables_that_are_used_exist():
 
 def test_expressions_are_valid(tmp_path):
     rules = [{"record": f"panel:{i}", "expr": expr} for i, (_, expr) in enumerate(EXPRESSIONS)]
-    rules += [{"record": "annotation:0", "expr": a["expr"]}
-              for a in BOARD["annotations"]["list"]]
+    rules += [{"record": "annotation:0", "expr": a["expr"]} for a in BOARD["annotations"]["list"]]
     file = tmp_path / "panels.yaml"
     file.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
-    done = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "rules", file], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(rules)} rules" in done.stdout
 
@@ -153,8 +167,12 @@ def program(variable: str, release: str) -> str:
 def served() -> Iterator[tuple[int, int]]:
     """A real server: its ports of calls and of metrics."""
     command = [
-        program("LONGWAVE_SERVER", "server/longwave-server"), f"--model={program('LONGWAVE_MODEL', 'models/default')}",
-        "--device=cpu", "--threads=1", "--address=127.0.0.1:0", "--metrics_address=127.0.0.1:0",
+        program("LONGWAVE_SERVER", "server/longwave-server"),
+        f"--model={program('LONGWAVE_MODEL', 'models/default')}",
+        "--device=cpu",
+        "--threads=1",
+        "--address=127.0.0.1:0",
+        "--metrics_address=127.0.0.1:0",
     ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         # A server that says nothing is ended, and with it the loop below.
@@ -189,9 +207,23 @@ def scrape() -> str:
     cli = program("LONGWAVE_CLI", "client/cli/longwave")
     with served() as (port, metrics):
         load = subprocess.run(
-            [cli, "load", f"--target=127.0.0.1:{port}", "--rate=20", "--tokens=64:4+2048:1", "--count=20",
-             "--seconds=5", "--warmup=0", "--max-lateness=60", "--max-backlog=1", "--quiet"],
-            capture_output=True, text=True, check=False, timeout=120,
+            [
+                cli,
+                "load",
+                f"--target=127.0.0.1:{port}",
+                "--rate=20",
+                "--tokens=64:4+2048:1",
+                "--count=20",
+                "--seconds=5",
+                "--warmup=0",
+                "--max-lateness=60",
+                "--max-backlog=1",
+                "--quiet",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
         assert load.returncode == 0, load.stderr
         with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=20) as answer:
@@ -208,7 +240,9 @@ def test_scrape_is_of_a_server_that_worked(scrape):
 
 def test_metrics_of_panels_exist(scrape):
     known = exported(scrape) | FROM_OUTSIDE | RECORDED | {WITH_TLS}
-    unknown = {(title, name) for title, expr in EXPRESSIONS for name in names(expr) if name not in known}
+    unknown = {
+        (title, name) for title, expr in EXPRESSIONS for name in names(expr) if name not in known
+    }
     assert not unknown
 
 
@@ -223,7 +257,16 @@ def test_label_values_of_rules_and_panels_exist(scrape):
     values: dict[str, set[str]] = {}
     for label, value in re.findall(r'(\w+)="([^"]*)"', scrape):
         values.setdefault(label, set()).add(value)
-    outside = {"namespace", "job", "pod", "horizontalpodautoscaler", "alertname", "alertstate", "metric_name", "resource"}
+    outside = {
+        "namespace",
+        "job",
+        "pod",
+        "horizontalpodautoscaler",
+        "alertname",
+        "alertstate",
+        "metric_name",
+        "resource",
+    }
     for expr in [rule["expr"] for rule in RULE_LIST] + [expr for _, expr in EXPRESSIONS]:
         for label, sign, wanted in re.findall(r'(\w+)(=~|!=|!~|=)"([^"]*)"', expr):
             if label in outside or wanted == ".*":
@@ -244,6 +287,8 @@ def test_certificate_metric_is_one_of_the_catalogue():
 
 
 def test_promtool_finds_nothing_in_the_metrics(scrape):
-    done = subprocess.run(["promtool", "check", "metrics"], input=scrape, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=scrape, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stdout + done.stderr
