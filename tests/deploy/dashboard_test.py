@@ -46,6 +46,10 @@ FROM_OUTSIDE = {
     "DCGM_FI_DEV_FB_USED",
     "DCGM_FI_DEV_GPU_UTIL",
 }
+# What a metrics adapter makes of the server's metrics.
+OF_ADAPTER = {"longwave_busy_ratio"}
+# What Prometheus adds to every series of a target.
+TARGET_LABELS = {"namespace", "job", "pod", "instance"}
 # The server has it only while it serves with TLS.
 WITH_TLS = "longwave_tls_certificate_not_after_timestamp_seconds"
 WORDS = {"and", "or", "unless", "bool", "offset"}
@@ -252,27 +256,72 @@ def test_metrics_of_rules_exist(scrape):
     assert not unknown
 
 
-def test_label_values_of_rules_and_panels_exist(scrape):
-    """A matcher with a value that no series has would be silent for ever."""
-    values: dict[str, set[str]] = {}
-    for label, value in re.findall(r'(\w+)="([^"]*)"', scrape):
-        values.setdefault(label, set()).add(value)
-    outside = {
-        "namespace",
-        "job",
-        "pod",
-        "horizontalpodautoscaler",
-        "alertname",
-        "alertstate",
-        "metric_name",
-        "resource",
-    }
-    for expr in [rule["expr"] for rule in RULE_LIST] + [expr for _, expr in EXPRESSIONS]:
-        for label, sign, wanted in re.findall(r'(\w+)(=~|!=|!~|=)"([^"]*)"', expr):
-            if label in outside or wanted == ".*":
+def exported_labels(text: str) -> dict[str, dict[str, set[str]]]:
+    """The values of each label of each metric in a scrape."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for name, labels in re.findall(r"(?m)^([A-Za-z_:][\w:]*)(?:\{([^}]*)\})? ", text):
+        of_metric = found.setdefault(name, {})
+        for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
+            of_metric.setdefault(label, set()).add(value)
+    return found
+
+
+def wrong_selectors(expr: str, known: dict[str, dict[str, set[str]]]) -> Iterator[str]:
+    """Selectors of the server's metrics that no series of it can fit."""
+    for name, matchers in re.findall(r"\b((?:longwave|process)_\w+)\{([^}]*)\}", expr):
+        if name not in known:
+            continue  # told by another test
+        for label, sign, wanted in re.findall(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"', matchers):
+            if label in TARGET_LABELS:
                 continue
+            values = known[name].get(label, set())
             for value in wanted.split("|") if "~" in sign else [wanted]:
-                assert value in values.get(label, set()), f'{label}{sign}"{value}" in {expr}'
+                if not values or (value != ".*" and value not in values):
+                    yield f'{name}: {label}{sign}"{value}"'
+
+
+def test_wrong_selectors_are_found():
+    known = exported_labels('longwave_a{b="c",d="e"} 1\nlongwave_f 2\n')
+    assert not list(
+        wrong_selectors('longwave_a{b=~"c|c", pod="x"} / longwave_f{namespace=~".*"}', known)
+    )
+    assert list(wrong_selectors('longwave_a{b=~"c|x"}', known)) == ['longwave_a: b=~"x"']
+    assert list(wrong_selectors('longwave_f{b="c"}', known)) == ['longwave_f: b="c"']
+
+
+def test_labels_of_rules_and_panels_exist(scrape):
+    """A matcher that no series fits would be silent for ever."""
+    known = exported_labels(scrape)
+    for expr in [rule["expr"] for rule in RULE_LIST] + [expr for _, expr in EXPRESSIONS]:
+        assert not list(wrong_selectors(expr, known)), expr
+
+
+def scaled_by(text: str) -> Iterator[tuple[str, set[str]]]:
+    """Names and labels of the metrics of pods that horizontal autoscalers in manifests look at."""
+    for document in yaml.safe_load_all(text):
+        if (document or {}).get("kind") == "HorizontalPodAutoscaler":
+            for metric in document["spec"]["metrics"]:
+                if metric["type"] == "Pods":
+                    asked = metric["pods"]["metric"]
+                    yield asked["name"], set(asked.get("selector", {}).get("matchLabels", {}))
+
+
+def rendered_manifests() -> list[pathlib.Path]:
+    folders = (ROOT / "deploy" / "manifests", ROOT / "tests" / "deploy" / "golden")
+    return [file for folder in folders for file in sorted(folder.rglob("*.yaml"))]
+
+
+@pytest.mark.skipif(not rendered_manifests(), reason="no rendered manifests here")
+def test_what_manifests_scale_on_exists(scrape):
+    """With a metric or a label that is not there, nothing is ever scaled."""
+    known = exported_labels(scrape)
+    for file in rendered_manifests():
+        text = file.read_text(encoding="utf-8")
+        assert not list(wrong_selectors(text, known)), file.name
+        for name, labels in scaled_by(text):
+            if name not in OF_ADAPTER:
+                assert name in known, file.name
+                assert labels <= set(known[name]) | TARGET_LABELS, f"{file.name}: {name}"
 
 
 def test_objective_is_an_edge_of_the_histogram(scrape):
