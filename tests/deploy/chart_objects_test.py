@@ -256,11 +256,11 @@ def test_the_hpa_is_that_of_the_reference():
     spec = render({"autoscaling": {"kind": "hpa"}}).one("HorizontalPodAutoscaler")["spec"]
     metric = spec["metrics"][0]["pods"]
     assert metric["metric"]["name"] == "longwave_expected_wait_seconds"
-    assert metric["metric"]["selector"] == {"matchLabels": {"priority": "interactive"}}
-    assert metric["target"] == {"type": "AverageValue", "averageValue": "100m"}
+    assert "selector" not in metric["metric"]
+    assert metric["target"] == {"type": "AverageValue", "averageValue": "1000m"}
     busy = spec["metrics"][1]["pods"]
     assert busy["metric"] == {"name": "longwave_busy_ratio"}
-    assert busy["target"] == {"type": "AverageValue", "averageValue": "800m"}
+    assert busy["target"] == {"type": "AverageValue", "averageValue": "700m"}
     up, down = spec["behavior"]["scaleUp"], spec["behavior"]["scaleDown"]
     assert up["policies"] == [{"type": "Percent", "value": 100, "periodSeconds": 30}]
     assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 300}]
@@ -297,7 +297,7 @@ def test_keda_keeps_the_pods_when_prometheus_is_gone():
         assert trigger["metadata"]["ignoreNullValues"] == "false"
         # Numbers would be refused: KEDA's metadata is text.
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
-    assert spec["triggers"][0]["metadata"]["threshold"] == "0.1"
+    assert spec["triggers"][0]["metadata"]["threshold"] == "1"
     assert spec["triggers"][1]["metadata"]["threshold"] == "0.8"
 
 
