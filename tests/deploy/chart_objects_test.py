@@ -298,7 +298,7 @@ def test_keda_keeps_the_pods_when_prometheus_is_gone():
         # Numbers would be refused: KEDA's metadata is text.
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
     assert spec["triggers"][0]["metadata"]["threshold"] == "1"
-    assert spec["triggers"][1]["metadata"]["threshold"] == "0.8"
+    assert spec["triggers"][1]["metadata"]["threshold"] == "0.7"
 
 
 def test_queries_are_of_metrics_that_exist():
