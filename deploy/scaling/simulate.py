@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Replays load through the autoscaling that the chart ships, and says what would come of it.
 
-    python3 deploy/scaling/simulate.py [--values FILE] [--picture FILE] [--json] [--sweep]
+    python3 deploy/scaling/simulate.py [--values FILE]... [--picture FILE] [--json] [--sweep]
 
-The numbers of the loop are read from the chart's values.yaml (autoscaling). Prints a table: does it
+The numbers of the loop are read from the chart (values.yaml, and the query of its ScaledObject). Prints a table: does it
 settle, how long is the overload, what share of the work is refused, what it costs. --sweep tries
 other targets, start-up times and forms of the metric. Needs PyYAML; draws with Python alone.
 """
@@ -16,6 +16,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 import sys
 
 import traces
@@ -34,6 +35,7 @@ from pods import Replicas, Service
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 VALUES = FOLDER.parent / "helm" / "longwave" / "values.yaml"
+RECOMMENDED = FOLDER / "recommended.yaml"
 SCRAPE_SECONDS = 15.0
 # What a replica would be run at by somebody who knew the load beforehand.
 IDEAL_SHARE = 0.8
@@ -44,7 +46,7 @@ SETTLED_SECONDS = 600
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """The chart's autoscaling section."""
+    """The chart's autoscaling section, and what its templates ask Prometheus for."""
 
     minimum: int = 2
     maximum: int = 10
@@ -52,20 +54,27 @@ class Scaling:
     up: Rule = Rule(0, "Percent", 100, 30)
     down: Rule = Rule(300, "Pods", 1, 300)
     kind: str = "hpa"  # or keda
-    busy_target: float = 0.8  # keda's second trigger
+    busy_target: float | None = None  # second metric: the share of the time that pods compute
     failure_threshold: int = 3
     ignore_null_values: bool = False
-    # Of the pods' waits: their mean or the worst one; and over how long the gauge is averaged.
-    across: str = "mean"
+    # KEDA's query: the mean of the pods' waits or the worst one; and over how long each is averaged.
+    across: str = "avg"
     over_seconds: float = 0.0
 
     @staticmethod
-    def of_chart(file: pathlib.Path) -> Scaling:
+    def of_chart(file: pathlib.Path, kind: str) -> Scaling:
         import yaml
 
         section = yaml.safe_load(file.read_text())["autoscaling"]
         up, down, keda = section["scaleUp"], section["scaleDown"], section["keda"]
-        own = Scaling()
+        busy = section.get("targetBusyPercent")
+        if kind == "keda":
+            busy = keda.get("targetBusyPercent", busy)
+        # Where there is no template beside the values, they say it themselves.
+        across, over = keda.get("across", "avg"), keda.get("overSeconds", 0)
+        template = file.parent / "templates" / "scaledobject.yaml"
+        if template.exists():
+            across, over = _query(template.read_text())
         return Scaling(
             minimum=section["minReplicas"],
             maximum=section["maxReplicas"],
@@ -74,10 +83,24 @@ class Scaling:
                     up["periodSeconds"]),
             down=Rule(down["stabilizationWindowSeconds"], "Pods", down["pods"],
                       down["periodSeconds"]),
-            busy_target=keda["targetBusyPercent"] / 100,
+            kind=kind,
+            busy_target=busy / 100 if busy else None,
             failure_threshold=keda["fallbackFailures"],
-            over_seconds=section.get("averageSeconds", own.over_seconds),
+            across=across,
+            over_seconds=over if kind == "keda" else 0,
         )
+
+
+def _query(template: str) -> tuple[str, float]:
+    """Of the chart's ScaledObject: how the pods' waits become one number."""
+    line = next(line for line in template.splitlines()
+                if "query:" in line and "longwave_expected_wait_seconds" in line)
+    across = re.search(r"query:\s*(max|avg)\b", line)
+    if across is None:
+        raise ValueError(f"neither max nor avg: {line.strip()}")
+    over = re.search(r"avg_over_time\(.*\[(\d+)([sm])\]", line)
+    seconds = int(over[1]) * {"s": 1, "m": 60}[over[2]] if over else 0
+    return across[1], float(seconds)
 
 
 @dataclasses.dataclass
@@ -217,6 +240,7 @@ def run(
 
 
 def decide(hpa, now, replicas, watched, scaling, fallbacks, alive, empty) -> int:
+    """One round of the loop."""
     current, ready = replicas.count, replicas.ready(now)
 
     def ask(value) -> float:
@@ -224,15 +248,24 @@ def decide(hpa, now, replicas, watched, scaling, fallbacks, alive, empty) -> int
             return prometheus_answer(None, True, scaling.ignore_null_values)
         return prometheus_answer(value() if alive else None, alive, scaling.ignore_null_values)
 
-    def pods_metric() -> int:
-        ask(watched.mean)  # the adapter has it from Prometheus
-        values: list[float | None] = list(watched.pods())
-        running = current - replicas.pending(now)
+    pending = replicas.pending(now)
+
+    def of_pods(value, target: float) -> int:
+        """Of type Pods: the adapter has each pod's number from Prometheus."""
+        ask(watched.mean)
+        values: list[float | None] = list(value())
+        running = current - pending
         values = values[:running] + [None] * (running - len(values))
-        return replicas_for_pods(values, replicas.pending(now), current, scaling.target)
+        return replicas_for_pods(values, pending, current, target)
+
+    def busy_of_pods() -> list[float]:
+        return [watched.busy()] * ready + [0.0] * (current - pending - ready)
 
     if scaling.kind == "hpa":
-        return hpa.decide(now, current, [pods_metric])
+        metrics = [lambda: of_pods(watched.pods, scaling.target)]
+        if scaling.busy_target:
+            metrics.append(lambda: of_pods(busy_of_pods, scaling.busy_target))
+        return hpa.decide(now, current, metrics)
 
     across = watched.worst if scaling.across == "max" else watched.mean
 
@@ -242,10 +275,10 @@ def decide(hpa, now, replicas, watched, scaling, fallbacks, alive, empty) -> int
     def busy_trigger() -> int:
         return replicas_for_value(ask(watched.busy), ready, current, scaling.busy_target)
 
-    return hpa.decide(now, current, [
-        lambda: fallbacks[0].replicas(wait_trigger, current),
-        lambda: fallbacks[1].replicas(busy_trigger, current),
-    ])
+    metrics = [lambda: fallbacks[0].replicas(wait_trigger, current)]
+    if scaling.busy_target:
+        metrics.append(lambda: fallbacks[1].replicas(busy_trigger, current))
+    return hpa.decide(now, current, metrics)
 
 
 def row(outcome: Outcome, scaling: Scaling, at: float | None = None) -> dict:
@@ -272,63 +305,71 @@ def table(rows: list[dict]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(names), *lines[1:]])
 
 
-def scenarios(scaling: Scaling) -> list[tuple[Outcome, Scaling, float | None]]:
-    keda = dataclasses.replace(scaling, kind="keda", across="max")
+def scenarios(name: str, file: pathlib.Path) -> list[tuple[Outcome, Scaling, float | None]]:
+    """Both kinds of autoscaler with these values."""
     day, step = traces.day(), traces.step(1.2, 4.0)
     flat = traces.step(3.0, 3.0, seconds=7200)
-    deaf = dataclasses.replace(keda, ignore_null_values=True)
-    return [
-        (run("hpa, day", day, scaling), scaling, None),
-        (run("keda, day", day, keda), keda, None),
-        (run("hpa, burst 1.2 to 4", step, scaling), scaling, 600),
-        (run("keda, burst 1.2 to 4", step, keda), keda, 600),
-        (run("hpa, steady 3", flat, scaling, start=5), scaling, 0),
-        (run("keda, steady 3", flat, keda, start=5), keda, 0),
-        (run("keda, steady 3, Prometheus dead for 30 min", flat, keda, start=5,
-             dead=(1800, 3600)), keda, None),
-        (run("the same, answers empty, ignoreNullValues=true", flat, deaf, start=5,
-             dead=(1800, 3600), empty_when_dead=True), deaf, None),
-    ]
+    found: list[tuple[Outcome, Scaling, float | None]] = []
+    for kind in ("hpa", "keda"):
+        scaling = Scaling.of_chart(file, kind)
+        start = f"{name}, {kind}"
+        found.append((run(f"{start}: day", day, scaling), scaling, None))
+        found.append((run(f"{start}: burst 1.2 to 4", step, scaling), scaling, 600))
+        found.append((run(f"{start}: steady 3", flat, scaling, start=5), scaling, 0))
+    # Of the last kind, KEDA.
+    deaf = dataclasses.replace(scaling, ignore_null_values=True)
+    dead = {"start": 5, "dead": (1800.0, 3600.0)}
+    found.append((run(f"{start}: Prometheus dead for 30 min", flat, scaling, **dead),
+                  scaling, None))
+    found.append((run(f"{start}: empty answers, ignoreNullValues=true", flat, deaf,
+                      empty_when_dead=True, **dead), deaf, None))
+    return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--values", type=pathlib.Path, default=VALUES, help="the chart's values")
-    parser.add_argument("--picture", type=pathlib.Path, help="SVG to write")
+    parser.add_argument("--values", type=pathlib.Path, action="append",
+                        help="values.yaml of the chart, or a file with its section autoscaling; "
+                        "may be repeated [the chart's and recommended.yaml]")
+    parser.add_argument("--picture", type=pathlib.Path, help="SVG of the first file's HPA to write")
     parser.add_argument("--json", action="store_true", help="rows as JSON lines")
     parser.add_argument("--sweep", action="store_true", help="other targets and start-up times too")
     arguments = parser.parse_args()
-    try:
-        scaling = Scaling.of_chart(arguments.values)
-    except (OSError, KeyError, TypeError) as error:
-        print(f"simulate: {arguments.values}: {error!r}", file=sys.stderr)
-        return 2
-    found = scenarios(scaling)
-    rows = [row(outcome, of, at) for outcome, of, at in found]
+    files = arguments.values or [file for file in (VALUES, RECOMMENDED) if file.exists()]
+    rows = []
+    for place, file in enumerate(files):
+        try:
+            found = scenarios("chart" if file.name == "values.yaml" else file.stem, file)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            print(f"simulate: {file}: {error!r}", file=sys.stderr)
+            return 2
+        rows += [row(outcome, of, at) for outcome, of, at in found]
+        if place == 0 and arguments.picture:
+            arguments.picture.write_text(draw(found[0][0], found[1][0], found[0][1].target))
     if arguments.sweep:
-        rows += sweep(scaling)
+        rows += sweep(Scaling.of_chart(files[0], "keda"))
     print("\n".join(map(json.dumps, rows)) if arguments.json else table(rows))
-    if arguments.picture:
-        arguments.picture.write_text(draw(found[0][0], found[2][0], scaling.target))
     return 0
 
 
 def sweep(scaling: Scaling) -> list[dict]:
-    rows = []
+    """One day with other numbers: each row differs from the file's in what it names."""
     day = traces.day()
-    for kind in ("hpa", "keda"):
-        for target in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
-            for over in (0.0, 60.0, 120.0):
-                tried = dataclasses.replace(
-                    scaling, kind=kind, across="max", target=target, over_seconds=over)
-                rows.append(row(run(f"{kind}, target {target} s, over {over:g} s", day, tried),
-                                tried))
+    rows = []
+
+    def add(name: str, service: Service = Service(), **changes) -> None:
+        tried = dataclasses.replace(scaling, **changes)
+        rows.append(row(run(name, day, tried, service), tried))
+
+    for across in ("avg", "max"):
+        for target in (0.1, 0.5, 1.0):
+            for busy in (None, 0.7):
+                add(f"{across} wait {target:g} s, busy {busy}", across=across, target=target,
+                    busy_target=busy)
     for load_seconds in (5.0, 120.0, 600.0):
-        slow = Service(load_seconds=load_seconds)
-        rows.append(row(run(f"hpa, day, load {load_seconds:g} s", day, scaling, slow), scaling))
+        add(f"a model that loads for {load_seconds:g} s", Service(load_seconds=load_seconds))
     for call in (0.02, 0.5, 2.0):
-        long = Service(call_seconds=call)
-        rows.append(row(run(f"hpa, day, calls of {call:g} s", day, scaling, long), scaling))
+        add(f"calls of {call:g} s", Service(call_seconds=call))
     return rows
 
 

@@ -137,15 +137,22 @@ class Envoy:
     def channel(self, **options):
         return plain_channel(self.port, **options)
 
-    def replicas(self) -> dict[str, dict]:
-        """What Envoy thinks of each: failed_active_health_check, failed_outlier_check."""
+    def _hosts(self) -> dict[str, dict]:
         clusters = json.loads(self.admin("/clusters?format=json"))["cluster_statuses"]
         found = {}
-        for cluster in clusters:
-            for host in cluster["host_statuses"]:
-                address = host["address"]["socket_address"]
-                found[f"{address['address']}:{address['port_value']}"] = host["health_status"]
+        for host in (host for cluster in clusters for host in cluster["host_statuses"]):
+            address = host["address"]["socket_address"]
+            found[f"{address['address']}:{address['port_value']}"] = host
         return found
+
+    def replicas(self) -> dict[str, dict]:
+        """What Envoy thinks of each: failed_active_health_check, failed_outlier_check."""
+        return {address: host["health_status"] for address, host in self._hosts().items()}
+
+    def under_way(self, address: str) -> int:
+        """Calls that a replica has just now."""
+        stats = self._hosts()[address]["stats"]
+        return next(int(stat.get("value", 0)) for stat in stats if stat["name"] == "rq_active")
 
     def usable(self) -> set[str]:
         return {

@@ -7,6 +7,7 @@ import collections
 import concurrent.futures
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -106,6 +107,9 @@ def test_one_drained_and_one_killed_under_load_lose_nothing(
         await_progress(fleet, 15)
         resumed = fleet.total("longwave_requests_retried_total")
         assert resumed == 0, "of a replica that drains nobody notices anything"
+        # Frozen first, so that calls are certainly there when it dies.
+        fleet.servers[1].signal(signal.SIGSTOP)
+        await_true(lambda: envoy.under_way(running.addresses[1]) > 1, "it gets no calls")
         fleet.kill(1)
         await_progress(fleet, 15)
         assert running.addresses[1] not in envoy.usable()
