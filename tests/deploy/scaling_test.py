@@ -195,8 +195,9 @@ def test_a_target_that_is_too_low_oscillates():
     low = dataclasses.replace(recommended("hpa"), target=0.15, busy_target=None)
     good = recommended("hpa")
     flat = traces.step(2.0, 2.0, seconds=4 * 3600)
-    assert run("low", flat, low, start=3).oscillations() >= 5
-    assert run("low", flat, low, start=3).settled_after(0) is None
+    oscillating = run("low", flat, low, start=3)
+    assert oscillating.oscillations() >= 10
+    assert oscillating.settled_after(0) is None
     assert run("good", flat, good, start=3).oscillations() <= 1, "random waits in four hours"
 
 
@@ -243,13 +244,16 @@ def test_the_model_foresees_what_a_real_server_did():
     model, refused = [], 0.0
     for second, share in enumerate(load):
         refused += pods.step(second, share)
-        model.append(min(pods.backlog + pods.mean_wait(), about["max_wait_seconds"]))
-    # Both rise to the limit, stay there, and fall; compared where they are above half of it.
-    half = about["max_wait_seconds"] / 2
-    ours = [t for t, value in enumerate(model) if value > half]
-    real = [t for t, value in enumerate(wait) if value > half]
-    assert abs(ours[0] - real[0]) <= 4
-    assert abs(ours[-1] - real[-1]) <= 6
-    assert max(wait) == pytest.approx(max(model), rel=0.25)
-    share = refused / about["call_seconds"] / about["refused"]
-    assert 0.7 < share < 1.4, "of the work that was refused"
+        model.append(pods.expected_wait())
+    # Of the overload, which is over after a minute: both rise to the limit, stay there, and fall.
+    half, end = about["max_wait_seconds"] / 2, 60
+    ours = [t for t, value in enumerate(model[:end]) if value > half]
+    real = [t for t, value in enumerate(wait[:end]) if value > half]
+    assert abs(ours[0] - real[0]) <= 3
+    assert abs(ours[-1] - real[-1]) <= 4
+    assert max(wait) == pytest.approx(max(model), rel=0.15)
+    # Work that was refused, in calls. Arrivals are random, so the real number is.
+    assert refused / about["call_seconds"] == pytest.approx(about["refused"], rel=0.35)
+    # Below capacity both are near nothing, by the means.
+    quiet = slice(50, 70)
+    assert sum(model[quiet]) / 20 < 0.2 and sum(wait[quiet]) / 20 < 0.2
