@@ -22,8 +22,9 @@ from hpa import (  # noqa: E402
     replicas_for_pods,
     replicas_for_value,
 )
+from picture import draw  # noqa: E402
 from pods import Replicas, Service  # noqa: E402
-from simulate import RECOMMENDED, Scaling, _query, run, scenarios  # noqa: E402
+from simulate import RECOMMENDED, VALUES, Scaling, _query, run, scenarios  # noqa: E402
 
 UP = Rule(0, "Percent", 100, 30)
 DOWN = Rule(300, "Pods", 1, 300)
@@ -182,8 +183,11 @@ def test_a_burst_settles_within_three_minutes(kind):
 
 
 @pytest.mark.parametrize("kind", ["hpa", "keda"])
-def test_a_day_costs_little_more_than_it_must(kind):
-    scaling = recommended(kind)
+@pytest.mark.parametrize("file", [RECOMMENDED, VALUES], ids=["recommended", "chart"])
+def test_a_day_costs_little_more_than_it_must(file, kind):
+    if not file.exists():
+        pytest.skip(f"{file.name} is not there")
+    scaling = Scaling.of_chart(file, kind)
     day = run(kind, traces.day(), scaling)
     assert day.replica_hours / day.ideal_hours(scaling) < 1.25
     assert day.shed_share < 0.001
@@ -234,6 +238,12 @@ def test_the_query_of_the_chart_is_understood():
 def test_all_scenarios_run_with_the_recommended_values():
     names = [outcome.name for outcome, _, _ in scenarios("x", RECOMMENDED)]
     assert len(names) == len(set(names)) == 8
+
+
+def test_the_picture_is_that_of_the_recommended_values():
+    found = scenarios("recommended", RECOMMENDED)
+    expected = draw(found[0][0], found[1][0], found[0][1].target)
+    assert (FOLDER / "scaling.svg").read_text() == expected, "make it anew: README.md"
 
 
 def test_the_model_foresees_what_a_real_server_did():
