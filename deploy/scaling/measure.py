@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Measures what a replica costs those around it: memory of connections and of health watches, size and
-time of a scrape. The constants of CAPACITY.md.
+time of a scrape. The constants of the operations guide (deploy/README.md).
 
     python3 deploy/scaling/measure.py --server build/release/server/longwave-fake-server [--connections N]
 

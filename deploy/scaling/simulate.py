@@ -36,7 +36,6 @@ from pods import Replicas, Service
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 VALUES = FOLDER.parent / "helm" / "longwave" / "values.yaml"
-RECOMMENDED = FOLDER / "recommended.yaml"
 SCRAPE_SECONDS = 15.0
 # What a replica would be run at by somebody who knew the load beforehand.
 IDEAL_SHARE = 0.8
@@ -331,12 +330,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--values", type=pathlib.Path, action="append",
                         help="values.yaml of the chart, or a file with its section autoscaling; "
-                        "may be repeated [the chart's and recommended.yaml]")
+                        "may be repeated [the chart's]")
     parser.add_argument("--picture", type=pathlib.Path, help="SVG of the first file's HPA to write")
     parser.add_argument("--json", action="store_true", help="rows as JSON lines")
     parser.add_argument("--sweep", action="store_true", help="other targets and start-up times too")
     arguments = parser.parse_args()
-    files = arguments.values or [file for file in (VALUES, RECOMMENDED) if file.exists()]
+    files = arguments.values or [VALUES]
     rows = []
     for place, file in enumerate(files):
         try:

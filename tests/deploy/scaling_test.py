@@ -24,7 +24,7 @@ from hpa import (  # noqa: E402
 )
 from picture import draw  # noqa: E402
 from pods import Replicas, Service  # noqa: E402
-from simulate import RECOMMENDED, VALUES, Scaling, _query, run, scenarios  # noqa: E402
+from simulate import VALUES, Scaling, _query, run, scenarios  # noqa: E402
 
 UP = Rule(0, "Percent", 100, 30)
 DOWN = Rule(300, "Pods", 1, 300)
@@ -170,13 +170,13 @@ def test_the_fluid_model_by_hand():
     assert pods.mean_wait() == pytest.approx(0.1)
 
 
-def recommended(kind: str) -> Scaling:
-    return Scaling.of_chart(RECOMMENDED, kind)
+def shipped(kind: str) -> Scaling:
+    return Scaling.of_chart(VALUES, kind)
 
 
 @pytest.mark.parametrize("kind", ["hpa", "keda"])
 def test_a_burst_settles_within_three_minutes(kind):
-    burst = run(kind, traces.step(1.2, 4.0), recommended(kind))
+    burst = run(kind, traces.step(1.2, 4.0), shipped(kind))
     assert burst.settled_after(600) <= 180
     assert len(burst.overloads()) == 1
     assert burst.overloads()[0] <= 60
@@ -184,11 +184,8 @@ def test_a_burst_settles_within_three_minutes(kind):
 
 
 @pytest.mark.parametrize("kind", ["hpa", "keda"])
-@pytest.mark.parametrize("file", [RECOMMENDED, VALUES], ids=["recommended", "chart"])
-def test_a_day_costs_little_more_than_it_must(file, kind):
-    if not file.exists():
-        pytest.skip(f"{file.name} is not there")
-    scaling = Scaling.of_chart(file, kind)
+def test_a_day_costs_little_more_than_it_must(kind):
+    scaling = shipped(kind)
     day = run(kind, traces.day(), scaling)
     assert day.replica_hours / day.ideal_hours(scaling) < 1.25
     assert day.shed_share < 0.001
@@ -197,8 +194,8 @@ def test_a_day_costs_little_more_than_it_must(file, kind):
 
 
 def test_a_target_that_is_too_low_oscillates():
-    low = dataclasses.replace(recommended("hpa"), target=0.15, busy_target=None)
-    good = recommended("hpa")
+    low = dataclasses.replace(shipped("hpa"), target=0.15, busy_target=None)
+    good = shipped("hpa")
     flat = traces.step(2.0, 2.0, seconds=4 * 3600)
     oscillating = run("low", flat, low, start=3)
     assert oscillating.oscillations() >= 10
@@ -208,7 +205,7 @@ def test_a_target_that_is_too_low_oscillates():
 
 def test_a_slow_start_makes_the_overload_as_long():
     quick, slow = (
-        run("", traces.step(1.2, 4.0), recommended("hpa"), Service(load_seconds=seconds))
+        run("", traces.step(1.2, 4.0), shipped("hpa"), Service(load_seconds=seconds))
         for seconds in (5.0, 120.0)
     )
     assert 100 < slow.overloads()[0] - quick.overloads()[0] < 130
@@ -219,10 +216,10 @@ def test_a_dead_prometheus_never_scales_down(empty):
     # It dies when the load is low and would take pods away.
     load = traces.step(4.0, 0.5, at=1200, seconds=7200)
     options = {"start": 6, "dead": (1200.0, 7200.0), "empty_when_dead": empty}
-    kept = run("", load, recommended("keda"), **options)
+    kept = run("", load, shipped("keda"), **options)
     assert min(kept.replicas[1200:]) == kept.replicas[1200]
     # By KEDA's default an empty answer is a load of nothing.
-    deaf = dataclasses.replace(recommended("keda"), ignore_null_values=True)
+    deaf = dataclasses.replace(shipped("keda"), ignore_null_values=True)
     lost = run("", load, deaf, **options)
     assert (min(lost.replicas) < kept.replicas[1200]) == empty
 
@@ -236,13 +233,13 @@ def test_the_query_of_the_chart_is_understood():
         _query("        query: sum(longwave_expected_wait_seconds)")
 
 
-def test_all_scenarios_run_with_the_recommended_values():
-    names = [outcome.name for outcome, _, _ in scenarios("x", RECOMMENDED)]
+def test_all_scenarios_run_with_the_values_of_the_chart():
+    names = [outcome.name for outcome, _, _ in scenarios("x", VALUES)]
     assert len(names) == len(set(names)) == 8
 
 
-def test_the_picture_is_that_of_the_recommended_values():
-    found = scenarios("recommended", RECOMMENDED)
+def test_the_picture_is_that_of_the_chart():
+    found = scenarios("chart", VALUES)
     expected = draw(found[0][0], found[1][0], found[0][1].target)
     assert (FOLDER / "scaling.svg").read_text() == expected, "make it anew: README.md"
 
