@@ -121,4 +121,6 @@ version="$(sed -n 's/^project(longwave VERSION \([0-9.]*\).*/\1/p' "$root/CMakeL
 /opt/sbom/bin/python "$root/deploy/docker/sbom.py" --version "$version" --image "$into" --tree "$tree" \
   --environment "$root/$venv" --environment "$root/.venv" \
   --out "$into/longwave/usr/share/longwave/sbom.cdx.json"
+# The same files are the same layer, whenever they were laid out: an upgrade fetches ours alone.
+find "$system" "$into/torch" -print0 | xargs -0 touch --no-dereference --date=@0
 du -sh "$system" "$into/torch" "$into/longwave" >&2
