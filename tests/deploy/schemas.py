@@ -85,10 +85,17 @@ def strict(schema: dict[str, Any], *, root: bool = False) -> dict[str, Any]:
     return made
 
 
+class Loader(yaml.CSafeLoader):
+    """YAML as Kubernetes reads it: a lone equals sign, a value of some enumerations, is a text."""
+
+
+Loader.add_constructor("tag:yaml.org,2002:value", Loader.construct_yaml_str)
+
+
 def definitions(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
     """All custom resource definitions below a folder."""
     for file in sorted(folder.rglob("*.yaml")):
-        for document in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
+        for document in yaml.load_all(file.read_text(), Loader=Loader):
             if document and document.get("kind") == "CustomResourceDefinition":
                 yield document
 
