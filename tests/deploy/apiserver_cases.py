@@ -14,12 +14,13 @@ CHANGE = ("--set", "server.maxConnectionAgeSeconds=241")
 WRONG_VALUES: list[tuple[str, tuple[str, ...], str]] = [
     ("cpu", ("--set", "image.pullPolicy=Sometimes"), 'Unsupported value: "Sometimes"'),
     ("cpu", ("--set-json", 'nodeSelector={"disk":5}'), "cannot unmarshal number"),
-    ("cpu", ("--set-string", "rollout.minReadySeconds=soon"), "spec.minReadySeconds"),
     ("cpu", ("--set", "pdb.maxUnavailable=-1"), "must be greater than or equal to 0"),
     ("cpu", ("--set", "rollout.revisionHistoryLimit=-1"), "must be greater than or equal to 0"),
     ("cpu", ("--set-json", 'tolerations=[{"key":"gpu","operator":"Like"}]'), "Unsupported value"),
     ("cpu", ("--set", "fullnameOverride=Long_Wave"), "a lowercase RFC 1123"),
     ("cpu", ("--set", "service.port=70000"), "must be between 1 and 65535"),
+    ("gateway", ("--set-json", 'gateway.hostnames=["no_host"]'), "spec.hostnames[0]"),
+    ("gateway", ("--set", "gateway.envoy.maxEjectionPercent=101"), "less than or equal to 100"),
     ("keda", ("--set-string", "autoscaling.keda.pollingIntervalSeconds=often"), "pollingInterval"),
 ]
 
@@ -68,6 +69,6 @@ WRONG_OBJECTS: dict[str, list[tuple[str, Callable[[Object], object]]]] = {
     ],
     "InferenceService": [
         ("spec.predictor.minReplicas: Invalid value", lambda o: o["spec"]["predictor"].update(minReplicas="two")),
-        ("spec.predictor.model.modelFormat: Required value", lambda o: o["spec"]["predictor"]["model"].pop("modelFormat")),
+        ("spec.predictor.model.modelFormat.name: Required value", lambda o: o["spec"]["predictor"]["model"].update(modelFormat={})),
     ],
 }  # fmt: skip
