@@ -74,6 +74,10 @@ field, so that a refused upgrade is refused once. */}}
 {{- if and $v.kserve.inferenceService.enabled (not $v.kserve.inferenceService.storageUri) -}}
 {{- $problems = append $problems "kserve.inferenceService.storageUri: needed with kserve.inferenceService.enabled" -}}
 {{- end -}}
+{{- $uri := $v.kserve.inferenceService.storageUri -}}
+{{- if and $uri $v.networkPolicy.enabled (not $v.networkPolicy.extraEgress) (not (regexMatch "^(oci|oci\\+native|pvc)://" $uri)) -}}
+{{- $problems = append $problems (printf "networkPolicy.extraEgress: %s needs a rule that lets pods reach the storage" $uri) -}}
+{{- end -}}
 {{- if $v.tls.enabled -}}
 {{- $problems = append $problems "tls.enabled: KServe's router speaks plaintext to pods; let a mesh encrypt with mode: kserve" -}}
 {{- end -}}
@@ -123,15 +127,15 @@ field, so that a refused upgrade is refused once. */}}
 {{- $seen = append $seen $bare -}}
 {{- end -}}
 
-{{- if $deployment -}}
 {{- /* Numbers of pods. */ -}}
+{{- if and (or (ne $v.autoscaling.kind "none") (not $deployment)) (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
+{{- $problems = append $problems (printf "autoscaling.maxReplicas: %d is less than autoscaling.minReplicas: %d" (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
+{{- end -}}
+{{- if $deployment -}}
 {{- $least := include "longwave.leastPods" . | int -}}
 {{- $count := ternary "replicaCount" "autoscaling.minReplicas" (eq $v.autoscaling.kind "none") -}}
 {{- if and $v.pdb.enabled (le $least (int $v.pdb.maxUnavailable)) -}}
 {{- $problems = append $problems (printf "pdb.maxUnavailable: %d of %s: %d would let all pods be evicted at once; more pods, or pdb.enabled: false" (int $v.pdb.maxUnavailable) $count $least) -}}
-{{- end -}}
-{{- if and (ne $v.autoscaling.kind "none") (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
-{{- $problems = append $problems (printf "autoscaling.maxReplicas: %d is less than autoscaling.minReplicas: %d" (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
 {{- end -}}
 {{- if and (ne $v.autoscaling.kind "none") (ge (divf $v.autoscaling.targetWaitMilliseconds 1000) (float64 $v.server.maxWaitSeconds)) -}}
 {{- $problems = append $problems (printf "autoscaling.targetWaitMilliseconds: %d is not below server.maxWaitSeconds: %v, above which calls are refused" (int $v.autoscaling.targetWaitMilliseconds) $v.server.maxWaitSeconds) -}}

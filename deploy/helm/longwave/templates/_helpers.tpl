@@ -244,14 +244,14 @@ limits:
   memory: {{ $limits.memory }}
   ephemeral-storage: {{ index $limits "ephemeral-storage" }}
   {{- if eq .Values.device "cuda" }}
-  {{ .Values.gpu.resourceName }}: {{ int .Values.gpu.count }}
+  {{ .Values.gpu.resourceName }}: 1
   {{- end }}
 requests:
   cpu: {{ int (default $limits.cpu $requests.cpu) }}
   memory: {{ default $limits.memory $requests.memory }}
   ephemeral-storage: {{ index $limits "ephemeral-storage" }}
   {{- if eq .Values.device "cuda" }}
-  {{ .Values.gpu.resourceName }}: {{ int .Values.gpu.count }}
+  {{ .Values.gpu.resourceName }}: 1
   {{- end }}
 {{- end -}}
 
@@ -296,19 +296,24 @@ env:
   emptyDir:
     sizeLimit: 128Mi
 {{- include "longwave.tlsVolumes" . }}
-{{- with .Values.tenants }}
-{{- if .secretName }}
-- name: tenants
+{{- if .Values.tls.clientCASecretName }}
+- name: client-ca
   secret:
-    secretName: {{ .secretName }}
+    secretName: {{ .Values.tls.clientCASecretName }}
     defaultMode: 0440
 {{- end }}
+{{- if .Values.tenants.secretName }}
+- name: tenants
+  secret:
+    secretName: {{ .Values.tenants.secretName }}
+    defaultMode: 0440
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
+{{/* What a client in a pod needs: the roots, and with mutual TLS a certificate of its own. */}}
 {{- define "longwave.tlsVolumes" -}}
 {{- with .Values.tls }}
 {{- if .enabled }}
@@ -317,10 +322,6 @@ env:
     secretName: {{ .secretName }}
     defaultMode: 0440
 {{- if .clientCASecretName }}
-- name: client-ca
-  secret:
-    secretName: {{ .clientCASecretName }}
-    defaultMode: 0440
 - name: probe-client
   secret:
     secretName: {{ .probeClientSecretName }}
