@@ -1,30 +1,88 @@
 # syntax=docker/dockerfile:1
-# Two stages from the same scripts as a developer's machine: what compiles, and what runs.
+# From the same scripts as a developer's machine:
+#
+#   dependencies   what setup.sh installs; stays cached while sources change
+#   build          the tree of build.sh
+#   assemble       the files of the image: Debian's libraries, LibTorch, ours, and the SBOM
+#   untested       the image: programs and libraries, no shell, no compiler, no package manager
+#   test           unit tests in the build tree, and the image's programs on its own libraries alone
+#   runtime        the image with the tests' report, so that it exists only if they passed
+#
+# `--target untested` leaves the tests out. deploy/docker/build.sh builds and tries it without Docker.
 
-FROM debian:12-slim AS build
+# The index of all platforms, as docker-library's repo-info lists it. Debian's later fixes come with
+# a newer digest (and with apt, in `dependencies`).
+ARG BASE=debian:12-slim@sha256:abd67ffcfa541b485a3dff59865ab629aa048a6c613e639d36e7456b0b229241
+# cpu or cuda.
+ARG DEVICE=cpu
+
+FROM ${BASE} AS dependencies
+ARG DEVICE
 WORKDIR /src
-# Packages first: they change less often than the sources.
 COPY deploy/setup.sh deploy/setup.sh
-RUN bash deploy/setup.sh
-COPY . .
-RUN bash deploy/build.sh --prefix /opt/longwave
+COPY deploy/docker/requirements.txt deploy/docker/requirements.txt
+RUN case "$DEVICE" in \
+      cpu) bash deploy/setup.sh ;; \
+      cuda) bash deploy/setup.sh --cuda ;; \
+      *) echo "DEVICE is cpu or cuda, not '$DEVICE'" >&2; exit 2 ;; \
+    esac \
+ && python3 -m venv /opt/sbom \
+ && /opt/sbom/bin/pip install --no-cache-dir --disable-pip-version-check -q -r deploy/docker/requirements.txt \
+ && rm -rf /root/.cache/pip /var/cache/apt/archives/*.deb
 
-FROM debian:12-slim
-# The system libraries that the programs link to, and the certificates by which `longwave top` knows
-# an https page's server; LibTorch comes with the tree.
-RUN apt-get update -qq \
- && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-      libgrpc++1.51 libprotobuf32 libabsl20220623 libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0 \
-      libssl3 libsentencepiece0 libjemalloc2 libcurl4 ca-certificates \
- && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --no-create-home longwave
-COPY --from=build /opt/longwave /opt/longwave
-ENV PATH=/opt/longwave/bin:$PATH
-USER 10001
+FROM dependencies AS build
+ARG DEVICE
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/ccache \
+    case "$DEVICE" in cuda) set -- --cuda ;; *) set -- ;; esac \
+ && bash deploy/build.sh "$@" --prefix /opt/longwave
+
+FROM build AS assemble
+ARG DEVICE
+RUN bash deploy/docker/assemble.sh --device "$DEVICE" --tree /opt/longwave --into /image
+
+# What differs between the flavours: NVIDIA's container toolkit looks at these two.
+FROM scratch AS empty-cpu
+ENV PATH=/opt/longwave/bin
+
+FROM scratch AS empty-cuda
+ENV PATH=/opt/longwave/bin \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+# hadolint ignore=DL3006
+FROM empty-${DEVICE} AS untested
+# Three layers by how often they change, so that a new version of ours is a small download.
+COPY --from=assemble /image/system/ /
+COPY --from=assemble /image/torch/ /
+COPY --from=assemble /image/longwave/ /
+USER 65532:65532
 EXPOSE 50051 9090
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
   CMD ["longwave", "health", "--server", "127.0.0.1:50051"]
 ENTRYPOINT ["longwave-server"]
 # A container is reached from outside or not at all. TLS: mount the files and give --tls_certificate
 # and --tls_key instead of --allow_plaintext.
 CMD ["--address=0.0.0.0:50051", "--allow_plaintext", "--metrics_address=0.0.0.0:9090", "--model=/opt/longwave/share/longwave/models/default"]
+# Last, since they change with every commit. build.sh takes them from CMakeLists.txt and git.
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG CREATED=unknown
+ARG SOURCE=https://github.com/longwave/longwave
+LABEL org.opencontainers.image.title="longwave" \
+      org.opencontainers.image.description="gRPC server for embeddings of long sequences" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.created="$CREATED" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+FROM build AS test
+ARG DEVICE
+RUN --mount=type=cache,target=/root/.cache/ccache \
+    --mount=type=bind,from=untested,source=/,target=/untested \
+    bash deploy/docker/test_image.sh --device "$DEVICE" --root /untested --report /report
+
+FROM untested AS runtime
+COPY --from=test /report/ /usr/share/longwave/
