@@ -102,8 +102,8 @@ elif [ ! -x "$venv/bin/python" ]; then
 fi
 begin=$SECONDS
 stage "shell scripts" check_shell
-stage "Dockerfile" check_dockerfiles
-stage "Envoy" check_envoy
+stage "dockerfile" check_dockerfiles
+stage "envoy" check_envoy
 stage "rules" check_rules
 stage "chart" check_chart
 for file in tests/deploy/*_test.py; do

@@ -405,7 +405,7 @@ def wrong_objects(run: Run, namespace: str) -> None:
 
 def plain_manifests(run: Run) -> None:
     """For those without Helm: applied and deleted as they lie."""
-    files = sorted(rendering.MANIFESTS.glob("*.yaml"))
+    files = rendering.plain_manifests()
     with run.step("plain manifests", "are there"):
         if not files:
             raise StepFailed(f"none in {rendering.MANIFESTS}")

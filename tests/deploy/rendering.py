@@ -37,6 +37,11 @@ def value_sets() -> list[pathlib.Path]:
     return sorted((CHART / "ci").glob("*.yaml"))
 
 
+def plain_manifests() -> list[pathlib.Path]:
+    """Those for people without Helm; beside them lie the values that they were rendered from."""
+    return sorted(each for each in MANIFESTS.glob("*.yaml") if not each.stem.endswith(".values"))
+
+
 def run(*command: str | pathlib.Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(part) for part in command],

@@ -31,7 +31,7 @@ def sources() -> dict[str, str]:
     """Every text to check, by its name."""
     texts = {"defaults": rendering.rendered_text(None)}
     texts |= {each.stem: rendering.rendered_text(each) for each in rendering.value_sets()}
-    texts |= {f"plain-{each.stem}": each.read_text() for each in sorted(rendering.MANIFESTS.glob("*.yaml"))}
+    texts |= {f"plain-{each.stem}": each.read_text() for each in rendering.plain_manifests()}
     return texts
 
 
