@@ -38,6 +38,17 @@ chart="$root/deploy/helm/longwave"
 export PATH="$root/.cache/tools/bin:$venv/bin:$PATH"
 # Nothing of the user's is read or written.
 export HELM_CONFIG_HOME="$root/.cache/helm" HELM_CACHE_HOME="$root/.cache/helm" HELM_DATA_HOME="$root/.cache/helm"
+# The programs that the tests start.
+export LONGWAVE_SERVER="${LONGWAVE_SERVER:-$root/build/release/server/longwave-server}"
+export LONGWAVE_FAKE_SERVER="${LONGWAVE_FAKE_SERVER:-$root/build/release/server/longwave-fake-server}"
+export LONGWAVE_CLI="${LONGWAVE_CLI:-$root/build/release/client/cli/longwave}"
+export LONGWAVE_MODEL="${LONGWAVE_MODEL:-$root/build/release/models/default}"
+for path in "$LONGWAVE_SERVER" "$LONGWAVE_FAKE_SERVER" "$LONGWAVE_CLI" "$LONGWAVE_MODEL"; do
+  if [ ! -e "$path" ]; then
+    echo "check: $path is not there: build first (deploy/test.sh, or cmake --build --preset release)" >&2
+    exit 1
+  fi
+done
 cd "$root"
 
 # Commands of stages chain with && or return: `stage` looks at their code, so `set -e` is off.

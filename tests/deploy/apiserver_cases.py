@@ -20,7 +20,7 @@ WRONG_VALUES: list[tuple[str, tuple[str, ...], str]] = [
     ("cpu", ("--set", "fullnameOverride=Long_Wave"), "a lowercase RFC 1123"),
     ("cpu", ("--set", "service.port=70000"), "must be between 1 and 65535"),
     ("gateway", ("--set-json", 'gateway.hostnames=["no_host"]'), "spec.hostnames[0]"),
-    ("gateway", ("--set", "gateway.envoy.maxEjectionPercent=101"), "less than or equal to 100"),
+    ("gateway", ("--set", "gateway.envoy.retries=-1"), "greater than or equal to 0"),
     ("keda", ("--set-string", "autoscaling.keda.pollingIntervalSeconds=often"), "pollingInterval"),
 ]
 
