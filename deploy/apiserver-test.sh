@@ -44,5 +44,5 @@ if [ ! -x "$root/.cache/tools/bin/kube-apiserver" ]; then
   echo "apiserver-test: the tools are not there: bash deploy/tools.sh --apiserver" >&2
   exit 1
 fi
-exec timeout --kill-after=30 1200 "$root/.cache/venv/bin/python" "$root/tests/deploy/apiserver.py" \
+exec timeout --kill-after=30 1200 "$root/.cache/venv/bin/python" "$root/tests/deploy/apiserver_steps.py" \
   --logs "$logs" "${arguments[@]}"

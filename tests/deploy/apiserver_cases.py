@@ -25,7 +25,6 @@ WRONG_VALUES: list[tuple[str, tuple[str, ...], str]] = [
 ]
 
 
-
 # By kind: (what the server says, what is broken). The definitions' own rules, CEL among them.
 WRONG_OBJECTS: dict[str, list[tuple[str, Callable[[Object], object]]]] = {
     "ScaledObject": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import decimal
 import functools
 import json
 import pathlib
@@ -10,10 +11,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import policy
 import pytest
-import rendering
 import yaml
+
+import policy
+import policy_objects
+import rendering
 
 SAMPLES = pathlib.Path(__file__).with_name("policy_samples.yaml")
 Object = dict[str, Any]
@@ -28,10 +31,12 @@ def report(problems: list[policy.Problem]) -> str:
     return "\n".join(map(str, problems))
 
 
-@pytest.mark.parametrize("values", [None, *rendering.value_sets()], ids=lambda each: each.stem if each else "defaults")
+@pytest.mark.parametrize(
+    "values", [None, *rendering.value_sets()], ids=lambda each: each.stem if each else "defaults"
+)
 def test_a_rendering_keeps_the_rules(values: pathlib.Path | None) -> None:
     objects = rendering.rendered(values)
-    assert list(policy.pod_templates(objects)), "no pods: nothing was checked"
+    assert list(policy_objects.pod_templates(objects)), "no pods: nothing was checked"
     problems = policy.check(objects)
     assert not problems, report(problems)
 
@@ -41,14 +46,19 @@ def test_a_digest_wins_over_a_tag(values: pathlib.Path) -> None:
     """By another digest for each value set: those that give one already, and those that do not."""
     digest = "sha256:" + "5" * 64
     objects = rendering.rendered(values, "--set", f"image.digest={digest}")
-    images = [each["image"] for pod in policy.pod_templates(objects) for each in pod.main() if "image" in each]
+    images = [
+        each["image"]
+        for pod in policy_objects.pod_templates(objects)
+        for each in pod.main()
+        if "image" in each
+    ]
     assert images and all(each.endswith(f"@{digest}") for each in images), images
 
 
 @pytest.mark.parametrize("file", rendering.plain_manifests(), ids=lambda each: each.stem)
 def test_a_plain_manifest_keeps_the_rules(file: pathlib.Path) -> None:
     objects = rendering.objects_of(file.read_text())
-    assert list(policy.pod_templates(objects)), "no pods: nothing was checked"
+    assert list(policy_objects.pod_templates(objects)), "no pods: nothing was checked"
     problems = policy.check(objects)
     assert not problems, report(problems)
 
@@ -172,7 +182,7 @@ BROKEN: list[tuple[str, str, Callable[[Samples], object]]] = [
     ("scaling_is_sound", "would undo", lambda s: s.deployment.update(replicas=2)),
     ("scaling_is_sound", "2 autoscalers", lambda s: s.objects.append(copy.deepcopy(s["HorizontalPodAutoscaler"]))),
     ("scaling_is_sound", "at most 1", lambda s: s["HorizontalPodAutoscaler"]["spec"].update(maxReplicas=1)),
-    ("scaling_is_sound", "to zero", lambda s: s.remove("PodDisruptionBudget") or s.keda(minReplicaCount=0)),
+    ("scaling_is_sound", "to zero", lambda s: (s.remove("PodDisruptionBudget"), s.keda(minReplicaCount=0))),
     ("scaling_is_sound", "a fixed number", lambda s: s.keda(fallback={"failureThreshold": 3, "replicas": 2})),
     ("scaling_is_sound", "no data for no load", lambda s: s.keda(triggers=[{"type": "prometheus", "metadata": {}}])),
     ("rollouts_move", "both 0", lambda s: s.deployment["strategy"]["rollingUpdate"].update(maxSurge=0)),
@@ -205,7 +215,9 @@ BROKEN: list[tuple[str, str, Callable[[Samples], object]]] = [
 
 
 @pytest.mark.parametrize(
-    ("rule", "text", "break_it"), BROKEN, ids=[re.sub(r"\W+", "-", f"{rule}-{text}") for rule, text, _ in BROKEN]
+    ("rule", "text", "break_it"),
+    BROKEN,
+    ids=[re.sub(r"\W+", "-", f"{rule}-{text}") for rule, text, _ in BROKEN],
 )
 def test_a_rule_refuses(rule: str, text: str, break_it: Callable[[Samples], object]) -> None:
     samples = Samples()
@@ -222,11 +234,19 @@ def test_each_rule_is_seen_refusing() -> None:
 
 
 def test_a_quantity_is_read_as_kubernetes_reads_it() -> None:
-    read = {"500m": "0.5", "2": "2", 4: "4", "1.5Gi": str(3 * 2**29), "64Mi": str(2**26), "3M": "3000000", "2k": "2000"}
+    read: dict[str | int, str] = {
+        "500m": "0.5",
+        "2": "2",
+        4: "4",
+        "1.5Gi": str(3 * 2**29),
+        "64Mi": str(2**26),
+        "3M": "3000000",
+        "2k": "2000",
+    }
     for written, value in read.items():
-        assert policy.quantity(written) == policy.decimal.Decimal(value), written
+        assert policy_objects.quantity(written) == decimal.Decimal(value), written
     with pytest.raises(ValueError, match="no quantity"):
-        policy.quantity("much")
+        policy_objects.quantity("much")
 
 
 def test_the_samples_are_what_kubernetes_writes() -> None:

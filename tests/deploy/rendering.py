@@ -22,7 +22,7 @@ Object = dict[str, Any]
 
 
 def tool(name: str) -> str:
-    """The program that deploy/tools.sh put under .cache, another by the variable NAME, or the system's."""
+    """The program named by the variable NAME, that of deploy/tools.sh, or the system's."""
     named = os.environ.get(name.upper().replace("-", "_"))
     for candidate in (named, CACHE / "tools" / "bin" / name, CACHE / "venv" / "bin" / name):
         if candidate and pathlib.Path(candidate).exists():
@@ -56,7 +56,7 @@ def run(*command: str | pathlib.Path, stdin: str | None = None) -> subprocess.Co
 @functools.cache
 def rendered_text(values: pathlib.Path | None, *arguments: str) -> str:
     """What `helm template` prints for one value set; the chart's own values without one."""
-    given = [] if values is None else ["--values", values]
+    given: list[str | pathlib.Path] = [] if values is None else ["--values", values]
     result = run(
         tool("helm"), "template", RELEASE, CHART, "--namespace", NAMESPACE, *given, *arguments
     )
@@ -77,8 +77,10 @@ def name_of(thing: Object) -> str:
 
 
 def is_built_in(thing: Object) -> bool:
-    """Whether Kubernetes itself knows the kind: its groups have no dot, or end in k8s.io and are not
-    those of the subprojects that bring definitions."""
+    """Whether Kubernetes itself knows the kind.
+
+    Its groups have no dot, or end in k8s.io and are not those of subprojects with definitions.
+    """
     group = thing["apiVersion"].rpartition("/")[0]
     subprojects = ("gateway.networking.k8s.io", "inference.networking.k8s.io")
     return "." not in group or (group.endswith(".k8s.io") and group not in subprojects)

@@ -19,7 +19,10 @@ from typing import Any
 import yaml
 
 # Where kubeconform finds what this writes: its own names for the parts of a path.
-BUILT_IN = "{{.NormalizedKubernetesVersion}}-standalone{{.StrictSuffix}}/{{.ResourceKind}}{{.KindSuffix}}.json"
+BUILT_IN = (
+    "{{.NormalizedKubernetesVersion}}-standalone{{.StrictSuffix}}"
+    "/{{.ResourceKind}}{{.KindSuffix}}.json"
+)
 CUSTOM = "crds/{{.Group}}/{{.ResourceKind}}_{{.ResourceAPIVersion}}.json"
 
 
@@ -40,7 +43,7 @@ def without_addresses(node: Any) -> Any:
 
 
 def write_built_in(version: str, output: pathlib.Path) -> int:
-    """All kinds of one Kubernetes version ("1.34"), in the strict form: unknown fields are errors."""
+    """All kinds of one Kubernetes version ("1.34"), in strict form: unknown fields are errors."""
     packaged = importlib.resources.files("kubernetes_validate") / "kubernetes-json-schema"
     source = packaged / f"v{version}.0-local-strict"
     if not source.is_dir():
@@ -89,7 +92,7 @@ class Loader(yaml.CSafeLoader):
     """YAML as Kubernetes reads it: a lone equals sign, a value of some enumerations, is a text."""
 
 
-Loader.add_constructor("tag:yaml.org,2002:value", Loader.construct_yaml_str)
+Loader.add_constructor("tag:yaml.org,2002:value", yaml.CSafeLoader.construct_yaml_str)
 
 
 def definitions(folder: pathlib.Path) -> Iterator[dict[str, Any]]:

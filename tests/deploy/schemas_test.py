@@ -1,4 +1,4 @@
-"""All that the chart renders fits the schemas of Kubernetes and of the custom resources' definitions."""
+"""All that the chart renders fits the schemas of Kubernetes and of the definitions of others."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
+
 import rendering
 import schemas
-import yaml
 
 SCHEMAS = rendering.CACHE / "schemas"
 Object = dict[str, Any]
@@ -23,7 +24,9 @@ Object = dict[str, Any]
 
 def versions() -> list[str]:
     """Those that deploy/tools.sh wrote: the promised one and the newest."""
-    found = [re.fullmatch(r"v(\d+\.\d+)\.0-standalone-strict", each.name) for each in SCHEMAS.glob("v*")]
+    found = [
+        re.fullmatch(r"v(\d+\.\d+)\.0-standalone-strict", each.name) for each in SCHEMAS.glob("v*")
+    ]
     return sorted((each[1] for each in found if each), key=lambda each: int(each.partition(".")[2]))
 
 
@@ -36,7 +39,7 @@ def sources() -> dict[str, str]:
 
 
 def kubeconform(texts: dict[str, str], version: str) -> dict[str, list[dict[str, str]]]:
-    """What it says to each object of each text. One run for all, since reading schemas takes its time."""
+    """What it says to each object of each text. One run for all: reading schemas takes time."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in texts.items():
             (pathlib.Path(folder) / f"{name}.yaml").write_text(text)
@@ -80,8 +83,10 @@ def test_everything_is_valid_and_nothing_skipped(source: str, version: str) -> N
 
 @pytest.mark.parametrize("source", sources())
 def test_a_second_validator_agrees(source: str) -> None:
-    """kubernetes-validate reads the same schemas in its own way; it knows the built-in kinds only."""
-    built_in = [each for each in rendering.objects_of(sources()[source]) if rendering.is_built_in(each)]
+    """kubernetes-validate reads the same schemas in its own way, for built-in kinds only."""
+    built_in = [
+        each for each in rendering.objects_of(sources()[source]) if rendering.is_built_in(each)
+    ]
     assert built_in
     for each in built_in:
         kubernetes_validate.validate(each, versions()[-1], strict=True)
@@ -129,7 +134,9 @@ def verdicts_on_faults(version: str) -> dict[str, list[dict[str, str]]]:
 @pytest.mark.parametrize("version", versions())
 @pytest.mark.parametrize("kind", one_of_each_kind())
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda each: each.__name__)
-def test_a_fault_in_any_kind_is_found(kind: str, fault: Callable[[Object], Object], version: str) -> None:
+def test_a_fault_in_any_kind_is_found(
+    kind: str, fault: Callable[[Object], Object], version: str
+) -> None:
     (verdict,) = verdicts_on_faults(version)[f"{kind}-{fault.__name__}"]
     assert verdict["status"] == "statusInvalid", verdict
 
@@ -143,7 +150,12 @@ def test_a_fault_deep_in_a_custom_resource_is_found() -> None:
 
 
 def test_a_kind_without_a_schema_is_an_error() -> None:
-    unknown = {"apiVersion": "example.org/v1", "kind": "Unknown", "metadata": {"name": "x"}, "spec": {}}
+    unknown = {
+        "apiVersion": "example.org/v1",
+        "kind": "Unknown",
+        "metadata": {"name": "x"},
+        "spec": {},
+    }
     assert one(unknown)["status"] == "statusError"
 
 
@@ -166,5 +178,9 @@ def test_schemas_are_open_only_where_definitions_say_so() -> None:
         for path in open_objects(json.loads(file.read_text())):
             node = json.loads(file.read_text())
             for part in filter(None, path.split(".")):
-                node = node[part] if part in ("items", "additionalProperties") and part in node else node["properties"][part]
+                node = (
+                    node[part]
+                    if part in ("items", "additionalProperties") and part in node
+                    else node["properties"][part]
+                )
             assert node["x-kubernetes-preserve-unknown-fields"], f"{file.name}: {path}"
