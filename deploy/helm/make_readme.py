@@ -29,7 +29,7 @@ def rows(text):
         if line.lstrip().startswith("#"):
             inside = None
             if line.lstrip().startswith("# -- "):
-                description = line.lstrip()[len("# -- "):]
+                description = line.lstrip()[len("# -- ") :]
             continue
         match = KEY.match(line)
         if not match:
@@ -41,7 +41,9 @@ def rows(text):
         inside = None
         path = [entry for entry in path if entry[0] < indent] + [(indent, key)]
         if description is not None:
-            found.append((".".join(name for _, name in path), [default] if default else [], description))
+            found.append(
+                (".".join(name for _, name in path), [default] if default else [], description)
+            )
             inside = indent
             description = None
         elif default is not None:
@@ -70,7 +72,9 @@ def readme(current, values):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description="Writes the table of values into the chart's README.")
+    parser = argparse.ArgumentParser(
+        description="Writes the table of values into the chart's README."
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if not current")
     check = parser.parse_args(arguments).check
     path = CHART / "README.md"
@@ -79,8 +83,10 @@ def main(arguments=None):
     if current == wanted:
         return 0
     if check:
-        print("deploy/helm/longwave/README.md is not current: run deploy/helm/make_readme.py",
-              file=sys.stderr)
+        print(
+            "deploy/helm/longwave/README.md is not current: run deploy/helm/make_readme.py",
+            file=sys.stderr,
+        )
         return 1
     path.write_text(wanted, encoding="utf-8")
     return 0

@@ -13,6 +13,7 @@ import threading
 
 import pytest
 import yaml
+
 from chart_rendering import CHART, ROOT, merged, render, render_set, value_sets
 
 BUILD = ROOT / "build" / "release"
@@ -48,11 +49,37 @@ def certificate(folder, authority, name):
     folder.mkdir()
     request, extension = folder / "request", folder / "extension"
     extension.write_text(f"subjectAltName=DNS:{name}")
-    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
-            f"/CN={name}", "-keyout", folder / "tls.key", "-out", request)
-    openssl("x509", "-req", "-in", request, "-CA", authority / "ca.crt", "-CAkey",
-            authority / "ca.key", "-CAcreateserial", "-days", "2", "-extfile", extension,
-            "-out", folder / "tls.crt")
+    openssl(
+        "req",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        f"/CN={name}",
+        "-keyout",
+        folder / "tls.key",
+        "-out",
+        request,
+    )
+    openssl(
+        "x509",
+        "-req",
+        "-in",
+        request,
+        "-CA",
+        authority / "ca.crt",
+        "-CAkey",
+        authority / "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        extension,
+        "-out",
+        folder / "tls.crt",
+    )
     (folder / "ca.crt").write_bytes((authority / "ca.crt").read_bytes())
 
 
@@ -63,17 +90,39 @@ def secrets(tmp_path_factory):
     for name in ("server-root", "client-root"):
         authority = folder / name
         authority.mkdir()
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                "-days", "2", "-subj", f"/CN={name}", "-keyout", authority / "ca.key",
-                "-out", authority / "ca.crt")
+        openssl(
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            authority / "ca.key",
+            "-out",
+            authority / "ca.crt",
+        )
     certificate(folder / "tls", folder / "server-root", "lw-longwave.lw.svc")
     certificate(folder / "probe-client", folder / "client-root", "probe")
     (folder / "client-ca").mkdir()
     (folder / "client-ca" / "ca.crt").write_bytes((folder / "client-root" / "ca.crt").read_bytes())
     (folder / "key").mkdir()
     (folder / "key" / "key").write_text(KEY)
-    digest = subprocess.run(["openssl", "dgst", "-sha256", "-r"], input=KEY.encode(), check=True,
-                            capture_output=True).stdout.split()[0].decode()
+    digest = (
+        subprocess.run(
+            ["openssl", "dgst", "-sha256", "-r"],
+            input=KEY.encode(),
+            check=True,
+            capture_output=True,
+        )
+        .stdout.split()[0]
+        .decode()
+    )
     (folder / "tenants").mkdir()
     (folder / "tenants" / "tenants.json").write_text(
         json.dumps({"tenants": [{"name": "test", "key_sha256": [digest]}]})
@@ -83,7 +132,7 @@ def secrets(tmp_path_factory):
 
 def flags_of_the_server():
     text = subprocess.run([SERVER, "--help"], capture_output=True, text=True, check=True).stdout
-    return set(re.findall(r"^  --([a-z_]+)", text, re.M))
+    return set(re.findall(r"^  --([a-z_]+)", text, re.MULTILINE))
 
 
 def test_the_chart_owns_only_flags_that_exist():
@@ -102,8 +151,9 @@ def test_the_chart_owns_only_flags_that_exist():
 @pytest.mark.parametrize("path", SETS)
 def test_the_server_takes_the_flags(path, secrets):
     arguments = [here(argument, secrets) for argument in render_set(path).container()["args"]]
-    done = subprocess.run([SERVER, *arguments, "--check_config"], capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run(
+        [SERVER, *arguments, "--check_config"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -113,14 +163,16 @@ def test_the_server_takes_what_this_machine_does_not_change(secrets):
         arguments = render({"server": {"listen": listen}}).container()["args"]
         arguments = [a if "address=" in a else here(a, secrets) for a in arguments]
         assert f"--address={listen}:50051" in arguments
-        done = subprocess.run([SERVER, *arguments, "--check_config"], capture_output=True,
-                              text=True, timeout=60)
+        done = subprocess.run(
+            [SERVER, *arguments, "--check_config"], capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_wrong_flag_is_seen():
-    done = subprocess.run([SERVER, "--max_waits=1", "--check_config"], capture_output=True,
-                          timeout=60)
+    done = subprocess.run(
+        [SERVER, "--max_waits=1", "--check_config"], capture_output=True, timeout=60
+    )
     assert done.returncode == 2
 
 
@@ -168,8 +220,9 @@ def server(arguments, secrets, folder):
 def client(command, port, secrets, text=None):
     """A command of the client in a pod, run here."""
     command = [here(argument, secrets) for argument in command]
-    command = [re.sub(r"^(127\.0\.0\.1|lw-longwave):50051$", f"127.0.0.1:{port}", each)
-               for each in command]
+    command = [
+        re.sub(r"^(127\.0\.0\.1|lw-longwave):50051$", f"127.0.0.1:{port}", each) for each in command
+    ]
     if text:
         command = [str(text) if each == "/test/text.txt" else each for each in command]
     assert command[0] == "/opt/longwave/bin/longwave"
@@ -179,8 +232,13 @@ def client(command, port, secrets, text=None):
 LOCKED_DOWN = yaml.safe_load((CHART / "ci" / "locked-down.yaml").read_text())
 # Server TLS alone, mutual TLS, and mutual TLS with API keys.
 SECURE = {
-    "tls": merged(LOCKED_DOWN, {"tls": {"clientCASecretName": "", "probeClientSecretName": ""},
-                                "tenants": {"secretName": ""}}),
+    "tls": merged(
+        LOCKED_DOWN,
+        {
+            "tls": {"clientCASecretName": "", "probeClientSecretName": ""},
+            "tenants": {"secretName": ""},
+        },
+    ),
     "mtls": merged(LOCKED_DOWN, {"tenants": {"secretName": ""}}),
     "mtls-and-tenants": LOCKED_DOWN,
 }
@@ -205,7 +263,7 @@ def test_exec_probes_tell_the_truth(name, secrets, tmp_path):
         if name != "tls":
             assert client(other, running.port, secrets).returncode != 0
             bare = probes["readiness"].index("--tls-certificate")
-            without = probes["readiness"][:bare] + probes["readiness"][bare + 4:]
+            without = probes["readiness"][:bare] + probes["readiness"][bare + 4 :]
             assert client(without, running.port, secrets).returncode != 0
         # What the kubelet's own probe would get.
         plain = ["/opt/longwave/bin/longwave", "health", "--server", "127.0.0.1:50051"]
@@ -226,8 +284,14 @@ def test_plaintext_health_names_are_known(secrets, tmp_path):
     with server(container["args"], secrets, tmp_path) as running:
         for probe in ("startup", "readiness", "liveness"):
             service = container[probe + "Probe"]["grpc"]["service"]
-            command = ["/opt/longwave/bin/longwave", "health", "--server", "127.0.0.1:50051",
-                       "--service", service]
+            command = [
+                "/opt/longwave/bin/longwave",
+                "health",
+                "--server",
+                "127.0.0.1:50051",
+                "--service",
+                service,
+            ]
             done = client(command, running.port, secrets)
             assert done.returncode == 0, f"{probe}: {done.stderr}"
             assert client(command[:-1] + ["unknown"], running.port, secrets).returncode == 4

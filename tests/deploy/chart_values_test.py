@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from chart_rendering import merged, nested, template
 
 DIGEST = "registry.example.com/a@sha256:" + "0" * 64
@@ -84,14 +85,18 @@ UNLIKE_THE_SCHEMA = [
 NOT_TOGETHER = [
     ("server.computeDtype", nested("server.computeDtype", "bf16")),
     ("resources.limits.memory", nested("resources.limits.memory", "2Gi")),
-    ("resources.limits.memory", {"device": "cuda", "gpu": {"memory": "80Gi"},
-                                 "memory": {"base": "8Gi"}}),
+    (
+        "resources.limits.memory",
+        {"device": "cuda", "gpu": {"memory": "80Gi"}, "memory": {"base": "8Gi"}},
+    ),
     ("resources.requests.cpu", nested("resources.requests.cpu", 5)),
     ("resources.requests.memory", nested("resources.requests.memory", "9Gi")),
     ("memory.resident", nested("memory.resident", "7Gi")),
     ("memory.resident", {"device": "cuda"}),
-    ("memory.resident", {"device": "cuda", "gpu": {"memory": "80Gi"},
-                         "memory": {"resident": "80Gi"}}),
+    (
+        "memory.resident",
+        {"device": "cuda", "gpu": {"memory": "80Gi"}, "memory": {"resident": "80Gi"}},
+    ),
     ("memory.transport", nested("memory.transport", "63Mi")),
     ("gpu.memory", {"device": "cuda", "gpu": {"memory": "1Gi"}}),
     ("model.imageVolume.reference", nested("model.source", "imageVolume")),
@@ -107,6 +112,7 @@ NOT_TOGETHER = [
     # 5 + 5 + 120: equal is not greater.
     ("drain.terminationGracePeriodSeconds", nested("drain.terminationGracePeriodSeconds", 130)),
     ("server.maxDeadlineSeconds", nested("drain.graceSeconds", 119)),
+    ("drain.drainDelaySeconds", {"drain": {"preStopSeconds": 0, "drainDelaySeconds": 4}}),
     ("extraArgs", {"extraArgs": ["--grace=10"]}),
     ("extraArgs", {"extraArgs": ["--max-wait=10"]}),
     ("extraArgs", {"extraArgs": ["--no-refuse_beyond_grace"]}),
@@ -115,22 +121,38 @@ NOT_TOGETHER = [
     ("pdb.maxUnavailable", nested("replicaCount", 1)),
     ("pdb.maxUnavailable", {"autoscaling": {"kind": "hpa", "minReplicas": 1}}),
     ("autoscaling.maxReplicas", {"autoscaling": {"kind": "hpa", "maxReplicas": 1}}),
-    ("autoscaling.targetWaitMilliseconds", {"autoscaling": {"kind": "hpa",
-                                                            "targetWaitMilliseconds": 2000}}),
+    (
+        "autoscaling.targetWaitMilliseconds",
+        {"autoscaling": {"kind": "hpa", "targetWaitMilliseconds": 2000}},
+    ),
     ("autoscaling.keda.prometheusAddress", nested("autoscaling.kind", "keda")),
     ("rollout.maxSurge", nested("rollout.maxSurge", 0)),
     ("rollout.progressDeadlineSeconds", nested("probes.startup.maxSeconds", 590)),
     ("gateway.parentRefs", nested("gateway.enabled", True)),
-    ("gateway.backendCAConfigMap", {"tls": TLS, "gateway": {"enabled": True,
-                                                            "parentRefs": [{"name": "g"}]}}),
+    (
+        "gateway.backendCAConfigMap",
+        {"tls": TLS, "gateway": {"enabled": True, "parentRefs": [{"name": "g"}]}},
+    ),
     ("gateway.envoy.enabled", nested("gateway.envoy.enabled", True)),
     ("inferencePool.endpointPicker", nested("inferencePool.enabled", True)),
     ("monitoring.serviceMonitor", {"monitoring": {"podMonitor": True, "serviceMonitor": True}}),
-    ("monitoring.serviceMonitor", {"monitoring": {"serviceMonitor": True},
-                                   "service": {"headless": False}}),
+    (
+        "monitoring.serviceMonitor",
+        {"monitoring": {"serviceMonitor": True}, "service": {"headless": False}},
+    ),
+    (
+        "fullnameOverride",
+        {
+            "fullnameOverride": "embeddings",
+            "autoscaling": {"kind": "hpa"},
+            "monitoring": {"prometheusRule": True},
+        },
+    ),
     ("kserve.inferenceService.storageUri", {"mode": "kserve"}),
-    ("networkPolicy.extraEgress", {"mode": "kserve", "kserve": {
-        "inferenceService": {"storageUri": "s3://bucket/model"}}}),
+    (
+        "networkPolicy.extraEgress",
+        {"mode": "kserve", "kserve": {"inferenceService": {"storageUri": "s3://bucket/model"}}},
+    ),
     ("tls.enabled", merged(KSERVE, {"tls": TLS})),
     ("model.source", merged(KSERVE, {"model": {"source": "pvc"}})),
     ("gateway.enabled", merged(KSERVE, {"gateway": {"enabled": True}})),
@@ -152,12 +174,15 @@ GOOD = [
     {"tls": {**TLS, "clientCASecretName": "ca", "probeClientSecretName": "probe"}},
     nested("drain.terminationGracePeriodSeconds", 131),
     nested("drain.graceSeconds", 121),
+    nested("drain.preStopSeconds", 0),
     {"extraArgs": ["--max_paused_jobs=8", "--max_stall=5"]},
     {"replicaCount": 1, "pdb": {"enabled": False}},
     {"autoscaling": {"kind": "hpa", "maxReplicas": 2}},
     {"autoscaling": KEDA},
     {"rollout": {"maxSurge": 0, "maxUnavailable": 1}},
     nested("probes.startup.maxSeconds", 589),
+    {"fullnameOverride": "embeddings", "monitoring": {"prometheusRule": True}},
+    {"fullnameOverride": "embeddings", "autoscaling": {"kind": "hpa"}},
     {"monitoring": {"podMonitor": True}},
     {"monitoring": {"serviceMonitor": True}},
     KSERVE,
@@ -197,7 +222,7 @@ def test_the_chart_refuses(field, values):
     done = template(values=values)
     assert done.returncode != 0, "rendered"
     assert "do not fit together" in done.stderr, done.stderr
-    assert re.search(rf"^  - {re.escape(field)}: ", done.stderr, re.M), done.stderr
+    assert re.search(rf"^  - {re.escape(field)}: ", done.stderr, re.MULTILINE), done.stderr
 
 
 @pytest.mark.parametrize("values", GOOD, ids=str)
@@ -207,13 +232,20 @@ def test_the_nearest_good_ones_are_taken(values):
 
 
 def test_all_problems_are_told_at_once():
-    done = template(values={"replicaCount": 1, "drain": {"graceSeconds": 100},
-                            "server": {"computeDtype": "tf32"}})
-    assert len(re.findall(r"^  - ", done.stderr, re.M)) == 3
+    done = template(
+        values={
+            "replicaCount": 1,
+            "drain": {"graceSeconds": 100},
+            "server": {"computeDtype": "tf32"},
+        }
+    )
+    assert len(re.findall(r"^  - ", done.stderr, re.MULTILINE)) == 3
 
 
 def test_an_image_volume_needs_a_kubernetes_that_has_it():
     values = {"model": {"source": "imageVolume", "imageVolume": {"reference": DIGEST}}}
     assert template(values=values, kubernetes="1.33.0").returncode == 0
     done = template(values=values, kubernetes="1.32.9")
-    assert done.returncode != 0 and "model.source: imageVolume needs Kubernetes >= 1.33" in done.stderr
+    assert (
+        done.returncode != 0 and "model.source: imageVolume needs Kubernetes >= 1.33" in done.stderr
+    )

@@ -112,6 +112,9 @@ field, so that a refused upgrade is refused once. */}}
 {{- if gt (int $v.server.maxDeadlineSeconds) (int $v.drain.graceSeconds) -}}
 {{- $problems = append $problems (printf "server.maxDeadlineSeconds: %d is more than drain.graceSeconds: %d; a shutdown would cut off unary calls" (int $v.server.maxDeadlineSeconds) (int $v.drain.graceSeconds)) -}}
 {{- end -}}
+{{- if lt (add $v.drain.preStopSeconds $v.drain.drainDelaySeconds | int) (int $v.probes.readiness.periodSeconds) -}}
+{{- $problems = append $problems (printf "drain.drainDelaySeconds: %d and preStopSeconds: %d are shorter than probes.readiness.periodSeconds: %d; calls would end before balancers look" (int $v.drain.drainDelaySeconds) (int $v.drain.preStopSeconds) (int $v.probes.readiness.periodSeconds)) -}}
+{{- end -}}
 {{- $owned := splitList " " (include "longwave.ownedFlags" .) -}}
 {{- $seen := list -}}
 {{- range $v.extraArgs -}}
@@ -165,6 +168,9 @@ field, so that a refused upgrade is refused once. */}}
 {{- end -}}
 {{- if and $v.monitoring.podMonitor $v.monitoring.serviceMonitor -}}
 {{- $problems = append $problems "monitoring.serviceMonitor: with monitoring.podMonitor every pod would be scraped twice" -}}
+{{- end -}}
+{{- if and $v.monitoring.prometheusRule (ne $v.autoscaling.kind "none") (not (contains "longwave" (include "longwave.fullname" .))) -}}
+{{- $problems = append $problems (printf "%s: the alerts know autoscalers by 'longwave' in their names, which %s has not; other name, or monitoring.prometheusRule: false" (ternary "fullnameOverride" "nameOverride" (ne $v.fullnameOverride "")) (include "longwave.fullname" .)) -}}
 {{- end -}}
 {{- if and $v.monitoring.serviceMonitor (not $v.service.headless) -}}
 {{- $problems = append $problems "monitoring.serviceMonitor: needs service.headless, which has the port" -}}

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Draws the main panels of the dashboard from what Prometheus answered: draw.py SERIES.json OUT.png.
+
+SERIES.json is written by deploy/prometheus/local_stack.py. Needs matplotlib.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import sys
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+# Title of the panel, legend by these labels, unit, stacked, factor, logarithmic.
+PANELS = (
+    ("Rate by code", ("code",), "requests/s", True, 1, False),
+    ("Duration, p90", ("len_class",), "s", False, 1, True),
+    ("Mean time by stage", ("stage",), "s", True, 1, False),
+    ("Expected wait", (), "s", False, 1, False),
+    ("Share refused for load", (), "%", False, 100, False),
+    ("Tokens a second", ("kind",), "1 000 tokens/s", True, 1e-3, False),
+)
+COLOURS = ("#1f77b4", "#d9822b", "#3a9a5b", "#b23a48", "#7c5cb5", "#6b7280")
+LENGTHS = ["le1k", "le4k", "le16k", "le64k", "le256k", "gt256k"]
+EXPECTED_WAIT = ("longest", "mean")
+
+
+def legend(labels: dict[str, str], names: tuple[str, ...]) -> str:
+    return " ".join(labels.get(name, "") for name in names)
+
+
+def curves(panels: list[dict[str, Any]], title: str, names: tuple[str, ...]) -> dict[str, dict[float, float]]:
+    """Values by time, by legend; series that stay zero left out where others do not."""
+    found: dict[str, dict[float, float]] = {}
+    queries = [panel for panel in panels if panel["title"] == title]
+    for number, panel in enumerate(queries):
+        for series in panel["series"]:
+            text = legend(series["metric"], names)
+            if title == "Expected wait":
+                text = EXPECTED_WAIT[number] if number < len(EXPECTED_WAIT) else "target"
+            found[text] = {at: float(value) for at, value in series["values"]}
+    moving = {k: v for k, v in found.items() if any(x > 0 for x in v.values() if not math.isnan(x))}
+    order = LENGTHS if names == ("len_class",) else sorted(moving or found)
+    return {key: (moving or found)[key] for key in order if key in (moving or found)}
+
+
+def firing(data: dict[str, Any], name: str) -> list[tuple[float, float]]:
+    times = sorted({at for s in data["alerts"] if s["metric"]["alertname"] == name for at, _ in s["values"]})
+    return [(times[0], times[-1])] if times else []
+
+
+def draw_panel(axes: Any, data: dict[str, Any], panel: tuple) -> None:
+    title, names, unit, stacked, factor, logarithmic = panel
+    began = data["began"]
+    lines = curves(data["panels"], title, names)
+    times = sorted({at for line in lines.values() for at in line})
+    values = [[line.get(at, math.nan) * factor for at in times] for line in lines.values()]
+    seconds = [at - began for at in times]
+    if stacked and lines:
+        filled = [[0 if math.isnan(v) else v for v in line] for line in values]
+        axes.stackplot(seconds, filled, labels=list(lines), colors=COLOURS, alpha=0.85, linewidth=0)
+    else:
+        for line, text, colour in zip(values, lines, COLOURS):
+            axes.plot(seconds, line, label=text or None, color=colour, linewidth=1.6)
+    if logarithmic:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+    axes.set_ylabel(unit, fontsize=9)
+    if any(lines):
+        axes.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
+
+
+def decorate(axes: Any, data: dict[str, Any]) -> None:
+    for stage in data["stages"]:
+        if stage["name"] == "overload":
+            axes.axvspan(stage["begin"] - data["began"], stage["end"] - data["began"], color="#f3d9b1", alpha=0.45,
+                         linewidth=0, zorder=0)
+    for begin, end in firing(data, "LongwaveShedding"):
+        axes.axvspan(begin - data["began"], end - data["began"], ymin=0, ymax=0.022, color="#b23a48", linewidth=0)
+    axes.set_xlim(data["stages"][0]["begin"] - data["began"], data["stages"][-1]["end"] - data["began"])
+    axes.grid(True, color="#e5e7eb", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def main() -> int:
+    if len(sys.argv) != 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    data = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    figure, grid = plt.subplots(2, 3, figsize=(14, 6.4), sharex=True, layout="constrained")
+    for axes, panel in zip(grid.flat, PANELS):
+        draw_panel(axes, data, panel)
+        decorate(axes, data)
+    for axes in grid[1]:
+        axes.set_xlabel("seconds", fontsize=9)
+    figure.suptitle("Two replicas under a staged overload (shaded); the red bar below: LongwaveShedding fires",
+                    fontsize=11.5, x=0.01, ha="left")
+    figure.savefig(sys.argv[2], dpi=110, facecolor="white")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

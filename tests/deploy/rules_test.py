@@ -1,0 +1,224 @@
+"""Recording rules, alerts and their unit tests: complete, sensitive to every threshold, documented.
+
+The unit tests themselves are deploy/prometheus/tests, for `promtool test rules`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+from typing import Any, Iterator, NamedTuple
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = PROMETHEUS / "rules.yaml"
+# Where the sections of the runbook are: the guide, or the part of it that is to go there.
+RUNBOOKS = (ROOT / "deploy" / "README.md", PROMETHEUS / "ALERTS.md")
+
+Rule = dict[str, Any]
+GROUPS = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+RULE_LIST: list[Rule] = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS: dict[str, Rule] = {rule["alert"]: rule for rule in RULE_LIST if "alert" in rule}
+RECORDED: dict[str, Rule] = {rule["record"]: rule for rule in RULE_LIST if "record" in rule}
+TEST_FILES = {
+    path.name: yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in sorted((PROMETHEUS / "tests").glob("*.yaml"))
+}
+
+
+def promtool() -> str:
+    found = shutil.which("promtool")
+    assert found, "promtool is not there: apt-get install prometheus"
+    return found
+
+
+def run_promtool(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [promtool(), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def checks(name: str) -> Iterator[dict[str, Any]]:
+    """The unit tests' checks of an alert."""
+    for file in TEST_FILES.values():
+        for case in file["tests"]:
+            yield from (c for c in case.get("alert_rule_test", []) if c["alertname"] == name)
+
+
+def test_rules_are_valid():
+    done = run_promtool("check", "rules", "--lint-fatal", RULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_has_a_firing_and_a_silent_case(name):
+    outcomes = [bool(check["exp_alerts"]) for check in checks(name)]
+    assert True in outcomes, f"no case in which {name} fires"
+    assert False in outcomes, f"no case in which {name} is silent"
+
+
+def test_unit_tests_name_existing_alerts_only():
+    named = {
+        check["alertname"]
+        for file in TEST_FILES.values() for case in file["tests"] for check in case.get("alert_rule_test", [])
+    }
+    assert named <= set(ALERTS)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recording_rule_has_a_case_with_a_value(name):
+    exprs = [
+        check["expr"]
+        for file in TEST_FILES.values() for case in file["tests"]
+        for check in case.get("promql_expr_test", []) if check["exp_samples"]
+    ]
+    assert any(re.search(rf"{re.escape(name)}(?![\w:])", expr) for expr in exprs)
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_says_what_it_must(name):
+    rule = ALERTS[name]
+    assert re.fullmatch(r"Longwave[A-Z]\w+", name)
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    notes = rule["annotations"]
+    assert notes["summary"] and not notes["summary"].endswith(".")
+    # absent() of no labels has none to tell.
+    assert "$labels" in notes["description"] or name == "LongwaveAbsent"
+    assert notes["runbook_url"].endswith(f"deploy/README.md#{name.lower()}")
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_has_a_section_in_the_runbook(name):
+    texts = [path.read_text(encoding="utf-8") for path in RUNBOOKS if path.exists()]
+    assert any(re.search(rf"(?m)^### {name}$", text) for text in texts)
+
+
+def test_runbook_has_no_section_of_an_alert_that_is_gone():
+    for path in RUNBOOKS:
+        if path.exists():
+            assert set(re.findall(r"(?m)^### (Longwave\w+)$", path.read_text(encoding="utf-8"))) <= set(ALERTS)
+
+
+def test_rules_use_recorded_names_that_exist():
+    for rule in RULE_LIST:
+        for used in re.findall(r"\blongwave:[\w:]+", rule["expr"]):
+            assert used in RECORDED, f"{used} in {rule.get('alert') or rule.get('record')}"
+
+
+# Every number that an expression compares with is moved, and the unit tests must notice.
+
+
+class Mutation(NamedTuple):
+    alert: str
+    place: int  # in the expression
+    was: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.alert}: '{self.was}' at {self.place} made '{self.now}'"
+
+
+COMPARISON = re.compile(r"(?P<sign>[<>]=?|==) *(?P<number>\d+(?:\.\d+)?)")
+
+
+def harder(sign: str, number: str, forbids: bool) -> str:
+    """The comparison with a number that it holds for less often, or more often where it forbids."""
+    value = float(number)
+    if sign == "==":
+        return f"== {value + 2:g}"
+    up = (sign[0] == ">") != forbids
+    if value == 0:
+        return f"{sign} {'1e12' if up else '-1e12'}"
+    if "." not in number and value < 3:  # of what is counted: the next number
+        return f"{sign} {value + (1 if up else -1):g}"
+    return f"{sign} {value * 1.3 if up else value / 1.3:.6g}"
+
+
+def mutations() -> Iterator[Mutation]:
+    for name, rule in ALERTS.items():
+        # Same length, so that places stay.
+        expr = re.sub(r"#.*", lambda m: " " * len(m[0]), rule["expr"])
+        for found in COMPARISON.finditer(expr):
+            # What stands behind the expression's only `unless` forbids.
+            forbids = "unless on" in expr[: found.start()] and "count by" not in expr
+            yield Mutation(name, found.start(), found[0], harder(found["sign"], found["number"], forbids))
+
+
+def needed(expr: str) -> set[str]:
+    """The recorded names that an expression needs, those of theirs too."""
+    names = set(re.findall(r"\blongwave:[\w:]+", expr))
+    return names.union(*(needed(RECORDED[name]["expr"]) for name in names)) if names else names
+
+
+def survives(mutation: Mutation, folder: pathlib.Path) -> bool:
+    """Whether the unit tests of the alert pass although it was changed."""
+    folder.mkdir()
+    rule = ALERTS[mutation.alert]
+    place = mutation.place
+    expr = rule["expr"][:place] + mutation.now + rule["expr"][place + len(mutation.was) :]
+    wanted = needed(rule["expr"])
+    # In the order of the file, so that what is recorded is there when it is used.
+    rules = [r for r in RULE_LIST if r.get("record") in wanted] + [{**rule, "expr": expr}]
+    (folder / "rules.yaml").write_text(json.dumps({"groups": [{"name": "changed", "rules": rules}]}))
+    paths = []
+    for name, file in TEST_FILES.items():
+        cases = []
+        for case in file["tests"]:
+            kept = [c for c in case.get("alert_rule_test", []) if c["alertname"] == mutation.alert]
+            # Only a case in which it fires can notice that it fires less often.
+            if any(c["exp_alerts"] or not mutation.was for c in kept):
+                cases.append({key: case[key] for key in ("interval", "input_series")} | {"alert_rule_test": kept})
+        if cases:
+            paths.append(folder / name)
+            paths[-1].write_text(json.dumps({
+                "rule_files": ["rules.yaml"], "evaluation_interval": file["evaluation_interval"], "tests": cases,
+            }))
+    done = run_promtool("test", "rules", *paths)
+    assert "parse" not in done.stdout + done.stderr, done.stdout + done.stderr
+    return done.returncode == 0
+
+
+def test_unit_tests_notice_every_changed_threshold(tmp_path):
+    changed = list(mutations())
+    assert {m.alert for m in changed} == set(ALERTS) - {"LongwaveAbsent"}  # which compares nothing
+    # Unchanged ones must pass, or nothing is proved by those that do not.
+    controls = [Mutation(name, 0, "", "") for name in sorted({m.alert for m in changed})]
+    tried = controls + changed
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        passed = list(pool.map(lambda i: survives(tried[i], tmp_path / str(i)), range(len(tried))))
+    assert all(passed[: len(controls)])
+    assert not [str(m) for m, unnoticed in zip(changed, passed[len(controls) :]) if unnoticed]
+
+
+def test_sample_configurations_are_valid(tmp_path):
+    shutil.copy(RULES, tmp_path)
+    shutil.copy(PROMETHEUS / "prometheus.yml", tmp_path)
+    # Debian's promtool is built without Kubernetes: everything but the discovery itself is checked.
+    text = (PROMETHEUS / "prometheus-kubernetes.yml").read_text(encoding="utf-8")
+    roles = re.findall(r"kubernetes_sd_configs:\n\s+- role: (\w+)", text)
+    assert roles and set(roles) <= {"pod", "endpointslice", "service", "node"}
+    plain = re.sub(r"kubernetes_sd_configs:\n(\s+)- role: \w+", r"static_configs:\n\1- targets: []", text)
+    (tmp_path / "kubernetes.yml").write_text(plain)
+    for name in ("prometheus.yml", "kubernetes.yml"):
+        done = run_promtool("check", "config", tmp_path / name)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_sample_routes_page_and_ticket():
+    amtool = shutil.which("amtool")
+    if not amtool:
+        pytest.skip("amtool is not there: apt-get install prometheus-alertmanager")
+    config = f"--config.file={PROMETHEUS / 'alertmanager.yml'}"
+    for severity in ("page", "ticket"):
+        done = subprocess.run(
+            [amtool, "config", "routes", "test", config, f"severity={severity}", f"--verify.receivers={severity}"],
+            capture_output=True, text=True, check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
