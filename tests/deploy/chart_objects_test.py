@@ -258,10 +258,34 @@ def test_the_hpa_is_that_of_the_reference():
     assert metric["metric"]["name"] == "longwave_expected_wait_seconds"
     assert metric["metric"]["selector"] == {"matchLabels": {"priority": "interactive"}}
     assert metric["target"] == {"type": "AverageValue", "averageValue": "100m"}
+    busy = spec["metrics"][1]["pods"]
+    assert busy["metric"] == {"name": "longwave_busy_ratio"}
+    assert busy["target"] == {"type": "AverageValue", "averageValue": "800m"}
     up, down = spec["behavior"]["scaleUp"], spec["behavior"]["scaleDown"]
     assert up["policies"] == [{"type": "Percent", "value": 100, "periodSeconds": 30}]
     assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 300}]
     assert down["stabilizationWindowSeconds"] == 300
+
+
+@pytest.mark.parametrize("kind", ["HorizontalPodAutoscaler", "ScaledObject"])
+def test_the_second_signal_can_be_left_out(kind):
+    values = merged(KEDA, nested("autoscaling.targetBusyPercent", 0))
+    if kind == "HorizontalPodAutoscaler":
+        values = merged(values, nested("autoscaling.kind", "hpa"))
+    spec = render(values).one(kind)["spec"]
+    assert len(spec.get("metrics") or spec["triggers"]) == 1
+
+
+def test_the_adapter_rules_of_the_readme_are_of_the_metrics_that_the_hpa_asks_for():
+    spec = render({"autoscaling": {"kind": "hpa"}}).one("HorizontalPodAutoscaler")["spec"]
+    asked = {metric["pods"]["metric"]["name"] for metric in spec["metrics"]}
+    text = (CHART / "README.md").read_text()
+    rules = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])["rules"]
+    series = [rule["seriesQuery"].split("{")[0] for rule in rules]
+    assert asked == {rule.get("name", {}).get("as", name) for rule, name in zip(rules, series)}
+    catalogue = (ROOT / "server" / "observability" / "metric_catalogue.h").read_text()
+    for name in series:
+        assert f'"{name.removesuffix("_sum")}"' in catalogue
 
 
 def test_keda_keeps_the_pods_when_prometheus_is_gone():

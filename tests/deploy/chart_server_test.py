@@ -1,7 +1,9 @@
 """The chart and the real programs: the server takes every flag that the chart renders, and the
 probes that the chart renders tell the truth about it.
 
-The programs are those of build/release, or $LONGWAVE_SERVER, $LONGWAVE_CLI and $LONGWAVE_MODEL.
+The programs are those of build/release, or $LONGWAVE_SERVER, $LONGWAVE_FAKE_SERVER, $LONGWAVE_CLI
+and $LONGWAVE_MODEL. Where the port is what matters, the fake server stands in: it has the same flags,
+port, TLS and health, and starts at once.
 """
 
 import contextlib
@@ -18,6 +20,7 @@ from chart_rendering import CHART, ROOT, merged, render, render_set, value_sets
 
 BUILD = ROOT / "build" / "release"
 SERVER = os.environ.get("LONGWAVE_SERVER", str(BUILD / "server" / "longwave-server"))
+FAKE_SERVER = os.environ.get("LONGWAVE_FAKE_SERVER", str(BUILD / "server" / "longwave-fake-server"))
 CLI = os.environ.get("LONGWAVE_CLI", str(BUILD / "client" / "cli" / "longwave"))
 MODEL = os.environ.get("LONGWAVE_MODEL", str(BUILD / "models" / "default"))
 
@@ -195,10 +198,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def server(arguments, secrets, folder):
+def server(arguments, secrets, folder, program=SERVER):
     port_file = folder / "port"
     port_file.unlink(missing_ok=True)
-    command = [SERVER, *[here(a, secrets) for a in arguments], f"--port_file={port_file}"]
+    command = [program, *[here(a, secrets) for a in arguments], f"--port_file={port_file}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     running = Running(process, None)
     try:
@@ -254,7 +257,7 @@ def test_exec_probes_tell_the_truth(name, secrets, tmp_path):
     }
     text = tmp_path / "text.txt"
     text.write_text("Longwave turns long token sequences into embeddings.")
-    with server(container["args"], secrets, tmp_path) as running:
+    with server(container["args"], secrets, tmp_path, FAKE_SERVER) as running:
         for probe, command in probes.items():
             done = client(command, running.port, secrets)
             assert done.returncode == 0, f"{probe}: {done.stderr}"

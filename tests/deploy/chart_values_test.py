@@ -64,7 +64,7 @@ UNLIKE_THE_SCHEMA = [
     ("autoscaling.kind", "vpa"),
     ("autoscaling.minReplicas", 0),
     ("autoscaling.keda.prometheusAddress", "prometheus:9090"),
-    ("autoscaling.keda.targetBusyPercent", 101),
+    ("autoscaling.targetBusyPercent", 101),
     ("service.port", 70000),
     ("service.type", "LoadBalancer"),
     ("networkPolicy.clientNamespaces", [{"a": 1}]),
