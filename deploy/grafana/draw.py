@@ -26,7 +26,13 @@ PANELS = (
     ("Share refused for load", (), "%", False, 100, False),
     ("Tokens a second", ("kind",), "1 000 tokens/s", True, 1e-3, False),
 )
-COLOURS = ("#1f77b4", "#d9822b", "#3a9a5b", "#b23a48", "#7c5cb5", "#6b7280")
+COLOURS = ("#1f77b4", "#d9822b", "#3a9a5b", "#7c5cb5", "#b23a48", "#6b7280")
+# What has one meaning has one colour, and answers lie below refusals.
+OWN_COLOURS = {"OK": "#3a9a5b", "RESOURCE_EXHAUSTED": "#b23a48", "CANCELLED": "#9ca3af", "queue": "#d9822b",
+               "compute": "#1f77b4"}
+FIRST = ["OK", "compute", "queue"]
+# Of a stack, what is thinner than this share of its highest place cannot be seen.
+LEAST_SHARE = 0.004
 LENGTHS = ["le1k", "le4k", "le16k", "le64k", "le256k", "gt256k"]
 EXPECTED_WAIT = ("longest", "mean")
 
@@ -45,14 +51,22 @@ def curves(panels: list[dict[str, Any]], title: str, names: tuple[str, ...]) -> 
             if title == "Expected wait":
                 text = EXPECTED_WAIT[number] if number < len(EXPECTED_WAIT) else "target"
             found[text] = {at: float(value) for at, value in series["values"]}
-    moving = {k: v for k, v in found.items() if any(x > 0 for x in v.values() if not math.isnan(x))}
-    order = LENGTHS if names == ("len_class",) else sorted(moving or found)
-    return {key: (moving or found)[key] for key in order if key in (moving or found)}
+    highest = {key: max((x for x in line.values() if not math.isnan(x)), default=0) for key, line in found.items()}
+    least = LEAST_SHARE * sum(highest.values())
+    seen = [key for key in found if highest[key] > least] or list(found)
+    ranks = FIRST + LENGTHS
+    seen.sort(key=lambda key: (ranks.index(key) if key in ranks else len(ranks), key))
+    return {key: found[key] for key in seen}
 
 
 def firing(data: dict[str, Any], name: str) -> list[tuple[float, float]]:
     times = sorted({at for s in data["alerts"] if s["metric"]["alertname"] == name for at, _ in s["values"]})
     return [(times[0], times[-1])] if times else []
+
+
+def colours(lines: dict[str, Any]) -> list[str]:
+    spare = (colour for colour in COLOURS if colour not in {OWN_COLOURS.get(line) for line in lines})
+    return [OWN_COLOURS.get(line) or next(spare, COLOURS[-1]) for line in lines]
 
 
 def draw_panel(axes: Any, data: dict[str, Any], panel: tuple) -> None:
@@ -64,18 +78,20 @@ def draw_panel(axes: Any, data: dict[str, Any], panel: tuple) -> None:
     seconds = [at - began for at in times]
     if stacked and lines:
         filled = [[0 if math.isnan(v) else v for v in line] for line in values]
-        axes.stackplot(seconds, filled, labels=list(lines), colors=COLOURS, alpha=0.85, linewidth=0)
+        axes.stackplot(seconds, filled, labels=list(lines), colors=colours(lines), alpha=0.85, linewidth=0)
     else:
-        for line, text, colour in zip(values, lines, COLOURS):
+        for line, text, colour in zip(values, lines, colours(lines)):
             axes.plot(seconds, line, label=text or None, color=colour, linewidth=1.6)
+    # Room for the legend.
     if logarithmic:
         axes.set_yscale("log")
+        axes.set_ylim(top=axes.get_ylim()[1] * 3)
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.2)
     axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
     axes.set_ylabel(unit, fontsize=9)
     if any(lines):
-        axes.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
+        axes.legend(fontsize=8, frameon=False, loc="upper left", ncols=3, columnspacing=1.2, handlelength=1.4)
 
 
 def decorate(axes: Any, data: dict[str, Any]) -> None:

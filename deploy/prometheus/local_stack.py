@@ -43,7 +43,9 @@ REPLICAS = 2
 # On one core of 2026 a request of 2 048 tokens takes about 0.15 s, so 60 a second are several times
 # what two replicas of one thread can do, and 2 a second of mixed lengths are little.
 NORMAL = ["--rate=2", "--tokens=128:6+1024:2+4096:1", "--deadline=5"]
-OVERLOAD = ["--rate=60", "--tokens=2048", "--deadline=1"]
+OVERLOAD = ["--rate=60", "--tokens=128:1+2048:9", "--deadline=1"]
+# Stays on after what it waits for, so that the picture shows it.
+LINGER_SECONDS = 8
 # Alerts that the overload must fire, and its end must resolve.
 EXPECTED = ("LongwaveShedding", "LongwaveErrorBudgetBurnFast")
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -300,7 +302,8 @@ class Stack:
         """Load to all replicas. How late its calls are is no matter here: nothing is measured by it."""
         return self.processes.start(
             f"load-{name}", str(self.arguments.cli), "load", *(f"--target={t}" for t in self.targets),
-            *options, f"--seconds={seconds:.0f}", "--max-lateness=60", "--max-backlog=1", "--warmup=0", "--json", "--quiet",
+            *options, f"--seconds={seconds:.0f}", "--max-lateness=60", "--max-backlog=1", "--warmup=0",
+            "--json", "--quiet",
         )
 
     def stage(self, name: str, options: list[str], seconds: float, done: Callable[[], bool]) -> bool:
@@ -309,6 +312,8 @@ class Stack:
         begin = time.time()
         process = self.load(name.replace(" ", "-"), options, max(seconds, 1))
         came = self.until(done, seconds)
+        if came:
+            self.until(lambda: False, min(LINGER_SECONDS, begin + seconds - time.time()))
         self.processes.end(process)
         self.stages.append({"name": name, "begin": begin, "end": time.time()})
         return came
