@@ -35,6 +35,9 @@ grpc::ChannelArguments MakeArguments(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1'000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
+  // A name is looked up again when a connection ends, but not more often than this. By gRPC's own 30 s
+  // a roll-out can replace all the replicas that a client knows before it asks for the new ones.
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 5'000);
   // Neither asks for nor accepts compression: embeddings are noise to it.
   arguments.SetInt(GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM, GRPC_COMPRESS_NONE);
   arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
@@ -65,9 +68,10 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(ClientOptions options) {
   if (options.service_config_json.empty()) {
     options.service_config_json = std::string(DefaultServiceConfig());
   }
-  // Several addresses, or a name that may stand for several.
+  // Several addresses, or a name that may stand for several: "dns:///name", also as "dns:name" or
+  // with a name server, "dns://server/name".
   const bool replicas =
-      absl::StrContains(options.target, ',') || absl::StartsWith(options.target, "dns:///");
+      absl::StrContains(options.target, ',') || absl::StartsWith(options.target, "dns:");
   if (options.health_checked.value_or(replicas)) {
     options.service_config_json = WithHealthCheck(options.service_config_json);
   }

@@ -25,8 +25,14 @@ bool MayRetry(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kUnavailable) return true;
   // Not by us, so by a server that was shut down in that very moment.
   if (status.code() == absl::StatusCode::kCancelled) return true;
+  const std::string reason = GetErrorInfo(status).reason;
+  // Our servers give a reason with every error. Without one it is the transport's: a proxy whose
+  // replica is killed behind the first rows can but reset the stream, which gRPC calls INTERNAL.
+  if (status.code() == absl::StatusCode::kInternal && reason.empty() && status != StreamEnded()) {
+    return true;
+  }
   // Another replica may still have what the first rows came from.
-  if (GetErrorInfo(status).reason == kModelChanged) return true;
+  if (reason == kModelChanged) return true;
   return status.code() == absl::StatusCode::kResourceExhausted &&
          GetErrorInfo(status).retry_after.has_value();
 }

@@ -42,7 +42,7 @@ struct RowView {
 };
 
 // Reads the rows of one sequence in order as they come, so that rows larger than memory can be
-// handled. Each chunk's CRC is checked. A stream that breaks with UNAVAILABLE, or is pushed back
+// handled. Each chunk's CRC is checked. A stream that breaks (UNAVAILABLE, a reset), or is pushed back
 // with a time to wait, is opened again from the first row not yet read, as often as
 // StreamRetryOptions says and only while the server's fingerprint stays the same: rows of one
 // reader all come from the same weights, build and device class.

@@ -40,22 +40,28 @@ class Fleet:
 
     def __init__(
         self, program: str, *flags: str, count: int = 3, env: dict | None = None,
-        own: dict[int, str] | None = None,
+        own: dict[int, str] | None = None, own_env: dict[int, dict] | None = None,
+        addresses: list[str] | None = None,
     ):
-        """`own` are flags of single replicas."""
+        """`own` and `own_env` are flags and variables of single replicas; `addresses` are given where
+        they must be certain ones."""
         self._program = program
         self._flags = flags
         self._env = {**SCRIPT, **(env or {})}
         self._own = own or {}
-        host, ports = own_ports(count)
-        self._addresses = [f"{host}:{port}" for port in ports]
+        self._own_env = own_env or {}
+        if addresses is None:
+            host, ports = own_ports(count)
+            addresses = [f"{host}:{port}" for port in ports]
+        self._addresses = addresses
         self.servers: list[Server] = []
 
     def _start(self, index: int) -> Server:
         flags = [f"--address={self._addresses[index]}", *self._flags]
         if index in self._own:
             flags.append(self._own[index])
-        return Server(self._program, *flags, env=self._env).ready()
+        env = {**self._env, **self._own_env.get(index, {})}
+        return Server(self._program, *flags, env=env).ready()
 
     @property
     def target(self) -> str:

@@ -33,7 +33,7 @@ def channel_options(
     config = json.loads(service_config) if service_config else json.loads(default_service_config())
     if not isinstance(config, dict):
         raise ValueError("service_config: needs a JSON object, as gRPC defines service configs")
-    if "," in target or target.startswith("dns:///"):
+    if "," in target or target.startswith("dns:"):
         # Replicas: one is left alone as soon as its health says NOT_SERVING. With one address the
         # server's own reason (LOADING, DRAINING) is worth more than "no healthy backend".
         config.setdefault("healthCheckConfig", {"serviceName": "longwave.v1.EncoderService"})
@@ -53,6 +53,9 @@ def channel_options(
         "grpc.min_reconnect_backoff_ms": 1_000,
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 5_000,
+        # A name is looked up again when a connection ends, but not more often than this. By gRPC's
+        # own 30 s a roll-out can replace all the replicas that a client knows before it asks anew.
+        "grpc.dns_min_time_between_resolutions_ms": 5_000,
         "grpc.primary_user_agent": f"longwave-client-python/{__version__}",
         # Embeddings are noise to any compression: neither asked for nor accepted.
         "grpc.default_compression_algorithm": 0,

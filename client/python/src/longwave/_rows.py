@@ -191,7 +191,7 @@ class RowStream:
 
     def ended_early(self) -> LongwaveError:
         """The error of an attempt whose call ended well, but before its end."""
-        return Internal("the server ended the stream before it had sent everything")
+        return _EndedEarly("the server ended the stream before it had sent everything")
 
     def retry_delay(self, error: LongwaveError) -> float:
         """Seconds to wait before another attempt; or raises `error`, for which there is none."""
@@ -211,11 +211,19 @@ class RowStream:
         return delay * random.uniform(0.8, 1.2)
 
 
+class _EndedEarly(Internal):
+    """Of a server that is broken: another attempt would end alike."""
+
+
 def _may_retry(error: LongwaveError) -> bool:
     if error.reason == "CLIENT_CLOSED":
         return False
     if error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return True  # cancelled, and not by us: a server that was shut down in that very moment
+    # Our servers give a reason with every error. Without one it is the transport's: a proxy whose
+    # replica is killed behind the first rows can but reset the stream, which gRPC calls INTERNAL.
+    if error.code == grpc.StatusCode.INTERNAL and not error.reason:
+        return not isinstance(error, _EndedEarly)
     # Another replica may still have what the first rows came from.
     if error.reason == "MODEL_CHANGED":
         return True
