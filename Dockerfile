@@ -41,17 +41,9 @@ FROM build AS assemble
 ARG DEVICE
 RUN bash deploy/docker/assemble.sh --device "$DEVICE" --tree /opt/longwave --into /image
 
-# What differs between the flavours: NVIDIA's container toolkit looks at these two.
-FROM scratch AS empty-cpu
+# NVIDIA's container toolkit needs no variables here: Kubernetes and `docker run --gpus` set them.
+FROM scratch AS untested
 ENV PATH=/opt/longwave/bin
-
-FROM scratch AS empty-cuda
-ENV PATH=/opt/longwave/bin \
-    NVIDIA_VISIBLE_DEVICES=all \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility
-
-# hadolint ignore=DL3006
-FROM empty-${DEVICE} AS untested
 # Three layers by how often they change, so that a new version of ours is a small download.
 COPY --from=assemble /image/system/ /
 COPY --from=assemble /image/torch/ /

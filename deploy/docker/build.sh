@@ -11,7 +11,7 @@ usage() {
 usage: deploy/docker/build.sh [--device cpu|cuda] [--tag NAME] [--skip-tests] [--reference DIR]
                               [--archive FILE] [--no-cache] [--keep] [--help]
 
-Installs buildah, mmdebstrap, crun and jq if they are missing; makes a base of Debian 12;
+Installs buildah, mmdebstrap, runc and jq if they are missing; makes a base of Debian 12;
 builds the Dockerfile on it. Then, with the image's root read-only, as uid 65532, without
 capabilities, on loopback: starts the server, waits for health, encodes a text with the
 image's own client, compares the vector's bits with the reference's, and stops it by
@@ -75,7 +75,7 @@ mkdir -p "$state/tmp" "$logs"
 
 fail() { say "FAILED: $*"; exit 1; }
 
-packages=(buildah mmdebstrap crun jq)
+packages=(buildah mmdebstrap runc jq)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
@@ -86,9 +86,14 @@ install_packages() {
 }
 if [ "${#missing[@]}" -gt 0 ]; then stage "packages: ${missing[*]}" install_packages; fi
 
-# Overlay where this file system can carry it, else whole copies of every layer.
+# What the store was begun with; else overlay where this file system can carry it, else whole copies of
+# every layer.
 storage_driver() {
-  local trial driver=vfs
+  local trial driver
+  for driver in overlay vfs; do
+    if [ -d "$state/storage/$driver" ]; then echo "$driver"; return; fi
+  done
+  driver=vfs
   trial="$(mktemp -d "$state/tmp/trial.XXXXXX")"
   mkdir "$trial"/{lower,upper,work,merged}
   if mount -t overlay overlay "$trial/merged" \
@@ -102,7 +107,7 @@ storage_driver() {
 driver="$(storage_driver)"
 # Only buildah gets this TMPDIR: its cache mounts (ccache) lie there.
 buildah() {
-  TMPDIR="$state/tmp" command buildah --root "$state/$driver" --runroot "$state/run" \
+  TMPDIR="$state/tmp" command buildah --root "$state/storage" --runroot "$state/run" \
     --storage-driver "$driver" "$@"
 }
 
@@ -148,9 +153,9 @@ stage "image" bud "$target" "$tag" "${labels[@]}"
 # From here on the image is looked at and run.
 container="" name="longwave-image-$$" runner="" reference_pid=""
 bundle="$(mktemp -d "$state/tmp/bundle.XXXXXX")"
-crun() { command crun --root "$state/run/crun" --cgroup-manager disabled "$@"; }
+runc() { command runc --root "$state/run/runc" "$@"; }
 clean_up() {
-  if [ -n "$runner" ]; then crun delete --force "$name" >/dev/null 2>&1 || true; fi
+  if [ -n "$runner" ]; then runc delete --force "$name" >/dev/null 2>&1 || true; fi
   if [ -n "$reference_pid" ]; then kill "$reference_pid" 2>/dev/null || true; fi
   if [ -n "$container" ]; then buildah umount "$container" >/dev/null 2>&1 || true; buildah rm "$container" >/dev/null 2>&1 || true; fi
   rm -rf "$bundle"
@@ -207,8 +212,7 @@ write_bundle() {
     root: {path: $root, readonly: true},
     process: {terminal: false, cwd: "/", user: {uid: $uid, gid: $uid}, args: $arguments, env: $environment,
       noNewPrivileges: true,
-      capabilities: {bounding: [], effective: [], permitted: [], inheritable: [], ambient: []},
-      rlimits: [{type: "RLIMIT_NOFILE", soft: 65536, hard: 65536}]},
+      capabilities: {bounding: [], effective: [], permitted: [], inheritable: [], ambient: []}},
     mounts: [
       {destination: "/proc", type: "proc", source: "proc"},
       {destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "noexec", "ro", "mode=755", "size=64k"]}],
@@ -220,42 +224,45 @@ write_bundle() {
 # wait_for_event <pid> <log> <event>: the line of the log; fails if the process ends first.
 wait_for_event() {
   timeout 180 grep -m 1 "\"event\":\"$3\"" < <(tail -n +1 --pid="$1" -F "$2" 2>/dev/null) || {
-    tail -n 20 "$2"
-    fail "the server's log has no '$3'"
+    tail -n 20 "$2" >&2
+    fail "the server's log has no '$3'" >&2
   }
 }
 # encode <command...>: README.md to raw floats, through that client.
 encode() { "$@" --format raw --quiet --output - - <README.md; }
-in_image() { crun exec "$name" "$@"; }
+in_image() { runc exec "$name" "$@"; }
 
 check_run() {
   local log="$logs/server.log" pid port address code=0 message status
   : >"$log"
   write_bundle "$(jq -n --arg model "$prefix/share/longwave/models/default" '["longwave-server",
     "--address=127.0.0.1:0", "--metrics_address=127.0.0.1:0", "--model=\($model)"]')"
-  crun run --bundle "$bundle" --pid-file "$bundle/pid" "$name" >"$logs/run.log" 2>"$log" </dev/null &
+  runc run --bundle "$bundle" --pid-file "$bundle/pid" "$name" >"$logs/run.log" 2>"$log" </dev/null &
   runner=$!
-  port="$(wait_for_event "$runner" "$log" listening | jq .port)"
+  wait_for_event "$runner" "$log" listening >"$bundle/listening"
+  port="$(jq .port "$bundle/listening")"
   wait_for_event "$runner" "$log" serving >"$bundle/serving"
   pid="$(cat "$bundle/pid")"
   address="127.0.0.1:$port"
   [ "$(in_image longwave health --server "$address")" = SERVING ] || fail "longwave health"
+
+  in_image longwave-server --version | grep -q -F "$version" || fail "longwave-server --version is not $version"
 
   status="$(awk '/^(Uid|Gid|NoNewPrivs|CapEff|CapBnd):/ {printf "%s%s ", $1, $2}' "/proc/$pid/status")"
   [ "$status" = "Uid:$uid Gid:$uid CapEff:0000000000000000 CapBnd:0000000000000000 NoNewPrivs:1 " ] ||
     fail "the server runs as $status"
   grep -q '^[^ ]* / [^ ]* ro[, ]' "/proc/$pid/mounts" || fail "the root is not read-only"
   # /tmp is everyone's, so only the read-only root can be what refuses.
-  if message="$(encode in_image longwave encode --server "$address" --output /tmp/probe.npy - 2>&1)"; then
+  if message="$(in_image longwave encode --server "$address" --quiet --output /tmp/probe.npy - 2>&1 <README.md)"; then
     fail "could write to /tmp"
   fi
   case "$message" in
     *"Read-only file system"*) ;;
     *) fail "writing to /tmp was refused for another reason: $message" ;;
   esac
-  say "serving as uid $uid, root read-only ($message), no capabilities"
+  say "serving as uid $uid, root read-only (${message##*$'\n'}), no capabilities"
 
-  encode in_image longwave encode --server "$address" >"$bundle/vector" 
+  encode in_image longwave encode --server "$address" >"$bundle/vector"
   encode in_image longwave encode --server "$address" >"$bundle/vector.again"
   cmp "$bundle/vector" "$bundle/vector.again" || fail "the same text gave other bits"
   in_image longwave info --json --server "$address" >"$bundle/info.json"
@@ -265,13 +272,11 @@ check_run() {
   say "encoded README.md: $(jq .dim "$bundle/info.json") values, sha256 $(sha256sum "$bundle/vector" | cut -c 1-16)"
   compare_with_reference
 
-  crun kill "$name" TERM
+  runc kill "$name" TERM
   wait "$runner" || code=$?
   runner=""
   [ "$code" = 0 ] || { tail -n 5 "$log"; fail "exit code $code after SIGTERM"; }
   say "SIGTERM: exit code 0"
-  [ "$(command chroot --userspec="$uid:$uid" "$image_root" "$prefix/bin/longwave-server" --version | grep -c -F "$version")" = 1 ] ||
-    fail "longwave-server --version is not $version"
 }
 
 compare_with_reference() {
@@ -286,7 +291,8 @@ compare_with_reference() {
   "$reference/bin/longwave-server" --address=127.0.0.1:0 --metrics_address=127.0.0.1:0 \
     --model="$reference/share/longwave/models/default" 2>"$log" </dev/null &
   reference_pid=$!
-  port="$(wait_for_event "$reference_pid" "$log" listening | jq .port)"
+  wait_for_event "$reference_pid" "$log" listening >"$bundle/listening"
+  port="$(jq .port "$bundle/listening")"
   wait_for_event "$reference_pid" "$log" serving >/dev/null
   address="127.0.0.1:$port"
   ours="$(jq -r .fingerprint "$bundle/info.json")"
@@ -305,7 +311,7 @@ check_size() {
   say "layers:"
   for diff in $(image '.OCIv1.rootfs.diff_ids[]'); do
     jq -r --arg diff "$diff" 'first(.[] | select(."diff-digest" == $diff)) |
-      "  \(."diff-size" / 1e6 * 10 | round / 10) MB  \($diff[7:19])"' "$state/$driver/$driver-layers/layers.json"
+      "  \(."diff-size" / 1e6 * 10 | round / 10) MB  \($diff[7:19])"' "$state/storage/$driver-layers/layers.json"
   done
   bytes="$(du -s --apparent-size -B 1 "$image_root" | cut -f 1)"
   say "size: $((bytes / 1000000)) MB, $tag"

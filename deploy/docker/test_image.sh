@@ -41,7 +41,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 logs="$root/build/logs"
 cd "$root"
 
-in_image() { chroot --userspec=65532:65532 "$image" "/opt/longwave/bin/$1" "${@:2}"; }
+# Without /proc the loader does not know where a program lies; it is told.
+in_image() { LD_ORIGIN_PATH=/opt/longwave/bin chroot --userspec=65532:65532 "$image" "/opt/longwave/bin/$1" "${@:2}"; }
 stage "server starts on the image's libraries" in_image longwave-server --version
 stage "client starts on the image's libraries" in_image longwave --version
 stage "the model and the flags are good" in_image longwave-server --check_config \
