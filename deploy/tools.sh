@@ -185,7 +185,10 @@ from_debian() {
 }
 
 begin=$SECONDS
-once "python packages" "${pip_packages[*]}" pip_install "${pip_packages[@]}"
+# Those of the image's inventory are named where it is made.
+image_packages="$root/deploy/docker/requirements.txt"
+once "python packages" "${pip_packages[*]} $(sha256sum <"$image_packages")" \
+  pip_install "${pip_packages[@]}" --requirement "$image_packages"
 if ! command -v promtool >/dev/null; then
   once "promtool" "debian" from_debian prometheus /usr/bin/promtool
 fi

@@ -31,12 +31,10 @@ def report(problems: list[policy.Problem]) -> str:
     return "\n".join(map(str, problems))
 
 
-@pytest.mark.parametrize(
-    "values", [None, *rendering.value_sets()], ids=lambda each: each.stem if each else "defaults"
-)
-def test_a_rendering_keeps_the_rules(values: pathlib.Path | None) -> None:
-    objects = rendering.rendered(values)
-    assert list(policy_objects.pod_templates(objects)), "no pods: nothing was checked"
+@pytest.mark.parametrize("name", rendering.renderings())
+def test_a_rendering_keeps_the_rules(name: str) -> None:
+    objects = rendering.objects_of(rendering.renderings()[name])
+    assert list(policy_objects.server_containers(objects)), "no server: nothing was checked"
     problems = policy.check(objects)
     assert not problems, report(problems)
 
@@ -58,7 +56,7 @@ def test_a_digest_wins_over_a_tag(values: pathlib.Path) -> None:
 @pytest.mark.parametrize("file", rendering.plain_manifests(), ids=lambda each: each.stem)
 def test_a_plain_manifest_keeps_the_rules(file: pathlib.Path) -> None:
     objects = rendering.objects_of(file.read_text())
-    assert list(policy_objects.pod_templates(objects)), "no pods: nothing was checked"
+    assert list(policy_objects.server_containers(objects)), "no server: nothing was checked"
     problems = policy.check(objects)
     assert not problems, report(problems)
 

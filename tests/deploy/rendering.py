@@ -72,8 +72,14 @@ def rendered(values: pathlib.Path | None, *arguments: str) -> list[Object]:
     return objects_of(rendered_text(values, *arguments))
 
 
-def name_of(thing: Object) -> str:
-    return f"{thing.get('kind')}/{thing.get('metadata', {}).get('name')}"
+@functools.cache
+def renderings() -> dict[str, str]:
+    """The chart as it comes, with each value set, and what no value set asks for."""
+    texts = {"defaults": rendered_text(None)}
+    texts |= {each.stem: rendered_text(each) for each in value_sets()}
+    in_namespace = ("--set", "kserve.clusterScoped=false")
+    texts["kserve-in-namespace"] = rendered_text(CHART / "ci" / "kserve.yaml", *in_namespace)
+    return texts
 
 
 def is_built_in(thing: Object) -> bool:

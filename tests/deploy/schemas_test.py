@@ -32,10 +32,8 @@ def versions() -> list[str]:
 
 def sources() -> dict[str, str]:
     """Every text to check, by its name."""
-    texts = {"defaults": rendering.rendered_text(None)}
-    texts |= {each.stem: rendering.rendered_text(each) for each in rendering.value_sets()}
-    texts |= {f"plain-{each.stem}": each.read_text() for each in rendering.plain_manifests()}
-    return texts
+    plain = {f"plain-{each.stem}": each.read_text() for each in rendering.plain_manifests()}
+    return rendering.renderings() | plain
 
 
 def kubeconform(texts: dict[str, str], version: str) -> dict[str, list[dict[str, str]]]:
