@@ -43,6 +43,10 @@ done
 case "$seconds" in
   '' | *[!0-9]*) echo "local-stack: --seconds: not a whole number: '$seconds'" >&2; exit 2 ;;
 esac
+if [ "$seconds" -lt 100 ]; then
+  echo "local-stack: --seconds: at least 100: start, three stages and an end take that long" >&2
+  exit 2
+fi
 logs="$root/build/local-stack-logs"
 plot_venv="$root/.cache/venv-plot"
 cd "$root"

@@ -11,7 +11,6 @@ import argparse
 import ctypes
 import http.server
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -36,9 +35,8 @@ import make_dashboard  # noqa: E402
 # a window of 5 minutes becomes 10 seconds. Scraped every second, that is ten samples.
 FACTOR = 30
 SCRAPE_SECONDS = 1
-LEAST_SECONDS = 100
-# Kept of the time for start, last queries and picture.
-START_SECONDS, END_SECONDS = 15, 15
+# Kept of the time for the last queries and the picture.
+END_SECONDS = 15
 REPLICAS = 2
 # On one core of 2026 a request of 2 048 tokens takes about 0.15 s, so 60 a second are several times
 # what two replicas of one thread can do, and 2 a second of mixed lengths are little.
@@ -77,7 +75,8 @@ def faster(rules: str) -> str:
     part = r"(\d+)(ms|[smhdw])"
     rules = re.sub(
         rf"\[{part}(?::{part})?\]",
-        lambda m: f"[{shorter(m[1], m[2])}{':' + shorter(m[3], m[4]) if m[3] else ''}]", rules,
+        lambda m: f"[{shorter(m[1], m[2])}{':' + shorter(m[3], m[4]) if m[3] else ''}]",
+        rules,
     )
     rules = re.sub(rf"\boffset {part}", lambda m: f"offset {shorter(m[1], m[2])}", rules)
     return re.sub(rf"(?m)^(\s+for: ){part}$", lambda m: m[1] + shorter(m[2], m[3]), rules)
@@ -88,7 +87,8 @@ def faster_routes(config: str, receiver: str) -> str:
     part = r"(\d+)(ms|[smhdw])"
     config = re.sub(
         rf"(?m)^(\s+group_(?:wait|interval): ){part}$",
-        lambda m: m[1] + shorter(m[2], m[3]), config,
+        lambda m: m[1] + shorter(m[2], m[3]),
+        config,
     )
     return config.replace("http://127.0.0.1:9095", receiver)
 
@@ -111,7 +111,11 @@ class Processes:
     def start(self, name: str, *command: str) -> subprocess.Popen:
         with open(self.folder / f"{name}.log", "wb") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=ends_with_parent
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=ends_with_parent,
             )
         self.running.append((name, process))
         return process
@@ -123,7 +127,9 @@ class Processes:
         """Servers and watchers must not end by themselves; the load may."""
         for name, process in self.running:
             if not name.startswith("load") and process.poll() is not None:
-                raise Failure(f"{name} ended with code {process.returncode}:\n{self.log(name)[-2000:]}")
+                raise Failure(
+                    f"{name} ended with code {process.returncode}:\n{self.log(name)[-2000:]}"
+                )
 
     def end(self, process: subprocess.Popen) -> None:
         if process.poll() is None:
@@ -167,7 +173,9 @@ class Notifications:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 for alert in body["alerts"]:
-                    notes.seen.add((self.path.strip("/"), alert["labels"]["alertname"], alert["status"]))
+                    notes.seen.add(
+                        (self.path.strip("/"), alert["labels"]["alertname"], alert["status"])
+                    )
                 self.send_response(200)
                 self.end_headers()
 
@@ -229,8 +237,13 @@ class Stack:
         tree = self.arguments
         for number in range(REPLICAS):
             self.processes.start(
-                f"server-{number}", str(tree.server), f"--model={tree.model}", "--threads=1", "--device=cpu",
-                "--address=127.0.0.1:0", "--metrics_address=127.0.0.1:0",
+                f"server-{number}",
+                str(tree.server),
+                f"--model={tree.model}",
+                "--threads=1",
+                "--device=cpu",
+                "--address=127.0.0.1:0",
+                "--metrics_address=127.0.0.1:0",
                 f"--port_file={self.folder / f'port-{number}'}",
             )
         alertmanager = free_port()
@@ -238,13 +251,19 @@ class Stack:
             faster_routes((HERE / "alertmanager.yml").read_text(), self.notes.url)
         )
         self.processes.start(
-            "alertmanager", "prometheus-alertmanager", f"--config.file={self.folder / 'alertmanager.yml'}",
-            f"--web.listen-address=127.0.0.1:{alertmanager}", "--cluster.listen-address=",
+            "alertmanager",
+            "prometheus-alertmanager",
+            f"--config.file={self.folder / 'alertmanager.yml'}",
+            f"--web.listen-address=127.0.0.1:{alertmanager}",
+            "--cluster.listen-address=",
             f"--storage.path={self.folder / 'alerts'}",
         )
         self.alertmanager = f"http://127.0.0.1:{alertmanager}"
         serving = self.until(
-            lambda: all('"event":"serving"' in self.processes.log(f"server-{n}") for n in range(REPLICAS)), 60
+            lambda: all(
+                '"event":"serving"' in self.processes.log(f"server-{n}") for n in range(REPLICAS)
+            ),
+            60,
         )
         if not serving:
             raise Failure("the servers do not come up")
@@ -259,19 +278,36 @@ class Stack:
         port = free_port()
         (self.folder / "rules.yaml").write_text(faster((HERE / "rules.yaml").read_text()))
         targets = [
-            {"targets": [f"127.0.0.1:{at}"], "labels": {"namespace": "local", "pod": f"longwave-{n}"}}
+            {
+                "targets": [f"127.0.0.1:{at}"],
+                "labels": {"namespace": "local", "pod": f"longwave-{n}"},
+            }
             for n, at in enumerate(scraped)
         ]
         # JSON is YAML.
-        (self.folder / "prometheus.yml").write_text(json.dumps({
-            "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": "1s"},
-            "rule_files": ["rules.yaml"],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]},
-            "scrape_configs": [{"job_name": "longwave", "static_configs": targets}],
-        }))
+        (self.folder / "prometheus.yml").write_text(
+            json.dumps(
+                {
+                    "global": {
+                        "scrape_interval": f"{SCRAPE_SECONDS}s",
+                        "evaluation_interval": "1s",
+                    },
+                    "rule_files": ["rules.yaml"],
+                    "alerting": {
+                        "alertmanagers": [
+                            {"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}
+                        ]
+                    },
+                    "scrape_configs": [{"job_name": "longwave", "static_configs": targets}],
+                }
+            )
+        )
         self.processes.start(
-            "prometheus", "prometheus", f"--config.file={self.folder / 'prometheus.yml'}",
-            f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={self.folder / 'tsdb'}",
+            "prometheus",
+            "prometheus",
+            f"--config.file={self.folder / 'prometheus.yml'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            f"--storage.tsdb.path={self.folder / 'tsdb'}",
         )
         self.prometheus = f"http://127.0.0.1:{port}"
         if not self.until(lambda: self.answers(self.prometheus + "/-/ready"), 30):
@@ -290,7 +326,11 @@ class Stack:
     def history(self, expr: str) -> list[dict[str, Any]]:
         """Over the whole run, each second."""
         return read(
-            self.prometheus + "/api/v1/query_range", query=expr, start=self.began, end=time.time(), step=1
+            self.prometheus + "/api/v1/query_range",
+            query=expr,
+            start=self.began,
+            end=time.time(),
+            step=1,
         )["data"]["result"]
 
     def fires(self, name: str) -> bool:
@@ -301,12 +341,22 @@ class Stack:
     def load(self, name: str, options: list[str], seconds: float) -> subprocess.Popen:
         """Load to all replicas. How late its calls are is no matter here: nothing is measured by it."""
         return self.processes.start(
-            f"load-{name}", str(self.arguments.cli), "load", *(f"--target={t}" for t in self.targets),
-            *options, f"--seconds={seconds:.0f}", "--max-lateness=60", "--max-backlog=1", "--warmup=0",
-            "--json", "--quiet",
+            f"load-{name}",
+            str(self.arguments.cli),
+            "load",
+            *(f"--target={t}" for t in self.targets),
+            *options,
+            f"--seconds={seconds:.0f}",
+            "--max-lateness=60",
+            "--max-backlog=1",
+            "--warmup=0",
+            "--json",
+            "--quiet",
         )
 
-    def stage(self, name: str, options: list[str], seconds: float, done: Callable[[], bool]) -> bool:
+    def stage(
+        self, name: str, options: list[str], seconds: float, done: Callable[[], bool]
+    ) -> bool:
         """Load for so long, or until done. Whether it was."""
         self.say(f"{name}: longwave load {' '.join(options)}")
         begin = time.time()
@@ -319,27 +369,39 @@ class Stack:
         return came
 
     def stream(self) -> None:
-        """A document by EncodeStream, all its rows, so that the panels of streams have something."""
+        """A document by EncodeStream, all its rows, so that the panels of streams have something. Before
+        the stages, which it would disturb."""
         document = self.folder / "document.txt"
         document.write_text("The quick brown fox jumps over the lazy dog. " * 400)
-        self.processes.start(
-            "load-stream", str(self.arguments.cli), "stream", str(document), f"--server={self.targets[0]}",
-            "--output", str(self.folder / "rows.npy"), "--quiet",
+        process = self.processes.start(
+            "load-stream",
+            str(self.arguments.cli),
+            "stream",
+            str(document),
+            f"--server={self.targets[0]}",
+            "--output",
+            str(self.folder / "rows.npy"),
+            "--quiet",
         )
+        if not self.until(lambda: process.poll() is not None, 15) or process.returncode != 0:
+            raise Failure(f"longwave stream failed:\n{self.processes.log('load-stream')[-2000:]}")
 
     def run_stages(self) -> None:
         spare = self.left() - END_SECONDS
-        normal, overload = 0.25 * spare, 0.4 * spare
-        self.stream()
+        normal, overload = 0.2 * spare, 0.5 * spare
         self.stage("normal", NORMAL, normal, lambda: False)
         fired = self.stage(
-            "overload", OVERLOAD, overload,
+            "overload",
+            OVERLOAD,
+            overload,
             lambda: all(self.fires(n) and self.notes.has(n, "firing") for n in EXPECTED),
         )
         if not fired:
             self.say("the overload ended before all alerts had fired")
         self.stage(
-            "normal again", NORMAL, self.left() - END_SECONDS,
+            "normal again",
+            NORMAL,
+            self.left() - END_SECONDS,
             lambda: all(not self.fires(n) and self.notes.has(n, "resolved") for n in EXPECTED),
         )
 
@@ -353,13 +415,21 @@ class Stack:
         self.row("targets up", f"{up} of {REPLICAS}", up == REPLICAS)
         groups = read(self.prometheus + "/api/v1/rules")["data"]["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
-        written = len(re.findall(r"(?m)^\s+- (?:record|alert): ", (HERE / "rules.yaml").read_text()))
+        written = len(
+            re.findall(r"(?m)^\s+- (?:record|alert): ", (HERE / "rules.yaml").read_text())
+        )
         good = sum(rule["health"] == "ok" for rule in rules)
-        self.row("rules loaded and evaluated without an error", f"{good} of {written}", good == written)
+        self.row(
+            "rules loaded and evaluated without an error", f"{good} of {written}", good == written
+        )
         for name in EXPECTED:
             fired = bool(self.history(f'ALERTS{{alertname="{name}", alertstate="firing"}}'))
             resolved = fired and not self.fires(name)
-            self.row(f"{name}: fired, then resolved, in Prometheus", f"{fired}, {resolved}", fired and resolved)
+            self.row(
+                f"{name}: fired, then resolved, in Prometheus",
+                f"{fired}, {resolved}",
+                fired and resolved,
+            )
             told = self.notes.has(name, "firing"), self.notes.has(name, "resolved")
             self.row(f"{name}: both told by Alertmanager", f"{told[0]}, {told[1]}", all(told))
         self.judge_dashboard()
@@ -374,8 +444,12 @@ class Stack:
                 answered += 1
                 continue
             reasons = [reason for pattern, reason in NO_DATA if re.search(pattern, expr)]
-            (explained if reasons else missing).append(f"{title}: {reasons[0] if reasons else expr}")
-        self.row("queries of the dashboard that have data", f"{answered} of {len(queries)}", answered > 0)
+            (explained if reasons else missing).append(
+                f"{title}: {reasons[0] if reasons else expr}"
+            )
+        self.row(
+            "queries of the dashboard that have data", f"{answered} of {len(queries)}", answered > 0
+        )
         self.row("queries without data, with a reason", str(len(explained)), True)
         self.row("queries without data, without one", str(len(missing)), not missing)
         for line in sorted(set(explained)) + [f"MISSING {line}" for line in missing]:
@@ -391,7 +465,9 @@ class Stack:
         png = self.arguments.png
         drawn = subprocess.run(
             [self.arguments.plot_python, ROOT / "deploy" / "grafana" / "draw.py", series, png],
-            check=False, capture_output=True, text=True,
+            check=False,
+            capture_output=True,
+            text=True,
         )
         fresh = drawn.returncode == 0 and png.exists() and png.stat().st_mtime >= self.began
         if not fresh:
@@ -415,10 +491,6 @@ def main() -> int:
     for name in ("server", "cli", "model"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
-    if arguments.seconds < LEAST_SECONDS:
-        print(f"local-stack: --seconds must be at least {LEAST_SECONDS}: start, three stages and an end "
-              "take that long", file=sys.stderr)
-        return 2
 
     def leave(number: int, _: Any) -> None:
         sys.exit(128 + number)
@@ -428,9 +500,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="longwave-stack-") as name:
         stack = Stack(arguments, pathlib.Path(name))
         try:
-            stack.say(f"the rules of deploy/prometheus with windows, offsets and 'for' divided by {FACTOR}")
+            stack.say(
+                f"the rules of deploy/prometheus with windows, offsets and 'for' divided by {FACTOR}"
+            )
             stack.start()
-            stack.say(f"servers, Prometheus and Alertmanager are up: {REPLICAS} replicas of one thread")
+            stack.say(
+                f"servers, Prometheus and Alertmanager are up: {REPLICAS} replicas of one thread"
+            )
+            stack.stream()
             stack.run_stages()
             stack.judge()
             stack.draw()
@@ -441,7 +518,9 @@ def main() -> int:
         finally:
             stack.processes.stop()
             if arguments.keep:
-                shutil.copytree(name, arguments.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tsdb"))
+                shutil.copytree(
+                    name, arguments.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tsdb")
+                )
 
 
 if __name__ == "__main__":

@@ -26,17 +26,30 @@ import make_dashboard  # noqa: E402
 BOARD = json.loads(make_dashboard.FILE.read_text(encoding="utf-8"))
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 EXPRESSIONS = list(make_dashboard.expressions(BOARD))
-RULE_LIST = [r for g in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for r in g["rules"]]
+RULE_LIST = [
+    r for g in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for r in g["rules"]
+]
 RECORDED = {rule["record"] for rule in RULE_LIST if "record" in rule}
 
 # Names that other programs export: Prometheus itself, kube-state-metrics, cAdvisor, DCGM exporter.
 FROM_OUTSIDE = {
-    "up", "scrape_duration_seconds", "ALERTS",
-    "kube_horizontalpodautoscaler_spec_max_replicas", "kube_horizontalpodautoscaler_spec_target_metric",
-    "kube_horizontalpodautoscaler_status_desired_replicas", "kube_pod_container_resource_limits",
-    "container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total",
-    "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_GPU_UTIL",
+    "up",
+    "scrape_duration_seconds",
+    "ALERTS",
+    "kube_horizontalpodautoscaler_spec_max_replicas",
+    "kube_horizontalpodautoscaler_spec_target_metric",
+    "kube_horizontalpodautoscaler_status_desired_replicas",
+    "kube_pod_container_resource_limits",
+    "container_cpu_cfs_periods_total",
+    "container_cpu_cfs_throttled_periods_total",
+    "DCGM_FI_DEV_FB_FREE",
+    "DCGM_FI_DEV_FB_USED",
+    "DCGM_FI_DEV_GPU_UTIL",
 }
+# What a metrics adapter makes of the server's metrics.
+OF_ADAPTER = {"longwave_busy_ratio"}
+# What Prometheus adds to every series of a target.
+TARGET_LABELS = {"namespace", "job", "pod", "instance"}
 # The server has it only while it serves with TLS.
 WITH_TLS = "longwave_tls_certificate_not_after_timestamp_seconds"
 WORDS = {"and", "or", "unless", "bool", "offset"}
@@ -80,7 +93,11 @@ def test_ids_and_places_are_unique():
     taken: set[tuple[int, int]] = set()
     for panel in BOARD["panels"]:
         at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
         assert at["x"] + at["w"] <= 24
         assert not cells & taken, panel["title"]
         taken |= cells
@@ -120,11 +137,12 @@ def test_variables_that_are_used_exist():
 
 def test_expressions_are_valid(tmp_path):
     rules = [{"record": f"panel:{i}", "expr": expr} for i, (_, expr) in enumerate(EXPRESSIONS)]
-    rules += [{"record": "annotation:0", "expr": a["expr"]}
-              for a in BOARD["annotations"]["list"]]
+    rules += [{"record": "annotation:0", "expr": a["expr"]} for a in BOARD["annotations"]["list"]]
     file = tmp_path / "panels.yaml"
     file.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
-    done = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "rules", file], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(rules)} rules" in done.stdout
 
@@ -153,8 +171,12 @@ def program(variable: str, release: str) -> str:
 def served() -> Iterator[tuple[int, int]]:
     """A real server: its ports of calls and of metrics."""
     command = [
-        program("LONGWAVE_SERVER", "server/longwave-server"), f"--model={program('LONGWAVE_MODEL', 'models/default')}",
-        "--device=cpu", "--threads=1", "--address=127.0.0.1:0", "--metrics_address=127.0.0.1:0",
+        program("LONGWAVE_SERVER", "server/longwave-server"),
+        f"--model={program('LONGWAVE_MODEL', 'models/default')}",
+        "--device=cpu",
+        "--threads=1",
+        "--address=127.0.0.1:0",
+        "--metrics_address=127.0.0.1:0",
     ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         # A server that says nothing is ended, and with it the loop below.
@@ -189,9 +211,23 @@ def scrape() -> str:
     cli = program("LONGWAVE_CLI", "client/cli/longwave")
     with served() as (port, metrics):
         load = subprocess.run(
-            [cli, "load", f"--target=127.0.0.1:{port}", "--rate=20", "--tokens=64:4+2048:1", "--count=20",
-             "--seconds=5", "--warmup=0", "--max-lateness=60", "--max-backlog=1", "--quiet"],
-            capture_output=True, text=True, check=False, timeout=120,
+            [
+                cli,
+                "load",
+                f"--target=127.0.0.1:{port}",
+                "--rate=20",
+                "--tokens=64:4+2048:1",
+                "--count=20",
+                "--seconds=5",
+                "--warmup=0",
+                "--max-lateness=60",
+                "--max-backlog=1",
+                "--quiet",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
         assert load.returncode == 0, load.stderr
         with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=20) as answer:
@@ -208,7 +244,9 @@ def test_scrape_is_of_a_server_that_worked(scrape):
 
 def test_metrics_of_panels_exist(scrape):
     known = exported(scrape) | FROM_OUTSIDE | RECORDED | {WITH_TLS}
-    unknown = {(title, name) for title, expr in EXPRESSIONS for name in names(expr) if name not in known}
+    unknown = {
+        (title, name) for title, expr in EXPRESSIONS for name in names(expr) if name not in known
+    }
     assert not unknown
 
 
@@ -218,18 +256,72 @@ def test_metrics_of_rules_exist(scrape):
     assert not unknown
 
 
-def test_label_values_of_rules_and_panels_exist(scrape):
-    """A matcher with a value that no series has would be silent for ever."""
-    values: dict[str, set[str]] = {}
-    for label, value in re.findall(r'(\w+)="([^"]*)"', scrape):
-        values.setdefault(label, set()).add(value)
-    outside = {"namespace", "job", "pod", "horizontalpodautoscaler", "alertname", "alertstate", "metric_name", "resource"}
-    for expr in [rule["expr"] for rule in RULE_LIST] + [expr for _, expr in EXPRESSIONS]:
-        for label, sign, wanted in re.findall(r'(\w+)(=~|!=|!~|=)"([^"]*)"', expr):
-            if label in outside or wanted == ".*":
+def exported_labels(text: str) -> dict[str, dict[str, set[str]]]:
+    """The values of each label of each metric in a scrape."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for name, labels in re.findall(r"(?m)^([A-Za-z_:][\w:]*)(?:\{([^}]*)\})? ", text):
+        of_metric = found.setdefault(name, {})
+        for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
+            of_metric.setdefault(label, set()).add(value)
+    return found
+
+
+def wrong_selectors(expr: str, known: dict[str, dict[str, set[str]]]) -> Iterator[str]:
+    """Selectors of the server's metrics that no series of it can fit."""
+    for name, matchers in re.findall(r"\b((?:longwave|process)_\w+)\{([^}]*)\}", expr):
+        if name not in known:
+            continue  # told by another test
+        for label, sign, wanted in re.findall(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"', matchers):
+            if label in TARGET_LABELS:
                 continue
+            values = known[name].get(label, set())
             for value in wanted.split("|") if "~" in sign else [wanted]:
-                assert value in values.get(label, set()), f'{label}{sign}"{value}" in {expr}'
+                if not values or (value != ".*" and value not in values):
+                    yield f'{name}: {label}{sign}"{value}"'
+
+
+def test_wrong_selectors_are_found():
+    known = exported_labels('longwave_a{b="c",d="e"} 1\nlongwave_f 2\n')
+    assert not list(
+        wrong_selectors('longwave_a{b=~"c|c", pod="x"} / longwave_f{namespace=~".*"}', known)
+    )
+    assert list(wrong_selectors('longwave_a{b=~"c|x"}', known)) == ['longwave_a: b=~"x"']
+    assert list(wrong_selectors('longwave_f{b="c"}', known)) == ['longwave_f: b="c"']
+
+
+def test_labels_of_rules_and_panels_exist(scrape):
+    """A matcher that no series fits would be silent for ever."""
+    known = exported_labels(scrape)
+    for expr in [rule["expr"] for rule in RULE_LIST] + [expr for _, expr in EXPRESSIONS]:
+        assert not list(wrong_selectors(expr, known)), expr
+
+
+def scaled_by(text: str) -> Iterator[tuple[str, set[str]]]:
+    """Names and labels of the metrics of pods that horizontal autoscalers in manifests look at."""
+    for document in yaml.safe_load_all(text):
+        if (document or {}).get("kind") == "HorizontalPodAutoscaler":
+            for metric in document["spec"]["metrics"]:
+                if metric["type"] == "Pods":
+                    asked = metric["pods"]["metric"]
+                    yield asked["name"], set(asked.get("selector", {}).get("matchLabels", {}))
+
+
+def rendered_manifests() -> list[pathlib.Path]:
+    folders = (ROOT / "deploy" / "manifests", ROOT / "tests" / "deploy" / "golden")
+    return [file for folder in folders for file in sorted(folder.rglob("*.yaml"))]
+
+
+@pytest.mark.skipif(not rendered_manifests(), reason="no rendered manifests here")
+def test_what_manifests_scale_on_exists(scrape):
+    """With a metric or a label that is not there, nothing is ever scaled."""
+    known = exported_labels(scrape)
+    for file in rendered_manifests():
+        text = file.read_text(encoding="utf-8")
+        assert not list(wrong_selectors(text, known)), file.name
+        for name, labels in scaled_by(text):
+            if name not in OF_ADAPTER:
+                assert name in known, file.name
+                assert labels <= set(known[name]) | TARGET_LABELS, f"{file.name}: {name}"
 
 
 def test_objective_is_an_edge_of_the_histogram(scrape):
@@ -244,6 +336,8 @@ def test_certificate_metric_is_one_of_the_catalogue():
 
 
 def test_promtool_finds_nothing_in_the_metrics(scrape):
-    done = subprocess.run(["promtool", "check", "metrics"], input=scrape, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=scrape, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stdout + done.stderr

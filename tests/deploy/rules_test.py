@@ -67,7 +67,9 @@ def test_alert_has_a_firing_and_a_silent_case(name):
 def test_unit_tests_name_existing_alerts_only():
     named = {
         check["alertname"]
-        for file in TEST_FILES.values() for case in file["tests"] for check in case.get("alert_rule_test", [])
+        for file in TEST_FILES.values()
+        for case in file["tests"]
+        for check in case.get("alert_rule_test", [])
     }
     assert named <= set(ALERTS)
 
@@ -76,8 +78,10 @@ def test_unit_tests_name_existing_alerts_only():
 def test_recording_rule_has_a_case_with_a_value(name):
     exprs = [
         check["expr"]
-        for file in TEST_FILES.values() for case in file["tests"]
-        for check in case.get("promql_expr_test", []) if check["exp_samples"]
+        for file in TEST_FILES.values()
+        for case in file["tests"]
+        for check in case.get("promql_expr_test", [])
+        if check["exp_samples"]
     ]
     assert any(re.search(rf"{re.escape(name)}(?![\w:])", expr) for expr in exprs)
 
@@ -103,7 +107,9 @@ def test_alert_has_a_section_in_the_runbook(name):
 def test_runbook_has_no_section_of_an_alert_that_is_gone():
     for path in RUNBOOKS:
         if path.exists():
-            assert set(re.findall(r"(?m)^### (Longwave\w+)$", path.read_text(encoding="utf-8"))) <= set(ALERTS)
+            assert set(
+                re.findall(r"(?m)^### (Longwave\w+)$", path.read_text(encoding="utf-8"))
+            ) <= set(ALERTS)
 
 
 def test_rules_use_recorded_names_that_exist():
@@ -148,7 +154,9 @@ def mutations() -> Iterator[Mutation]:
         for found in COMPARISON.finditer(expr):
             # What stands behind the expression's only `unless` forbids.
             forbids = "unless on" in expr[: found.start()] and "count by" not in expr
-            yield Mutation(name, found.start(), found[0], harder(found["sign"], found["number"], forbids))
+            yield Mutation(
+                name, found.start(), found[0], harder(found["sign"], found["number"], forbids)
+            )
 
 
 def needed(expr: str) -> set[str]:
@@ -166,7 +174,9 @@ def survives(mutation: Mutation, folder: pathlib.Path) -> bool:
     wanted = needed(rule["expr"])
     # In the order of the file, so that what is recorded is there when it is used.
     rules = [r for r in RULE_LIST if r.get("record") in wanted] + [{**rule, "expr": expr}]
-    (folder / "rules.yaml").write_text(json.dumps({"groups": [{"name": "changed", "rules": rules}]}))
+    (folder / "rules.yaml").write_text(
+        json.dumps({"groups": [{"name": "changed", "rules": rules}]})
+    )
     paths = []
     for name, file in TEST_FILES.items():
         cases = []
@@ -174,12 +184,21 @@ def survives(mutation: Mutation, folder: pathlib.Path) -> bool:
             kept = [c for c in case.get("alert_rule_test", []) if c["alertname"] == mutation.alert]
             # Only a case in which it fires can notice that it fires less often.
             if any(c["exp_alerts"] or not mutation.was for c in kept):
-                cases.append({key: case[key] for key in ("interval", "input_series")} | {"alert_rule_test": kept})
+                cases.append(
+                    {key: case[key] for key in ("interval", "input_series")}
+                    | {"alert_rule_test": kept}
+                )
         if cases:
             paths.append(folder / name)
-            paths[-1].write_text(json.dumps({
-                "rule_files": ["rules.yaml"], "evaluation_interval": file["evaluation_interval"], "tests": cases,
-            }))
+            paths[-1].write_text(
+                json.dumps(
+                    {
+                        "rule_files": ["rules.yaml"],
+                        "evaluation_interval": file["evaluation_interval"],
+                        "tests": cases,
+                    }
+                )
+            )
     done = run_promtool("test", "rules", *paths)
     assert "parse" not in done.stdout + done.stderr, done.stdout + done.stderr
     return done.returncode == 0
@@ -204,7 +223,9 @@ def test_sample_configurations_are_valid(tmp_path):
     text = (PROMETHEUS / "prometheus-kubernetes.yml").read_text(encoding="utf-8")
     roles = re.findall(r"kubernetes_sd_configs:\n\s+- role: (\w+)", text)
     assert roles and set(roles) <= {"pod", "endpointslice", "service", "node"}
-    plain = re.sub(r"kubernetes_sd_configs:\n(\s+)- role: \w+", r"static_configs:\n\1- targets: []", text)
+    plain = re.sub(
+        r"kubernetes_sd_configs:\n(\s+)- role: \w+", r"static_configs:\n\1- targets: []", text
+    )
     (tmp_path / "kubernetes.yml").write_text(plain)
     for name in ("prometheus.yml", "kubernetes.yml"):
         done = run_promtool("check", "config", tmp_path / name)
@@ -218,7 +239,17 @@ def test_sample_routes_page_and_ticket():
     config = f"--config.file={PROMETHEUS / 'alertmanager.yml'}"
     for severity in ("page", "ticket"):
         done = subprocess.run(
-            [amtool, "config", "routes", "test", config, f"severity={severity}", f"--verify.receivers={severity}"],
-            capture_output=True, text=True, check=False,
+            [
+                amtool,
+                "config",
+                "routes",
+                "test",
+                config,
+                f"severity={severity}",
+                f"--verify.receivers={severity}",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
