@@ -30,6 +30,7 @@ class Replicas:
 
     def __init__(self, service: Service, count: int, seed: int = 1):
         self._service = service
+        self._capacity = 0  # pods that computed in the last step
         self._random = random.Random(seed)
         self._ready_at = [float("-inf")] * count  # of each pod that was not told to go
         self._leaving: list[float] = []
@@ -71,17 +72,23 @@ class Replicas:
         self.backlog = min(max(0.0, pile), self._service.max_wait_seconds)
         return refused * capacity
 
-    _capacity = 0
-
     def mean_wait(self) -> float:
         """Of random arrivals at this rate, without the pile."""
         share = min(self.busy, 0.98)
         call = self._service.call_seconds
         return share * call * (1 + self._service.variation) / (2 * (1 - share))
 
+    def expected_wait(self) -> float:
+        """The gauge's mean: nothing is taken that would wait for longer than the limit."""
+        return min(self.backlog + self.mean_wait(), self._most)
+
+    @property
+    def _most(self) -> float:
+        return self._service.max_wait_seconds + self._service.call_seconds
+
     def gauges(self, now: float) -> list[float]:
         """longwave_expected_wait_seconds of each pod that has a container, as a scrape finds it."""
-        mean, most = self.mean_wait(), self._service.max_wait_seconds
+        mean = self.mean_wait()
         values = []
         for at in self._ready_at:
             if at - self._service.load_seconds > now:
@@ -91,6 +98,6 @@ class Replicas:
                 value = self.backlog
                 if self._random.random() < self.busy:
                     value += self._random.expovariate(self.busy / mean) if mean > 0 else 0.0
-                value = min(value, most + self._service.call_seconds)
+                value = min(value, self._most)
             values.append(value)
         return values

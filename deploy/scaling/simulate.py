@@ -235,7 +235,7 @@ def run(
                 replicas.set_count(t, wanted)
         outcome.replicas.append(replicas.count)
         outcome.ready.append(replicas.ready(t))
-        outcome.wait.append(replicas.backlog + replicas.mean_wait())
+        outcome.wait.append(replicas.expected_wait())
     return outcome
 
 

@@ -35,7 +35,7 @@ def day(seed: int = 7, low: float = 1.2, high: float = 5.0) -> list[float]:
     return loads
 
 
-def recorded(file: pathlib.Path, times: float = 1.0) -> tuple[list[float], list[float], dict]:
-    """Load and gauge, second by second, of a recording (record.py); the load multiplied."""
+def recorded(file: pathlib.Path) -> tuple[list[float], list[float], dict]:
+    """Load and gauge, second by second, of a recording (record.py), and what else it says."""
     content = json.loads(file.read_text())
-    return [times * load for load in content["load"]], content["wait"], content["about"]
+    return content["load"], content["wait"], content["about"]

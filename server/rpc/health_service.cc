@@ -151,7 +151,9 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(
   if (ended_) {
     watch->End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
   } else if (watches_.size() >= max_watches_) {
-    watch->End(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many watches"));
+    // The one code at which gRPC's clients go on without a watch: at any other they open the next one
+    // at once, for ever.
+    watch->End(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "too many watches"));
   }
   WatchReactor* reactor = watch.get();
   watches_[reactor] = std::move(watch);

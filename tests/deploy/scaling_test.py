@@ -22,8 +22,9 @@ from hpa import (  # noqa: E402
     replicas_for_pods,
     replicas_for_value,
 )
+from picture import draw  # noqa: E402
 from pods import Replicas, Service  # noqa: E402
-from simulate import RECOMMENDED, Scaling, _query, run, scenarios  # noqa: E402
+from simulate import RECOMMENDED, VALUES, Scaling, _query, run, scenarios  # noqa: E402
 
 UP = Rule(0, "Percent", 100, 30)
 DOWN = Rule(300, "Pods", 1, 300)
@@ -182,8 +183,11 @@ def test_a_burst_settles_within_three_minutes(kind):
 
 
 @pytest.mark.parametrize("kind", ["hpa", "keda"])
-def test_a_day_costs_little_more_than_it_must(kind):
-    scaling = recommended(kind)
+@pytest.mark.parametrize("file", [RECOMMENDED, VALUES], ids=["recommended", "chart"])
+def test_a_day_costs_little_more_than_it_must(file, kind):
+    if not file.exists():
+        pytest.skip(f"{file.name} is not there")
+    scaling = Scaling.of_chart(file, kind)
     day = run(kind, traces.day(), scaling)
     assert day.replica_hours / day.ideal_hours(scaling) < 1.25
     assert day.shed_share < 0.001
@@ -195,8 +199,9 @@ def test_a_target_that_is_too_low_oscillates():
     low = dataclasses.replace(recommended("hpa"), target=0.15, busy_target=None)
     good = recommended("hpa")
     flat = traces.step(2.0, 2.0, seconds=4 * 3600)
-    assert run("low", flat, low, start=3).oscillations() >= 5
-    assert run("low", flat, low, start=3).settled_after(0) is None
+    oscillating = run("low", flat, low, start=3)
+    assert oscillating.oscillations() >= 10
+    assert oscillating.settled_after(0) is None
     assert run("good", flat, good, start=3).oscillations() <= 1, "random waits in four hours"
 
 
@@ -235,6 +240,12 @@ def test_all_scenarios_run_with_the_recommended_values():
     assert len(names) == len(set(names)) == 8
 
 
+def test_the_picture_is_that_of_the_recommended_values():
+    found = scenarios("recommended", RECOMMENDED)
+    expected = draw(found[0][0], found[1][0], found[0][1].target)
+    assert (FOLDER / "scaling.svg").read_text() == expected, "make it anew: README.md"
+
+
 def test_the_model_foresees_what_a_real_server_did():
     load, wait, about = traces.recorded(FOLDER / "recorded.json")
     service = Service(call_seconds=about["call_seconds"], variation=0.0,
@@ -243,13 +254,16 @@ def test_the_model_foresees_what_a_real_server_did():
     model, refused = [], 0.0
     for second, share in enumerate(load):
         refused += pods.step(second, share)
-        model.append(min(pods.backlog + pods.mean_wait(), about["max_wait_seconds"]))
-    # Both rise to the limit, stay there, and fall; compared where they are above half of it.
-    half = about["max_wait_seconds"] / 2
-    ours = [t for t, value in enumerate(model) if value > half]
-    real = [t for t, value in enumerate(wait) if value > half]
-    assert abs(ours[0] - real[0]) <= 4
-    assert abs(ours[-1] - real[-1]) <= 6
-    assert max(wait) == pytest.approx(max(model), rel=0.25)
-    share = refused / about["call_seconds"] / about["refused"]
-    assert 0.7 < share < 1.4, "of the work that was refused"
+        model.append(pods.expected_wait())
+    # Of the overload, which is over after a minute: both rise to the limit, stay there, and fall.
+    half, end = about["max_wait_seconds"] / 2, 60
+    ours = [t for t, value in enumerate(model[:end]) if value > half]
+    real = [t for t, value in enumerate(wait[:end]) if value > half]
+    assert abs(ours[0] - real[0]) <= 3
+    assert abs(ours[-1] - real[-1]) <= 4
+    assert max(wait) == pytest.approx(max(model), rel=0.15)
+    # Work that was refused, in calls. Arrivals are random, so the real number is.
+    assert refused / about["call_seconds"] == pytest.approx(about["refused"], rel=0.35)
+    # Below capacity both are near nothing, by the means.
+    quiet = slice(50, 70)
+    assert sum(model[quiet]) / 20 < 0.2 and sum(wait[quiet]) / 20 < 0.2
