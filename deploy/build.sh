@@ -41,7 +41,7 @@ cd "$root"
 
 programs() {
   cmake --build --preset "$preset" --parallel "$jobs" \
-    --target longwave-server longwave-cli default_model
+    --target longwave-server longwave-cli longwave_manual default_model
 }
 
 stage "configure" cmake --preset "$preset"
