@@ -27,8 +27,9 @@ size of every layer; a CPU image above 900 MB is an error. Runs as root or throu
   --no-cache      make all anew, with Debian's newest packages; compiled objects are kept
   --keep          keep all intermediate images, not the dependencies' alone
 
-State: .cache/docker (some 7 GB for cpu on overlayfs; several times that where the file
-system cannot carry it, and each layer is a whole copy). The SBOM: build/docker/. Logs: build/docker/logs/.
+State: .cache/docker (for cpu 7 GB while building and 4 GB after it on overlayfs; several
+times that where the file system cannot carry it, and each layer is a whole copy).
+The SBOM: build/docker/. Logs: build/docker/logs/.
 USAGE
 }
 

@@ -3,9 +3,10 @@
 
     python3 deploy/scaling/simulate.py [--values FILE]... [--picture FILE] [--json] [--sweep]
 
-The numbers of the loop are read from the chart (values.yaml, and the query of its ScaledObject). Prints a table: does it
-settle, how long is the overload, what share of the work is refused, what it costs. --sweep tries
-other targets, start-up times and forms of the metric. Needs PyYAML; draws with Python alone.
+The numbers of the loop are read from the chart (values.yaml, and the query of its ScaledObject).
+Prints a table: does it settle, how long is the overload, what share of the work is refused, what it
+costs. --sweep tries other targets, start-up times and forms of the metric. Needs PyYAML; draws with
+Python alone.
 """
 
 from __future__ import annotations

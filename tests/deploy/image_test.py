@@ -36,8 +36,8 @@ def test_options_that_no_script_has_are_refused(script):
 
 
 @pytest.mark.parametrize("script,more", [
-    ("build.sh", []), ("assemble.sh", ["--tree", "/", "--into", "/nowhere"]),
-    ("test_image.sh", ["--root", "/", "--report", "/nowhere"])])
+    ("build.sh", []), ("assemble.sh", ["--tree", "/no/tree", "--into", "/no/image"]),
+    ("test_image.sh", ["--root", "/no/image", "--report", "/no/report"])])
 def test_devices_are_cpu_and_cuda(script, more):
     result = run(script, "--device", "tpu", *more)
     assert result.returncode == 2

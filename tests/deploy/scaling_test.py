@@ -59,10 +59,11 @@ def fails() -> int:
         ([0.109, 0.109], 0, 2),  # within 10 %
         ([0.112, 0.112], 0, 3),  # ceil(2 x 1.12)
         ([0.03, 0.03, 0.03], 0, 1),  # ceil(3 x 0.3)
-        # A pod that has no container yet counts as 0 going up: 0.4 / 3 / 0.1 = 1.33, of 3 pods.
-        ([0.2, 0.2], 1, 4),
-        # And can stop it: 0.24 / 3 / 0.1 = 0.8 is down, where 1.2 was up.
-        ([0.12, 0.12], 1, 3),
+        # A pod that has no container yet counts as 0 going up: 0.32 / 3 / 0.1 is within 10 %.
+        ([0.16, 0.16], 1, 3),
+        ([0.2, 0.2], 1, 4),  # 0.4 / 3 / 0.1 = 1.33, of 3
+        # And can stop it: 0.26 / 4 / 0.1 = 0.65 is down, where 1.3 was up.
+        ([0.13, 0.13], 2, 4),
         # Going down it does not count: ceil(2 x 0.3).
         ([0.03, 0.03], 1, 1),
         # A pod without the metric is at the target going down: (0.02 + 0.1) / 2 / 0.1 = 0.6, of 2.

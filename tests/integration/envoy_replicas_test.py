@@ -137,22 +137,6 @@ def test_one_drained_and_one_killed_under_load_lose_nothing(
     assert retried + result["kinds"]["stream"]["retries"] > 0, "the kill was noticed"
 
 
-def test_a_replica_that_refuses_costs_the_client_nothing(stack, replica_client):
-    # It shuts its port at once, and Envoy hears it from the calls themselves, of a megabyte each:
-    # it keeps them and sends them to the others.
-    running = stack(PATIENT, "--drain_delay=0", "--grace=30")
-    with Caller(replica_client, running.envoy.target, unary=6, streams=0) as caller:
-        await_progress(running.fleet, 15)
-        assert running.fleet.drain(0) == 0
-        await_progress(running.fleet, 15)
-        retried = running.fleet.total("longwave_requests_retried_total")
-        entry = caller.result()["kinds"]["unary"]
-    print(f"calls {entry['ok']}, sent again by Envoy {running.envoy.stat('upstream_rq_retry')}, "
-          f"by clients {retried}", file=sys.stderr)
-    assert entry["failed"] == 0
-    assert running.envoy.stat("upstream_rq_retry_success") > 0
-
-
 def test_load_spreads_over_the_replicas(stack):
     running = stack(PATIENT, env={"LONGWAVE_FAKE_BASE_SECONDS": "0.005"})
     api = stub(running.envoy)  # one connection, which TCP balancing would leave at one replica
@@ -190,7 +174,8 @@ class Scripted:
         health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
         handler = grpc.unary_unary_rpc_method_handler(self._answer)
         self._server.add_generic_rpc_handlers([
-            grpc.method_handlers_generic_handler("longwave.v1.EncoderService", {"Encode": handler})
+            grpc.method_handlers_generic_handler(
+                "longwave.v1.EncoderService", {"Encode": handler, "GetModel": handler})
         ])
         assert self._server.add_insecure_port(address)
         self._server.start()
@@ -246,6 +231,29 @@ def test_a_replica_that_fails_is_ejected(stack, code):
             assert sick.calls == 10
     finally:
         sick.stop()
+
+
+def test_a_replica_that_refuses_costs_the_client_nothing(stack, replica_client):
+    # Calls of a megabyte each: Envoy keeps them until they are taken, and sends them to the others.
+    running = stack(PATIENT)
+    fleet, envoy, address = running.fleet, running.envoy, running.addresses[2]
+    fleet.drain(2)
+    envoy.await_usable(*running.others(2))
+    going = Scripted(address, grpc.StatusCode.UNAVAILABLE)
+    try:
+        envoy.await_usable(*running.addresses)
+        with Caller(replica_client, envoy.target, unary=6, streams=0) as caller:
+            await_progress(fleet, 30)
+            await_true(lambda: address not in envoy.usable(), "it is not ejected")
+            retried = fleet.total("longwave_requests_retried_total")
+            result = caller.result()
+        entry = result["kinds"]["unary"]
+        print(f"calls {entry['ok']}, sent again by Envoy {envoy.stat('upstream_rq_retry')}, "
+              f"by clients {retried}", file=sys.stderr)
+        assert (entry["failed"], retried) == (0, 0), result["errors"]
+        assert envoy.stat("upstream_rq_retry_success") > 0
+    finally:
+        going.stop()
 
 
 @pytest.mark.parametrize("code", ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"])
