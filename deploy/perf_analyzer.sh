@@ -47,6 +47,8 @@ say "fetching version $version"
 "$root/.venv/bin/python" -m zipfile -e "$work"/wheel/perf_analyzer-*.whl "$work/program"
 
 # The same mirror and keys as the system's, with lists and cache of its own.
+# $(REPO_URI) is apt's own.
+# shellcheck disable=SC2016
 mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
   'Component: main' | awk '!/security/ && !/^file:/ { print; exit }')"
 if [ -z "$mirror" ]; then

@@ -44,9 +44,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       longwave::Estimate(data + 1, size - 1, encoder);
       break;
     case 1: {
-      const std::string id = longwave::ParseTraceParent(
+      const auto context = longwave::ParseTraceParent(
           absl::string_view(reinterpret_cast<const char*>(data) + 1, size - 1));
-      if (!id.empty() && id.size() != 32) std::abort();
+      if (context.has_value() &&
+          (context->trace_id.size() != 32 || context->parent_span_id.size() != 16)) {
+        std::abort();
+      }
       break;
     }
     default:
