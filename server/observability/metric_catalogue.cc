@@ -33,8 +33,10 @@ int LengthClass(int64_t tokens) {
   return index;
 }
 
-CodeClass ClassOf(ErrorReason reason) {
+CodeClass ClassOf(ErrorReason reason, bool admitted) {
   switch (reason) {
+    case ErrorReason::kDeadlineExpired:
+      return admitted ? CodeClass::kServer : CodeClass::kClient;
     case ErrorReason::kDeadlineUnmeetable:
     case ErrorReason::kQueueFull:
     case ErrorReason::kMemoryFull:
@@ -54,7 +56,8 @@ CodeClass ClassOf(ErrorReason reason) {
 }
 
 bool IsShed(ErrorReason reason) {
-  return ClassOf(reason) == CodeClass::kShed || reason == ErrorReason::kDeadlineExpired;
+  return ClassOf(reason, /*admitted=*/false) == CodeClass::kShed ||
+         reason == ErrorReason::kDeadlineExpired;
 }
 
 bool IsInvalid(ErrorReason reason) {

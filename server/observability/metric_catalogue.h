@@ -23,7 +23,8 @@ inline constexpr Metric kRequests{"longwave_requests_total", "Requests ended, by
 inline constexpr Metric kRequestDuration{
     "longwave_request_duration_seconds",
     "Arrival to end of Encode and EncodeStream requests. code: ok, client (the caller's fault or "
-    "wish), server (ours), shed (refused for load); len_class is 'any' unless ok."};
+    "wish), server (ours; also a deadline that passed after the request was let in), shed (refused "
+    "for load); len_class is 'any' unless ok."};
 inline constexpr Metric kRequestQueue{"longwave_request_queue_seconds",
                                       "Admission to the first sequence leaving the queue."};
 inline constexpr Metric kRequestCompute{"longwave_request_compute_seconds",
@@ -182,8 +183,9 @@ enum class CodeClass { kOk, kClient, kServer, kShed };
 // Index into kLengthClasses; what is not positive counts as short.
 int LengthClass(int64_t tokens);
 // Whose matter a failure is. Shed: refused for load or because this replica cannot take it now.
-// A passed deadline is the caller's: it chose it, and what could be foreseen was shed.
-CodeClass ClassOf(ErrorReason reason);
+// A deadline that had passed on arrival is the caller's; one that passes after the request was let
+// in is ours, since it was let in because it would be met.
+CodeClass ClassOf(ErrorReason reason, bool admitted);
 // Reasons of kAdmission with decision "shed": kShed's, and a deadline that had passed on arrival.
 bool IsShed(ErrorReason reason);
 // Reasons of kInvalid: the request would be refused whatever the load.

@@ -138,7 +138,8 @@ class PrometheusMetrics final : public ServiceMetrics {
     if (record.code == absl::StatusCode::kOk) {
       RecordSuccess(record, priority);
     } else {
-      const auto code_class = static_cast<size_t>(catalogue::ClassOf(record.reason));
+      const auto code_class =
+          static_cast<size_t>(catalogue::ClassOf(record.reason, record.admitted));
       Observe(*instruments_.duration_failed[code_class][priority], ToSeconds(record.stages.total));
     }
   }

@@ -1,8 +1,8 @@
 #include "server/rpc/trace_parent.h"
 
 #include <algorithm>
-#include <random>
 
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 
 namespace longwave {
@@ -22,8 +22,9 @@ bool IsZero(absl::string_view text) {
 
 // 64 bits, never all zero. Names lines of log; not a secret.
 std::string NewId() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return absl::StrCat(absl::Hex(generator() | 1, absl::kZeroPad16));
+  // Seeded by more than the 32 bits of a random_device: ids of a large fleet must differ.
+  thread_local absl::BitGen generator;
+  return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(generator) | 1, absl::kZeroPad16));
 }
 
 // Of the flags' last hex digit, the lowest bit.

@@ -13,10 +13,13 @@ SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "server/observability/log
 
 @functools.cache
 def _validators() -> dict:
-    """By event: a line that breaks the rules of its event is told which."""
+    """By event: a line that breaks the rules of its event is told which. For readers the schema is
+    open, since later versions may add fields; here a field that it does not know is a mistake."""
     schema = json.loads(SCHEMA.read_text())
     return {
-        event["title"]: fastjsonschema.compile({**event, "$defs": schema["$defs"]})
+        event["title"]: fastjsonschema.compile(
+            {**event, "additionalProperties": False, "definitions": schema["definitions"]}
+        )
         for event in schema["oneOf"]
     }
 

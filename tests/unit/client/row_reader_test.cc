@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "client/client.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 #include "tests/unit/client/scripted_server.h"
 
 namespace longwave::client {
@@ -365,7 +367,12 @@ TEST_F(RowReaderTest, GivesUpWhenNothingMoreComes) {
 TEST_F(RowReaderTest, AnotherErrorIsNotRetried) {
   server_.on_stream = [&](int, StreamScript& script) {
     if (!script.ReadOpen()) return grpc::Status::CANCELLED;
-    return grpc::Status(grpc::StatusCode::INTERNAL, "broken");
+    // As our servers say it; what has no reason is a transport's.
+    google::rpc::ErrorInfo info;
+    info.set_reason("INTERNAL");
+    google::rpc::Status details;
+    details.add_details()->PackFrom(info);
+    return grpc::Status(grpc::StatusCode::INTERNAL, "broken", details.SerializeAsString());
   };
   const absl::Status status = OpenAndReadAll();
   EXPECT_TRUE(absl::IsInternal(status));

@@ -30,7 +30,16 @@ TEST(MetricCatalogueTest, EveryReasonsCodeHasItsOwnLabel) {
     const auto codes = ServedCodes();
     EXPECT_NE(std::find(codes.begin(), codes.end(), code), codes.end()) << ErrorReasonName(reason);
     EXPECT_NE(std::string(CodeName(code)), "UNKNOWN");
-    EXPECT_NE(ClassOf(reason), CodeClass::kOk);
+    for (const bool admitted : {false, true}) {
+      EXPECT_NE(ClassOf(reason, admitted), CodeClass::kOk);
+      const bool ours = ClassOf(reason, admitted) == CodeClass::kServer;
+      if (reason != ErrorReason::kDeadlineExpired) {
+        EXPECT_EQ(ours, ClassOf(reason, !admitted) == CodeClass::kServer)
+            << ErrorReasonName(reason);
+      } else {
+        EXPECT_EQ(ours, admitted);
+      }
+    }
   }
   std::set<std::string> names;
   for (const absl::StatusCode code : ServedCodes()) names.insert(CodeName(code));
