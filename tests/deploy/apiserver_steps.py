@@ -224,7 +224,7 @@ def chart_life(run: Run, values: pathlib.Path) -> None:
 
 
 def hand_over(run: Run) -> None:
-    """A scaler comes to a running release: the number of pods stays, at that and at later upgrades."""
+    """A scaler comes to a running release: the number of pods stays, then and at later upgrades."""
     subject, namespace = "hand-over", "hand-over"
     chart = (rendering.RELEASE, rendering.CHART, "--namespace", namespace)
     running = ("kubectl", "get", "deployments", "--namespace", namespace)
@@ -246,7 +246,8 @@ def hand_over(run: Run) -> None:
         upgrade_must_keep("10")
     with run.step(subject, "so does the next upgrade"):
         # What the scaler does.
-        run.must("kubectl", "scale", "deployment", "--all", "--replicas=7", "--namespace", namespace)
+        scale = ("kubectl", "scale", "deployment", "--all", "--namespace", namespace)
+        run.must(*scale, "--replicas=7")
         upgrade_must_keep("7", *CHANGE)
     with run.step(subject, "uninstall"):
         run.must("helm", "uninstall", rendering.RELEASE, "--namespace", namespace)

@@ -227,7 +227,7 @@ def test_annotations_of_the_chart_may_be_given_too(values, kind, key):
     objects = render(merged(values, {"podAnnotations": {key: "own"}}))
     list(yaml.load_all(objects.text, Loader=UniqueKeys))
     spec = objects.one(kind)["spec"]
-    annotations = spec["template"]["metadata"]["annotations"] if "template" in spec else spec["annotations"]
+    annotations = spec.get("template", {"metadata": spec})["metadata"]["annotations"]
     # All but the one by which other weights make new pods.
     assert (annotations[key] == "own") == (key != "checksum/weights")
 
@@ -238,9 +238,10 @@ def test_nodes_that_pods_may_not_go_to_do_not_count_in_the_spread():
         spread = spec["topologySpreadConstraints"]
         assert len(spread) == 2
         assert {each["nodeTaintsPolicy"] for each in spread} == {"Honor"}
-    assert "topologySpreadConstraints" not in render(
-        {"topologySpread": {"zone": "none", "host": "none"}}
-    ).pod()["spec"]
+    assert (
+        "topologySpreadConstraints"
+        not in render({"topologySpread": {"zone": "none", "host": "none"}}).pod()["spec"]
+    )
 
 
 @pytest.mark.parametrize("values", [None, "gpu", "h200-long"], ids=str)
@@ -457,7 +458,10 @@ def name_of_a_pod(owner):
 @pytest.mark.parametrize("length", [1, 26, 36, 37, 45, 46, 47, 48, 53])
 def test_queries_know_pods_of_long_names(length):
     release = "r" * length
-    for values, kind, suffix in ((KEDA, "ScaledObject", ""), (KSERVE, "InferenceService", "-predictor")):
+    for values, kind, suffix in (
+        (KEDA, "ScaledObject", ""),
+        (KSERVE, "InferenceService", "-predictor"),
+    ):
         done = template(values=values, release=release)
         assert done.returncode == 0, done.stderr
         thing = Objects(done.stdout).one(kind)

@@ -224,7 +224,8 @@ def server(arguments, secrets, folder, program=SERVER, changed=here):
     running = Running(process, None)
     try:
         assert running.serving.wait(START_SECONDS), "not serving in time"
-        assert process.poll() is None, running.events
+        # The port file comes with it: without it the program has ended.
+        assert any(each.get("event") == "serving" for each in running.events), running.events
         running.port = int(port_file.read_text())
         yield running
     finally:

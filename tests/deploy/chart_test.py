@@ -35,7 +35,6 @@ COPIED = [
     ROOT / "deploy" / "prometheus" / "rules.yaml",
     ROOT / "deploy" / "grafana" / "longwave.json",
 ]
-README = (CHART / "README.md").read_text()
 RENDER_MANIFESTS = ROOT / "deploy" / "manifests" / "render.sh"
 
 
@@ -142,17 +141,19 @@ def test_long_names_stay_within_what_kubernetes_takes(release):
         assert len(each["metadata"]["name"]) <= 63
 
 
+TEXTS = {"name", "namespace", "secretName", "claimName", "subPath", "image"}
+TEXTS |= {"serviceAccountName", "priorityClassName", "runtimeClassName"}
+
+
 def texts(thing, path=""):
     """What Kubernetes wants as text: labels, selectors, annotations and names."""
     if isinstance(thing, dict):
         for key, below in thing.items():
             if key in ("labels", "annotations", "matchLabels", "nodeSelector"):
                 yield from ((f"{path}.{key}.{name}", value) for name, value in below.items())
-            elif key in ("name", "namespace", "secretName", "claimName", "priorityClassName"):
+            elif key in TEXTS:
                 yield f"{path}.{key}", below
-            elif key in ("serviceAccountName", "image", "runtimeClassName", "subPath"):
-                yield f"{path}.{key}", below
-            elif key != "volumeMounts" or isinstance(below, list):
+            else:
                 yield from texts(below, f"{path}.{key}")
     elif isinstance(thing, list):
         for position, below in enumerate(thing):
@@ -202,7 +203,8 @@ def test_a_name_that_no_service_may_have_is_refused():
 
 
 def test_the_readme_tells_the_versions_of_the_definitions():
-    table = dict(re.findall(r"^\| ([A-Z][^|(]*?)(?: \(.*\))? \| ([0-9.]+) \|$", README, re.MULTILINE))
+    row = r"^\| ([A-Z][^|(]*?)(?: \(.*\))? \| ([0-9.]+) \|$"
+    table = dict(re.findall(row, (CHART / "README.md").read_text(), re.MULTILINE))
     tools = (ROOT / "deploy" / "tools.sh").read_text()
     modules = dict(re.findall(r'^  "([a-z-]+) [^ ]+@v([0-9.]+) ', tools, re.MULTILINE))
     assert {name.lower().replace(" ", "-"): version for name, version in table.items()} == {
