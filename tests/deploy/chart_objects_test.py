@@ -197,10 +197,12 @@ def of_set(name):
 
 
 def test_a_new_version_of_the_chart_alone_makes_no_new_pods():
-    """Nor one of the runtime, from which KServe makes pods."""
+    """Nor those that KServe makes, with the labels of the runtime and of the service."""
     own = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "component")}
     assert set(render().pod()["metadata"]["labels"]) == own
-    assert set(of_set("kserve").one("ClusterServingRuntime")["spec"]["labels"]) == own
+    kserve = of_set("kserve")
+    assert set(kserve.one("ClusterServingRuntime")["spec"]["labels"]) == own
+    assert set(kserve.one("InferenceService")["metadata"]["labels"]) == own
     assert set(render({"podLabels": {"team": "a"}}).pod()["metadata"]["labels"]) == own | {"team"}
 
 
