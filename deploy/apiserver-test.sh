@@ -13,13 +13,14 @@ Builds a kube-apiserver once (deploy/tools.sh --apiserver, into .cache/) and sta
 with etcd on loopback, in a temporary folder. Then, with the custom resources'
 definitions installed, for each value set of the chart (deploy/helm/longwave/ci): helm
 install, upgrade, rollback and uninstall in a namespace that admits restricted pods
-only, and its pods past admission; wrong values, wrong custom resources and unsafe pods
-must be refused; the plain manifests must apply. No pod ever runs.
+only, and its pods past admission; a scaler that comes to a running release keeps its
+number of pods; wrong values, wrong custom resources and unsafe pods must be refused;
+the plain manifests must apply. No pod ever runs.
 
 Ends with a table of all steps; exit code 1 if one failed. Stops what it started, and
 takes 20 minutes at most. Logs of the server: build/apiserver-logs/.
 
-  --only NAME    one value set, without the refusals and plain manifests
+  --only NAME    one value set, or hand-over, without the refusals and plain manifests
   --skip-tools   the tools are there: do not look
 USAGE
 }

@@ -60,7 +60,7 @@ schema_versions=(1.34 1.37)
 crd_modules=(
   "keda github.com/kedacore/keda/v2@v2.21.0 config/crd/bases/keda.sh_*.yaml"
   "gateway-api sigs.k8s.io/gateway-api@v1.4.0 config/crd/standard/*.yaml"
-  "inference-extension sigs.k8s.io/gateway-api-inference-extension@v1.0.0 config/crd/bases/*.yaml"
+  "inference-extension sigs.k8s.io/gateway-api-inference-extension@v1.5.0 config/crd/bases/*.yaml"
   "kserve github.com/kserve/kserve@v0.16.0 config/crd/full/serving.*.yaml"
   "prometheus-operator github.com/prometheus-operator/prometheus-operator@v0.85.0 example/prometheus-operator-crd/*.yaml"
   "envoy-gateway github.com/envoyproxy/gateway@v1.5.0 charts/gateway-helm/crds/generated/*_backendtrafficpolicies.yaml"

@@ -60,6 +60,7 @@ WRONG_OBJECTS: dict[str, list[tuple[str, Callable[[Object], object]]]] = {
     "InferencePool": [
         # CEL: an endpoint picker that is a service has a port.
         ("port is required when kind is 'Service'", lambda o: o["spec"]["endpointPickerRef"].pop("port")),
+        ("spec.appProtocol: Unsupported value", lambda o: o["spec"].update(appProtocol="grpc")),
         ("spec.targetPorts[0].number", lambda o: o["spec"]["targetPorts"][0].update(number=70000)),
     ],
     "ClusterServingRuntime": [

@@ -223,6 +223,36 @@ def chart_life(run: Run, values: pathlib.Path) -> None:
             raise StepFailed(f"left behind: {left.split()}")
 
 
+def hand_over(run: Run) -> None:
+    """A scaler comes to a running release: the number of pods stays, then and at later upgrades."""
+    subject, namespace = "hand-over", "hand-over"
+    chart = (rendering.RELEASE, rendering.CHART, "--namespace", namespace)
+    running = ("kubectl", "get", "deployments", "--namespace", namespace)
+
+    def replicas() -> str:
+        return run.must(*running, "--output=jsonpath={.items[*].spec.replicas}")
+
+    def upgrade_must_keep(number: str, *setting: str) -> None:
+        run.must("helm", "upgrade", *chart, "--set", "autoscaling.kind=hpa", *setting)
+        if replicas() != number:
+            raise StepFailed(f"{number} pods became {replicas()}")
+
+    with run.step(subject, "install with 10 pods"):
+        make_namespace(run, namespace)
+        run.must("helm", "install", *chart, "--set", "replicaCount=10")
+        if replicas() != "10":
+            raise StepFailed(f"{replicas()} pods")
+    with run.step(subject, "upgrade to a scaler keeps them"):
+        upgrade_must_keep("10")
+    with run.step(subject, "so does the next upgrade"):
+        # What the scaler does.
+        scale = ("kubectl", "scale", "deployment", "--all", "--namespace", namespace)
+        run.must(*scale, "--replicas=7")
+        upgrade_must_keep("7", *CHANGE)
+    with run.step(subject, "uninstall"):
+        run.must("helm", "uninstall", rendering.RELEASE, "--namespace", namespace)
+
+
 def wrong_values(run: Run, namespace: str) -> None:
     """Past the chart's own schema: what the server itself says to them."""
     for values, setting, text in WRONG_VALUES:
@@ -340,10 +370,10 @@ def install_definitions(run: Run) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--logs", type=pathlib.Path, required=True)
-    parser.add_argument("--only", help="one value set, by its name")
+    parser.add_argument("--only", help="one value set, by its name, or hand-over")
     arguments = parser.parse_args()
     sets = [each for each in rendering.value_sets() if arguments.only in (None, each.stem)]
-    if not sets:
+    if not sets and arguments.only != "hand-over":
         sys.exit(f"apiserver: no value sets in {rendering.CHART / 'ci'}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     folder = pathlib.Path(tempfile.mkdtemp(prefix="longwave-apiserver-"))
@@ -356,6 +386,8 @@ def main() -> int:
         install_definitions(run)
         for values in sets:
             chart_life(run, values)
+        if arguments.only in (None, "hand-over"):
+            hand_over(run)
         if arguments.only is None:
             make_namespace(run, "refusals")
             wrong_values(run, "refusals")

@@ -7,13 +7,24 @@ import subprocess
 import pytest
 import yaml
 
-from chart_rendering import CHART, ROOT, merged, nested, render, render_set, template, value_sets
+from chart_rendering import (
+    CHART,
+    ROOT,
+    Objects,
+    merged,
+    nested,
+    render,
+    render_set,
+    template,
+    value_sets,
+)
 
 SETS = [pytest.param(path, id=path.stem) for path in value_sets()]
 
 INIT_CONTAINER = yaml.safe_load((CHART / "ci" / "weights-init-container.yaml").read_text())
 LOCKED_DOWN = yaml.safe_load((CHART / "ci" / "locked-down.yaml").read_text())
 KEDA = yaml.safe_load((CHART / "ci" / "keda.yaml").read_text())
+KSERVE = yaml.safe_load((CHART / "ci" / "kserve.yaml").read_text())
 
 
 # Shutdown.
@@ -32,8 +43,8 @@ def test_the_grace_period_is_the_sum_and_five_seconds(pre_stop, delay, grace):
 
 
 def test_a_longer_grace_period_is_taken():
-    objects = render(nested("drain.terminationGracePeriodSeconds", 131))
-    assert objects.pod()["spec"]["terminationGracePeriodSeconds"] == 131
+    objects = render(nested("drain.terminationGracePeriodSeconds", 136))
+    assert objects.pod()["spec"]["terminationGracePeriodSeconds"] == 136
 
 
 # Memory.
@@ -88,6 +99,15 @@ def test_a_gpu_is_asked_for_with_cuda_only():
     assert cuda["image"].endswith("-cuda") and "--device=cuda" in cuda["args"]
     cpu = render().container()
     assert "nvidia.com/gpu" not in cpu["resources"]["limits"] and cpu["image"].endswith("-cpu")
+
+
+def test_what_cuda_keeps_fits_into_tmp():
+    objects = render({"device": "cuda", "gpu": {"memory": "80Gi"}})
+    variables = {each["name"]: each["value"] for each in objects.container()["env"]}
+    volumes = {each["name"]: each for each in objects.pod()["spec"]["volumes"]}
+    assert variables["CUDA_CACHE_PATH"].startswith("/tmp/")
+    room = bytes_of(volumes["tmp"]["emptyDir"]["sizeLimit"])
+    assert 0 < int(variables["CUDA_CACHE_MAXSIZE"]) <= room // 2
 
 
 def test_a_digest_wins_over_a_tag():
@@ -170,6 +190,75 @@ def test_pod_labels_cannot_take_pods_out_of_the_service():
     done = template(values={"podLabels": labels})
     assert done.returncode != 0 and "podLabels" in done.stderr
     assert render({"podLabels": {"team": "search"}}).pod()["metadata"]["labels"]["team"] == "search"
+
+
+def of_set(name):
+    return render_set(CHART / "ci" / f"{name}.yaml")
+
+
+def test_a_new_version_of_the_chart_alone_makes_no_new_pods():
+    """Nor those that KServe makes, with the labels of the runtime and of the service."""
+    own = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "component")}
+    assert set(render().pod()["metadata"]["labels"]) == own
+    kserve = of_set("kserve")
+    assert set(kserve.one("ClusterServingRuntime")["spec"]["labels"]) == own
+    assert set(kserve.one("InferenceService")["metadata"]["labels"]) == own
+    assert set(render({"podLabels": {"team": "a"}}).pod()["metadata"]["labels"]) == own | {"team"}
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """PyYAML takes the last of two keys in silence, Kubernetes' clients refuse them."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), keys
+        return super().construct_mapping(node, deep)
+
+
+@pytest.mark.parametrize(
+    "values, kind, key",
+    [
+        ({}, "Deployment", "kubectl.kubernetes.io/default-container"),
+        (INIT_CONTAINER, "Deployment", "checksum/weights"),
+        ("kserve", "ClusterServingRuntime", "prometheus.kserve.io/port"),
+    ],
+)
+def test_annotations_of_the_chart_may_be_given_too(values, kind, key):
+    if isinstance(values, str):
+        values = yaml.safe_load((CHART / "ci" / f"{values}.yaml").read_text())
+    objects = render(merged(values, {"podAnnotations": {key: "own"}}))
+    list(yaml.load_all(objects.text, Loader=UniqueKeys))
+    spec = objects.one(kind)["spec"]
+    annotations = spec.get("template", {"metadata": spec})["metadata"]["annotations"]
+    # All but the one by which other weights make new pods.
+    assert (annotations[key] == "own") == (key != "checksum/weights")
+
+
+def test_nodes_that_pods_may_not_go_to_do_not_count_in_the_spread():
+    predictor = of_set("kserve").one("InferenceService")["spec"]["predictor"]
+    for spec in (render().pod()["spec"], predictor):
+        spread = spec["topologySpreadConstraints"]
+        assert len(spread) == 2
+        assert {each["nodeTaintsPolicy"] for each in spread} == {"Honor"}
+    assert (
+        "topologySpreadConstraints"
+        not in render({"topologySpread": {"zone": "none", "host": "none"}}).pod()["spec"]
+    )
+
+
+@pytest.mark.parametrize("values", [None, "gpu", "h200-long"], ids=str)
+def test_gpu_pods_name_their_nodes(values):
+    """Else nodes without a GPU count in the spread, and the second pod waits for ever."""
+    if values:
+        spec = of_set(values).pod()["spec"]
+    else:
+        text = (ROOT / "deploy" / "manifests" / "gpu.yaml").read_text()
+        spec = next(
+            each["spec"]["template"]["spec"]
+            for each in yaml.safe_load_all(text)
+            if each and each["kind"] == "Deployment"
+        )
+    assert spec.get("nodeSelector") or spec.get("affinity", {}).get("nodeAffinity")
 
 
 def test_other_sums_make_new_pods():
@@ -276,6 +365,45 @@ def test_the_second_signal_can_be_left_out(kind):
     assert len(spec.get("metrics") or spec["triggers"]) == 1
 
 
+@pytest.mark.parametrize("seconds, window", [(1, 60), (15, 60), (16, 64), (60, 240)])
+def test_the_window_of_the_rate_holds_two_scrapes(seconds, window):
+    values = merged(KEDA, nested("monitoring.intervalSeconds", seconds))
+    query = render(values).one("ScaledObject")["spec"]["triggers"][1]["metadata"]["query"]
+    assert re.search(r"rate\(.*\[(\w+)\]", query)[1] == f"{window}s"
+
+
+@pytest.mark.parametrize("milliseconds, value", [(1000, "1"), (500, "0.5"), (1250, "1.25")])
+def test_kserve_hands_keda_a_number_for_the_sum_of_the_pods(milliseconds, value):
+    values = KSERVE
+    objects = render(merged(values, nested("autoscaling.targetWaitMilliseconds", milliseconds)))
+    predictor = objects.one("InferenceService")["spec"]["predictor"]
+    (metric,) = predictor["autoScaling"]["metrics"]
+    assert metric["external"]["target"] == {"type": "AverageValue", "value": value}
+    query = metric["external"]["metric"]["query"]
+    assert query.startswith("sum(longwave_expected_wait_seconds{")
+
+
+def test_kserve_has_a_budget_and_a_rollout_where_there_is_a_service():
+    values = merged(
+        KSERVE,
+        {
+            "device": "cuda",
+            "gpu": {"memory": "80Gi", "runtimeClassName": "nvidia"},
+            "rollout": {"maxSurge": 0, "maxUnavailable": 1},
+        },
+    )
+    objects = render(values)
+    predictor = objects.one("InferenceService")["spec"]["predictor"]
+    assert predictor["runtimeClassName"] == "nvidia"
+    assert predictor["deploymentStrategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    account = objects.one("ServiceAccount")["metadata"]["name"]
+    assert predictor["serviceAccountName"] == account
+    budget = objects.one("PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] < predictor["minReplicas"]
+    alone = merged(values, nested("kserve.inferenceService.enabled", False))
+    assert not render(alone).of("PodDisruptionBudget")
+
+
 def test_the_adapter_rules_of_the_readme_are_of_the_metrics_that_the_hpa_asks_for():
     spec = render({"autoscaling": {"kind": "hpa"}}).one("HorizontalPodAutoscaler")["spec"]
     asked = {metric["pods"]["metric"]["name"] for metric in spec["metrics"]}
@@ -324,15 +452,47 @@ def test_queries_mean_the_pods_of_this_release_only():
     assert not re.fullmatch(pattern, "lw-longwave-other-7d9c6b5f4d-x2x9z")
 
 
+def name_of_a_pod(owner):
+    """As Kubernetes makes it of generateName, which it cuts at 58."""
+    return f"{owner}-7d9c6b5f4d-"[:58] + "x2x9z"
+
+
+@pytest.mark.parametrize("length", [1, 26, 36, 37, 45, 46, 47, 48, 53])
+def test_queries_know_pods_of_long_names(length):
+    release = "r" * length
+    for values, kind, suffix in (
+        (KEDA, "ScaledObject", ""),
+        (KSERVE, "InferenceService", "-predictor"),
+    ):
+        done = template(values=values, release=release)
+        assert done.returncode == 0, done.stderr
+        thing = Objects(done.stdout).one(kind)
+        queries = re.findall(r'pod=~\\?"([^"\\]+)', yaml.safe_dump(thing["spec"], width=10**6))
+        assert len(queries) == (2 if kind == "ScaledObject" else 1)
+        for pattern in queries:
+            assert re.fullmatch(pattern, name_of_a_pod(thing["metadata"]["name"] + suffix))
+
+
+@pytest.mark.parametrize("values", [KEDA, KSERVE], ids=["keda", "kserve"])
+def test_long_names_that_begin_alike_stay_apart(values):
+    def names(release):
+        done = template(values=values, release=release)
+        kinds = ("ServiceAccount", "NetworkPolicy")
+        return {each["metadata"]["name"] for k in kinds for each in Objects(done.stdout).of(k)}
+
+    assert names("r" * 52 + "a").isdisjoint(names("r" * 52 + "b"))
+    assert names("r" * 46) and len(names("short")) == 1
+
+
 def test_the_budget_is_less_than_the_pods():
     for path in value_sets():
         objects = render_set(path)
         for budget in objects.of("PodDisruptionBudget"):
-            deployment = objects.one("Deployment")["spec"]
-            scalers = objects.of("HorizontalPodAutoscaler") + objects.of("ScaledObject")
-            least = deployment.get("replicas") or min(
-                s["spec"].get("minReplicas") or s["spec"].get("minReplicaCount") for s in scalers
-            )
+            kinds = ("Deployment", "HorizontalPodAutoscaler", "ScaledObject", "InferenceService")
+            specs = [each["spec"] for kind in kinds for each in objects.of(kind)]
+            specs = [each.get("predictor", each) for each in specs]
+            keys = ("replicas", "minReplicas", "minReplicaCount")
+            (least,) = [each[key] for each in specs for key in keys if key in each]
             assert budget["spec"]["maxUnavailable"] < least
             assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
@@ -392,6 +552,97 @@ def test_no_list_of_namespaces_can_mean_all(namespaces):
         assert done.returncode != 0 and field in done.stderr
 
 
+def test_the_gateway_may_call_pods_of_a_pool():
+    values = {"inferencePool": {"enabled": True, "endpointPicker": "epp"}}
+    values["gateway"] = {"proxyNamespace": "gateways"}
+    calls = render(values).one("NetworkPolicy")["spec"]["ingress"][0]["from"]
+    labels = {"kubernetes.io/metadata.name": "gateways"}
+    assert {"namespaceSelector": {"matchLabels": labels}} in calls
+    assert "gateways" not in render({"gateway": values["gateway"]}).text
+
+
+def test_the_route_leads_to_the_pool_if_there_is_one():
+    objects = of_set("inference-pool")
+    pool = objects.one("InferencePool")
+    assert pool["spec"]["appProtocol"] == "kubernetes.io/h2c"
+    assert objects.one("GRPCRoute")["spec"]["rules"][0]["backendRefs"] == [
+        {
+            "group": pool["apiVersion"].split("/")[0],
+            "kind": "InferencePool",
+            "name": pool["metadata"]["name"],
+        }
+    ]
+
+
+def test_the_picker_of_the_readme_reads_metrics_that_exist():
+    text = (CHART / "README.md").read_text()
+    config = yaml.safe_load(text.split("```yaml\n")[2].split("```")[0])
+    extractor = next(each for each in config["plugins"] if each["type"] == "core-metrics-extractor")
+    (engine,) = extractor["parameters"]["engineConfigs"]
+    assert engine["name"] == extractor["parameters"]["defaultEngine"]
+    catalogue = (ROOT / "server" / "observability" / "metric_catalogue.h").read_text()
+    for flag_name, key in (("queued", "queuedRequestsSpec"), ("running", "runningRequestsSpec")):
+        assert f'"{engine[key]}"' in catalogue
+        assert f"--total-{flag_name}-requests-metric={engine[key]}`" in text
+
+
+def test_nobody_watches_health_through_the_gateway():
+    """As in deploy/envoy/balance.yaml."""
+    matches = of_set("gateway").one("GRPCRoute")["spec"]["rules"][0]["matches"]
+    health = [m["method"] for m in matches if m["method"]["service"] == "grpc.health.v1.Health"]
+    assert health == [{"service": "grpc.health.v1.Health", "method": "Check"}]
+
+
+def test_envoy_gateway_does_what_the_tested_envoy_does():
+    def milliseconds(text):
+        number, unit = re.fullmatch(r"([0-9.]+)(ms|s)", text).groups()
+        return round(float(number) * {"ms": 1, "s": 1000}[unit])
+
+    envoy = yaml.safe_load((ROOT / "deploy" / "envoy" / "balance.yaml").read_text())
+    cluster = envoy["static_resources"]["clusters"][0]
+    (chain,) = envoy["static_resources"]["listeners"][0]["filter_chains"]
+    manager = chain["filters"][-1]["typed_config"]
+    host = manager["route_config"]["virtual_hosts"][0]
+    spec = of_set("gateway").one("BackendTrafficPolicy")["spec"]
+
+    retry, wanted = spec["retry"], host["retry_policy"]
+    assert retry["retryOn"]["triggers"] == wanted["retry_on"].split(",")
+    assert retry["numRetries"] == wanted["num_retries"]
+    for ours, theirs in (("baseInterval", "base_interval"), ("maxInterval", "max_interval")):
+        wait = milliseconds(wanted["retry_back_off"][theirs])
+        assert milliseconds(retry["perRetry"]["backOff"][ours]) == wait
+    passive, wanted = spec["healthCheck"]["passive"], cluster["outlier_detection"]
+    assert passive["consecutive5XxErrors"] == wanted["consecutive_5xx"]
+    assert passive["consecutiveGatewayErrors"] == wanted["consecutive_gateway_failure"]
+    assert passive["interval"] == wanted["interval"]
+    assert passive["baseEjectionTime"] == wanted["base_ejection_time"]
+    assert passive["maxEjectionPercent"] == wanted["max_ejection_percent"]
+    active, wanted = spec["healthCheck"]["active"], cluster["health_checks"][0]
+    assert active["type"] == "GRPC"
+    assert active["grpc"]["service"] == wanted["grpc_health_check"]["service_name"]
+    assert active["interval"] == wanted["interval"] and active["timeout"] == wanted["timeout"]
+    assert active["unhealthyThreshold"] == wanted["unhealthy_threshold"]
+    assert active["healthyThreshold"] == wanted["healthy_threshold"]
+    panic = cluster["common_lb_config"]["healthy_panic_threshold"]["value"]
+    assert spec["healthCheck"]["panicThreshold"] == panic
+    bounds, wanted = spec["circuitBreaker"], cluster["circuit_breakers"]["thresholds"][0]
+    assert bounds == {
+        "maxConnections": wanted["max_connections"],
+        "maxPendingRequests": wanted["max_pending_requests"],
+        "maxParallelRequests": wanted["max_requests"],
+    }
+    assert spec["timeout"]["http"] == {"requestTimeout": "0s"}
+    assert spec["timeout"]["tcp"]["connectTimeout"] == cluster["connect_timeout"]
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    wanted = options["explicit_http_config"]["http2_protocol_options"]
+    assert spec["http2"]["maxConcurrentStreams"] == wanted["max_concurrent_streams"]
+    for ours, theirs in (("Stream", "stream"), ("Connection", "connection")):
+        window = bytes_of(spec["http2"][f"initial{ours}WindowSize"])
+        assert window == wanted[f"initial_{theirs}_window_size"]
+    buffered = bytes_of(spec["connection"]["bufferLimit"])
+    assert buffered == cluster["per_connection_buffer_limit_bytes"]
+
+
 def test_the_gateway_speaks_tls_to_tls_pods():
     objects = render_set(CHART / "ci" / "gateway.yaml")
     policy = objects.one("BackendTLSPolicy")["spec"]
@@ -399,7 +650,7 @@ def test_the_gateway_speaks_tls_to_tls_pods():
     route = objects.one("GRPCRoute")["spec"]
     assert route["rules"][0]["backendRefs"][0]["port"] == 50051
     assert (
-        "BackendTLSPolicy"
+        "kind: BackendTLSPolicy"
         not in render({"gateway": {"enabled": True, "parentRefs": [{"name": "g"}]}}).text
     )
 
@@ -417,6 +668,12 @@ def test_the_encoding_is_tested_where_there_is_a_key():
         "lw-longwave-test-health"
     }
     assert names({"tests": {"enabled": False}}) == set()
+
+
+def test_pods_of_tests_stay_for_their_logs():
+    for pod in render().of("Pod"):
+        policy = pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+        assert policy == "before-hook-creation"
 
 
 def test_no_secret_is_in_any_rendering():

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import threading
+import urllib.request
 
 import pytest
 import yaml
@@ -41,6 +42,13 @@ def here(argument, secrets):
     for folder in ("tls", "client-ca", "probe-client", "tenants", "key"):
         argument = argument.replace(f"/etc/longwave/{folder}/", f"{secrets}/{folder}/")
     return argument
+
+
+def rendered(argument, secrets):
+    """As `here`, but at the address that is rendered."""
+    if "address=" in argument:
+        return re.sub(r":\d+$", ":0", argument)
+    return here(argument, secrets)
 
 
 def openssl(*arguments):
@@ -161,15 +169,25 @@ def test_the_server_takes_the_flags(path, secrets):
 
 
 def test_the_server_takes_what_this_machine_does_not_change(secrets):
-    """The addresses as they are rendered, both families."""
-    for listen in ("0.0.0.0", "[::]"):
-        arguments = render({"server": {"listen": listen}}).container()["args"]
-        arguments = [a if "address=" in a else here(a, secrets) for a in arguments]
-        assert f"--address={listen}:50051" in arguments
-        done = subprocess.run(
-            [SERVER, *arguments, "--check_config"], capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    """The addresses as they are rendered."""
+    arguments = render().container()["args"]
+    arguments = [a if "address=" in a else here(a, secrets) for a in arguments]
+    assert "--address=0.0.0.0:50051" in arguments
+    done = subprocess.run(
+        [SERVER, *arguments, "--check_config"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_metrics_are_served_where_the_chart_says(secrets, tmp_path):
+    """The whole way: --check_config does not open the ports. Only their numbers are others."""
+    with server(render().container()["args"], secrets, tmp_path, FAKE_SERVER, rendered) as running:
+        listening = next(each for each in running.events if each["event"] == "listening")
+        url = f"http://127.0.0.1:{listening['metrics_port']}/metrics"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            text = answer.read().decode()
+    assert answer.status == 200
+    assert re.search(r"^longwave_expected_wait_seconds ", text, re.MULTILINE), text[:2000]
 
 
 def test_a_wrong_flag_is_seen():
@@ -198,15 +216,16 @@ class Running:
 
 
 @contextlib.contextmanager
-def server(arguments, secrets, folder, program=SERVER):
+def server(arguments, secrets, folder, program=SERVER, changed=here):
     port_file = folder / "port"
     port_file.unlink(missing_ok=True)
-    command = [program, *[here(a, secrets) for a in arguments], f"--port_file={port_file}"]
+    command = [program, *[changed(a, secrets) for a in arguments], f"--port_file={port_file}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     running = Running(process, None)
     try:
         assert running.serving.wait(START_SECONDS), "not serving in time"
-        assert process.poll() is None, running.events
+        # The port file comes with it: without it the program has ended.
+        assert any(each.get("event") == "serving" for each in running.events), running.events
         running.port = int(port_file.read_text())
         yield running
     finally:

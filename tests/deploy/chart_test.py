@@ -80,6 +80,7 @@ def test_every_golden_has_a_value_set():
 def test_the_value_sets_of_the_reference_are_there():
     names = {path.stem for path in value_sets()}
     assert names >= {"cpu", "gpu", "h200-long", "kserve", "gateway", "locked-down", "keda"}
+    assert "inference-pool" in names
     assert names >= {"weights-image-volume", "weights-init-container", "weights-pvc"}
 
 
@@ -140,7 +141,78 @@ def test_long_names_stay_within_what_kubernetes_takes(release):
         assert len(each["metadata"]["name"]) <= 63
 
 
+TEXTS = {"name", "namespace", "secretName", "claimName", "subPath", "image"}
+TEXTS |= {"serviceAccountName", "priorityClassName", "runtimeClassName"}
+
+
+def texts(thing, path=""):
+    """What Kubernetes wants as text: labels, selectors, annotations and names."""
+    if isinstance(thing, dict):
+        for key, below in thing.items():
+            if key in ("labels", "annotations", "matchLabels", "nodeSelector"):
+                yield from ((f"{path}.{key}.{name}", value) for name, value in below.items())
+            elif key in TEXTS:
+                yield f"{path}.{key}", below
+            else:
+                yield from texts(below, f"{path}.{key}")
+    elif isinstance(thing, list):
+        for position, below in enumerate(thing):
+            yield from texts(below, f"{path}[{position}]")
+
+
+DIGITS = {
+    "fullnameOverride": "true",
+    "priorityClassName": "123",
+    "serviceAccount": {"name": "123"},
+    "image": {"pullSecrets": ["123"], "repository": "123"},
+    "model": {"source": "pvc", "pvc": {"claimName": "123", "subPath": "123"}},
+    "tls": {
+        "enabled": True,
+        "secretName": "123",
+        "clientCASecretName": "123",
+        "probeClientSecretName": "123",
+    },
+    "tenants": {"secretName": "123"},
+    "tests": {"apiKeySecretName": "123"},
+    "nodeSelector": {"a": "123"},
+    "podLabels": {"a": "123"},
+    "podAnnotations": {"a": "123"},
+    "monitoring": {"podMonitor": True},
+}
+
+
+@pytest.mark.parametrize(
+    "values", [{"nameOverride": "123", "fullnameOverride": "a"}, DIGITS], ids=["name", "all"]
+)
+def test_names_that_look_like_numbers_stay_text(values):
+    done = template("--namespace", "123", values=values, release="123")
+    assert done.returncode == 0, done.stderr
+    found = [each for d in yaml.safe_load_all(done.stdout) if d for each in texts(d, d["kind"])]
+    assert len(found) > 50
+    assert [path for path, value in found if not isinstance(value, str)] == []
+
+
+def test_a_name_that_no_service_may_have_is_refused():
+    for values in ({}, {"nameOverride": "1lw"}):
+        done = template(values=values, release="1lw")
+        assert done.returncode != 0 and "  - fullnameOverride: " in done.stderr, done.stderr
+    assert template(values={"fullnameOverride": "lw"}, release="1lw").returncode == 0
+
+
 # Files that must agree.
+
+
+def test_the_readme_tells_the_versions_of_the_definitions():
+    row = r"^\| ([A-Z][^|(]*?)(?: \(.*\))? \| ([0-9.]+) \|$"
+    table = dict(re.findall(row, (CHART / "README.md").read_text(), re.MULTILINE))
+    tools = (ROOT / "deploy" / "tools.sh").read_text()
+    modules = dict(re.findall(r'^  "([a-z-]+) [^ ]+@v([0-9.]+) ', tools, re.MULTILINE))
+    assert {name.lower().replace(" ", "-"): version for name, version in table.items()} == {
+        name.replace("inference-extension", "gateway-api-inference-extension"): version
+        for name, version in modules.items()
+    }
+    kinds = {each["kind"] for path in value_sets() for each in render_set(path).all}
+    assert {"InferencePool", "GRPCRoute", "BackendTrafficPolicy", "ScaledObject"} <= kinds
 
 
 def test_the_copies_are_those_of_their_folders():
@@ -255,6 +327,27 @@ def test_every_object_of_the_schema_is_closed():
     check(json.loads((CHART / "values.schema.json").read_text()), "")
 
 
+def closed_objects(values, schema, path=""):
+    """(path, keys of values.yaml) of every object whose keys are the chart's own."""
+    if "properties" in schema:
+        yield path, set(values)
+        for key, value in values.items():
+            yield from closed_objects(value, schema["properties"][key], f"{path}/{key}")
+
+
+def test_no_value_can_be_deleted():
+    """`key: null` takes a key away, and a template would print what is not there."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    found = list(closed_objects(values, schema))
+    assert len(found) > 20
+    for path, keys in found:
+        node = schema
+        for key in path.split("/")[1:]:
+            node = node["properties"][key]
+        assert set(node["required"]) == keys, path
+
+
 def test_the_plain_manifests_are_current():
     done = subprocess.run(
         ["bash", str(RENDER_MANIFESTS), "--check"], capture_output=True, text=True, timeout=60
@@ -314,6 +407,11 @@ def test_the_notes_print_the_memory(tmp_path):
     assert "SIGKILL after 135 s" in text
     assert "dns:///lw-longwave-headless.lw.svc:50051" in text
     assert "longwave.io/client=true" in text and "speaks plaintext" in text
+
+
+def test_the_notes_of_kserve_tell_who_may_call(tmp_path):
+    text = notes(tmp_path, yaml.safe_load((CHART / "ci" / "kserve.yaml").read_text()))
+    assert "longwave.io/client=true" in text and "networkPolicy.clientNamespaces" in text
 
 
 def test_the_notes_of_a_gpu_print_its_memory(tmp_path):

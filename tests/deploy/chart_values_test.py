@@ -15,6 +15,7 @@ INIT = {
 EGRESS = {"extraEgress": [{"ports": [{"port": 443}]}]}
 KSERVE = {"mode": "kserve", "kserve": {"inferenceService": {"storageUri": "pvc://claim"}}}
 TLS = {"enabled": True, "secretName": "s"}
+GATEWAY = {"enabled": True, "parentRefs": [{"name": "g"}]}
 
 # Refused by the schema: (field, value).
 UNLIKE_THE_SCHEMA = [
@@ -43,7 +44,13 @@ UNLIKE_THE_SCHEMA = [
     ("model.initContainer.image", "oras:latest"),
     ("model.initContainer.sha256", {"config.json": "abc"}),
     ("model.initContainer.sha256", {"../config.json": "0" * 64}),
-    ("server.listen", "127.0.0.1"),
+    # The metrics port has no IPv6.
+    ("server.listen", "[::]"),
+    ("fullnameOverride", "1lw"),
+    ("fullnameOverride", "x" * 47),
+    ("memory.host", "9999999Ti"),
+    ("memory.resident", "1000Ti"),
+    ("resources.limits.memory", "1234567890123456"),
     ("server.cpuTarget", "sse4"),
     ("server.logLevel", "verbose"),
     ("server.logRequests", "some"),
@@ -110,8 +117,20 @@ NOT_TOGETHER = [
     ("tls.enabled", nested("tls.secretName", "s")),
     ("tls.enabled", nested("tls.clientCASecretName", "s")),
     ("tls.probeClientSecretName", {"tls": {**TLS, "clientCASecretName": "ca"}}),
-    # 5 + 5 + 120: equal is not greater.
-    ("drain.terminationGracePeriodSeconds", nested("drain.terminationGracePeriodSeconds", 130)),
+    # 5 + 5 + 120, and 5 to end.
+    ("drain.terminationGracePeriodSeconds", nested("drain.terminationGracePeriodSeconds", 134)),
+    (
+        "resources.limits.ephemeral-storage",
+        nested("resources.limits", {"ephemeral-storage": "191Mi"}),
+    ),
+    (
+        "resources.limits.ephemeral-storage",
+        {"model": merged(INIT, nested("initContainer.sizeLimit", "20Gi")), "networkPolicy": EGRESS},
+    ),
+    (
+        "model.initContainer.sizeLimit",
+        {"model": INIT, "networkPolicy": EGRESS, "memory": {"weights": "513Mi"}},
+    ),
     ("server.maxDeadlineSeconds", nested("drain.graceSeconds", 119)),
     ("drain.drainDelaySeconds", {"drain": {"preStopSeconds": 0, "drainDelaySeconds": 4}}),
     ("extraArgs", {"extraArgs": ["--grace=10"]}),
@@ -129,10 +148,35 @@ NOT_TOGETHER = [
     ("autoscaling.keda.prometheusAddress", nested("autoscaling.kind", "keda")),
     ("rollout.maxSurge", nested("rollout.maxSurge", 0)),
     ("rollout.progressDeadlineSeconds", nested("probes.startup.maxSeconds", 590)),
+    # 455 + 10 + 135: without surge the old pod ends first.
+    (
+        "rollout.progressDeadlineSeconds",
+        merged(
+            nested("rollout", {"maxSurge": 0, "maxUnavailable": 1}),
+            nested("probes.startup.maxSeconds", 455),
+        ),
+    ),
+    ("rollout.maxUnavailable", nested("rollout.maxUnavailable", 2)),
+    ("rollout.maxUnavailable", {"rollout": {"maxSurge": 0, "maxUnavailable": 2}}),
+    (
+        "rollout.maxUnavailable",
+        {"replicaCount": 1, "pdb": {"enabled": False}, "rollout": {"maxUnavailable": 1}},
+    ),
     ("gateway.parentRefs", nested("gateway.enabled", True)),
     (
         "gateway.backendCAConfigMap",
         {"tls": TLS, "gateway": {"enabled": True, "parentRefs": [{"name": "g"}]}},
+    ),
+    (
+        "tls.clientCASecretName",
+        {
+            "tls": {**TLS, "clientCASecretName": "ca", "probeClientSecretName": "probe"},
+            "gateway": {**GATEWAY, "backendCAConfigMap": "ca"},
+        },
+    ),
+    (
+        "inferencePool.enabled",
+        {"tls": TLS, "inferencePool": {"enabled": True, "endpointPicker": "epp"}},
     ),
     ("gateway.envoy.enabled", nested("gateway.envoy.enabled", True)),
     ("inferencePool.endpointPicker", nested("inferencePool.enabled", True)),
@@ -159,6 +203,9 @@ NOT_TOGETHER = [
     ("gateway.enabled", merged(KSERVE, {"gateway": {"enabled": True}})),
     ("autoscaling.kind", merged(KSERVE, {"autoscaling": {"kind": "hpa"}})),
     ("autoscaling.maxReplicas", merged(KSERVE, {"autoscaling": {"maxReplicas": 1}})),
+    ("pdb.maxUnavailable", merged(KSERVE, {"autoscaling": {"minReplicas": 1}})),
+    ("rollout.maxSurge", merged(KSERVE, {"rollout": {"maxSurge": 0}})),
+    ("fullnameOverride", merged(KSERVE, {"fullnameOverride": "x" * 37})),
 ]
 
 # The nearest good ones: they show that it is the value that is refused, not the rest.
@@ -173,7 +220,28 @@ GOOD = [
     {"model": INIT, "networkPolicy": {"enabled": False}},
     {"tls": TLS},
     {"tls": {**TLS, "clientCASecretName": "ca", "probeClientSecretName": "probe"}},
-    nested("drain.terminationGracePeriodSeconds", 131),
+    nested("drain.terminationGracePeriodSeconds", 135),
+    nested("resources.limits", {"ephemeral-storage": "192Mi"}),
+    {
+        "model": merged(INIT, nested("initContainer.sizeLimit", "20Gi")),
+        "networkPolicy": EGRESS,
+        "resources": {"limits": {"ephemeral-storage": "21Gi"}},
+    },
+    {"model": INIT, "networkPolicy": EGRESS, "memory": {"weights": "512Mi"}},
+    merged(
+        nested("rollout", {"maxSurge": 0, "maxUnavailable": 1}),
+        nested("probes.startup.maxSeconds", 454),
+    ),
+    # One GPU, one pod: it must go before the next one comes.
+    {
+        "replicaCount": 1,
+        "pdb": {"enabled": False},
+        "rollout": {"maxSurge": 0, "maxUnavailable": 1},
+    },
+    {"tls": TLS, "gateway": {**GATEWAY, "backendCAConfigMap": "ca"}},
+    {"fullnameOverride": "x" * 46},
+    merged(KSERVE, {"fullnameOverride": "x" * 36}),
+    merged(KSERVE, {"autoscaling": {"minReplicas": 1}, "pdb": {"enabled": False}}),
     nested("drain.graceSeconds", 121),
     nested("drain.preStopSeconds", 0),
     {"extraArgs": ["--max_paused_jobs=8", "--max_stall=5"]},
@@ -187,7 +255,6 @@ GOOD = [
     {"monitoring": {"podMonitor": True}},
     {"monitoring": {"serviceMonitor": True}},
     KSERVE,
-    nested("server.listen", "[::]"),
     nested("global.anything", 1),
 ]
 
@@ -216,6 +283,36 @@ def test_the_schema_refuses(field, value):
     assert done.returncode != 0, "rendered"
     assert "don't meet the specifications of the schema" in done.stderr, done.stderr
     assert named_in_schema_error(field, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "mode",
+        "resources.limits.cpu",
+        "memory.host",
+        "model.source",
+        "server.logLevel",
+        "tls.enabled",
+        "drain",
+        "probes.startup.maxSeconds",
+        "networkPolicy.clientNamespaces",
+        "gateway.proxyNamespace",
+        "kserve.inferenceService.storageUri",
+        "podLabels",
+    ],
+)
+def test_no_value_can_be_taken_away(field):
+    done = template(values=nested(field, None))
+    assert done.returncode != 0, "rendered"
+    parent, _, key = f"/{field.replace('.', '/')}".rpartition("/")
+    assert f"at '{parent}': missing property '{key}'" in done.stderr, done.stderr
+
+
+def test_a_gateway_and_mutual_tls_name_both():
+    field, values = next(each for each in NOT_TOGETHER if each[0] == "tls.clientCASecretName")
+    message = template(values=values).stderr
+    assert "gateway.enabled" in message and field in message
 
 
 @pytest.mark.parametrize("field, values", NOT_TOGETHER, ids=str)

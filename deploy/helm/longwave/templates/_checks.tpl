@@ -5,6 +5,15 @@ field, so that a refused upgrade is refused once. */}}
 {{- $problems := list -}}
 {{- $deployment := eq $v.mode "deployment" -}}
 
+{{- /* Name: a Service's begins with a letter. */ -}}
+{{- $name := include "longwave.fullname" . -}}
+{{- if not (regexMatch "^[a-z]" $name) -}}
+{{- $problems = append $problems (printf "fullnameOverride: needed, since %s, of release and chart, does not begin with a letter" $name) -}}
+{{- end -}}
+{{- if gt (len $name) (include "longwave.nameRoom" . | int) -}}
+{{- $problems = append $problems (printf "fullnameOverride: %s is longer than %s characters, and mode: kserve would cut it in the names of pods" $name (include "longwave.nameRoom" .)) -}}
+{{- end -}}
+
 {{- /* Device. */ -}}
 {{- if and (eq $v.device "cpu") (ne $v.server.computeDtype "fp32") -}}
 {{- $problems = append $problems (printf "server.computeDtype: %s needs device: cuda" $v.server.computeDtype) -}}
@@ -42,6 +51,19 @@ field, so that a refused upgrade is refused once. */}}
 {{- end -}}
 {{- if and $v.resources.requests.memory (gt (include "longwave.bytes" $v.resources.requests.memory | int64) $limit) -}}
 {{- $problems = append $problems (printf "resources.requests.memory: %s is more than resources.limits.memory: %s" $v.resources.requests.memory $v.resources.limits.memory) -}}
+{{- end -}}
+
+{{- /* Disk: /tmp, the log, and fetched weights. */ -}}
+{{- $disk := mul 192 1048576 -}}
+{{- $fetched := and $deployment (eq $v.model.source "initContainer") -}}
+{{- if $fetched -}}
+{{- $disk = add $disk (include "longwave.bytes" $v.model.initContainer.sizeLimit | int64) -}}
+{{- if lt (include "longwave.bytes" $v.model.initContainer.sizeLimit | int64) (include "longwave.bytes" $v.memory.weights | int64) -}}
+{{- $problems = append $problems (printf "model.initContainer.sizeLimit: %s is less than memory.weights: %s" $v.model.initContainer.sizeLimit $v.memory.weights) -}}
+{{- end -}}
+{{- end -}}
+{{- if lt (include "longwave.bytes" (index $v.resources.limits "ephemeral-storage") | int64) $disk -}}
+{{- $problems = append $problems (printf "resources.limits.ephemeral-storage: %s is less than 128Mi for /tmp + 64Mi for the log%s = %s; the pod would be evicted" (index $v.resources.limits "ephemeral-storage") (ternary " + model.initContainer.sizeLimit" "" $fetched) (include "longwave.mebibytes" $disk)) -}}
 {{- end -}}
 
 {{- /* Model. KServe has a way of its own. */ -}}
@@ -104,10 +126,10 @@ field, so that a refused upgrade is refused once. */}}
 {{- end -}}
 
 {{- /* Drain. */ -}}
-{{- $sum := add $v.drain.preStopSeconds $v.drain.drainDelaySeconds $v.drain.graceSeconds -}}
+{{- $sum := include "longwave.drainSeconds" . | int -}}
 {{- $whole := int $v.drain.terminationGracePeriodSeconds -}}
-{{- if and $whole (le $whole (int $sum)) -}}
-{{- $problems = append $problems (printf "drain.terminationGracePeriodSeconds: %d is not greater than preStopSeconds + drainDelaySeconds + graceSeconds = %d; calls would be cut off" $whole (int $sum)) -}}
+{{- if and $whole (lt $whole $sum) -}}
+{{- $problems = append $problems (printf "drain.terminationGracePeriodSeconds: %d is less than preStopSeconds + drainDelaySeconds + graceSeconds + 5 = %d; calls would be cut off" $whole $sum) -}}
 {{- end -}}
 {{- if gt (int $v.server.maxDeadlineSeconds) (int $v.drain.graceSeconds) -}}
 {{- $problems = append $problems (printf "server.maxDeadlineSeconds: %d is more than drain.graceSeconds: %d; a shutdown would cut off unary calls" (int $v.server.maxDeadlineSeconds) (int $v.drain.graceSeconds)) -}}
@@ -134,23 +156,36 @@ field, so that a refused upgrade is refused once. */}}
 {{- if and (or (ne $v.autoscaling.kind "none") (not $deployment)) (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
 {{- $problems = append $problems (printf "autoscaling.maxReplicas: %d is less than autoscaling.minReplicas: %d" (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
 {{- end -}}
-{{- if $deployment -}}
+{{- if or $deployment $v.kserve.inferenceService.enabled -}}
 {{- $least := include "longwave.leastPods" . | int -}}
-{{- $count := ternary "replicaCount" "autoscaling.minReplicas" (eq $v.autoscaling.kind "none") -}}
+{{- $count := ternary "replicaCount" "autoscaling.minReplicas" (and $deployment (eq $v.autoscaling.kind "none")) -}}
 {{- if and $v.pdb.enabled (le $least (int $v.pdb.maxUnavailable)) -}}
 {{- $problems = append $problems (printf "pdb.maxUnavailable: %d of %s: %d would let all pods be evicted at once; more pods, or pdb.enabled: false" (int $v.pdb.maxUnavailable) $count $least) -}}
 {{- end -}}
+{{- if and (eq (int $v.rollout.maxSurge) 0) (eq (int $v.rollout.maxUnavailable) 0) -}}
+{{- $problems = append $problems "rollout.maxSurge: 0 with rollout.maxUnavailable: 0 could never roll out" -}}
+{{- end -}}
+{{- /* A single pod that has no room beside it must go before the next one comes. */ -}}
+{{- if and (ge (int $v.rollout.maxUnavailable) $least) (or (gt $least 1) (gt (int $v.rollout.maxUnavailable) 1) (gt (int $v.rollout.maxSurge) 0)) -}}
+{{- $problems = append $problems (printf "rollout.maxUnavailable: %d of %s: %d would let a rollout take all pods at once" (int $v.rollout.maxUnavailable) $count $least) -}}
+{{- end -}}
+{{- end -}}
+{{- if $deployment -}}
 {{- if and (ne $v.autoscaling.kind "none") (ge (divf $v.autoscaling.targetWaitMilliseconds 1000) (float64 $v.server.maxWaitSeconds)) -}}
 {{- $problems = append $problems (printf "autoscaling.targetWaitMilliseconds: %d is not below server.maxWaitSeconds: %v, above which calls are refused" (int $v.autoscaling.targetWaitMilliseconds) $v.server.maxWaitSeconds) -}}
 {{- end -}}
 {{- if and (eq $v.autoscaling.kind "keda") (not $v.autoscaling.keda.prometheusAddress) -}}
 {{- $problems = append $problems "autoscaling.keda.prometheusAddress: needed with autoscaling.kind: keda" -}}
 {{- end -}}
-{{- if and (eq (int $v.rollout.maxSurge) 0) (eq (int $v.rollout.maxUnavailable) 0) -}}
-{{- $problems = append $problems "rollout.maxSurge: 0 with rollout.maxUnavailable: 0 could never roll out" -}}
+{{- $steps := "probes.startup.maxSeconds + rollout.minReadySeconds" -}}
+{{- $seconds := add $v.probes.startup.maxSeconds $v.rollout.minReadySeconds | int -}}
+{{- /* Without surge the new pod waits for the old one's end. */ -}}
+{{- if eq (int $v.rollout.maxSurge) 0 -}}
+{{- $steps = printf "%s + terminationGracePeriodSeconds" $steps -}}
+{{- $seconds = add $seconds (include "longwave.terminationGracePeriod" . | int) | int -}}
 {{- end -}}
-{{- if le (int $v.rollout.progressDeadlineSeconds) (add $v.probes.startup.maxSeconds $v.rollout.minReadySeconds | int) -}}
-{{- $problems = append $problems (printf "rollout.progressDeadlineSeconds: %d is not greater than probes.startup.maxSeconds + rollout.minReadySeconds = %d" (int $v.rollout.progressDeadlineSeconds) (add $v.probes.startup.maxSeconds $v.rollout.minReadySeconds | int)) -}}
+{{- if le (int $v.rollout.progressDeadlineSeconds) $seconds -}}
+{{- $problems = append $problems (printf "rollout.progressDeadlineSeconds: %d is not greater than %s = %d" (int $v.rollout.progressDeadlineSeconds) $steps $seconds) -}}
 {{- end -}}
 
 {{- /* Gateways and monitors. */ -}}
@@ -159,6 +194,12 @@ field, so that a refused upgrade is refused once. */}}
 {{- end -}}
 {{- if and $v.gateway.enabled $v.tls.enabled (not $v.gateway.backendCAConfigMap) -}}
 {{- $problems = append $problems "gateway.backendCAConfigMap: needed with tls.enabled, so that the gateway speaks TLS to pods" -}}
+{{- end -}}
+{{- if and $v.gateway.enabled $v.tls.clientCASecretName -}}
+{{- $problems = append $problems "tls.clientCASecretName: with gateway.enabled no call could come through, since a BackendTLSPolicy has no client certificate" -}}
+{{- end -}}
+{{- if and $v.inferencePool.enabled $v.tls.enabled -}}
+{{- $problems = append $problems "inferencePool.enabled: gateways speak plaintext to a pool, and tls.enabled serves TLS alone (a BackendTLSPolicy is for Services)" -}}
 {{- end -}}
 {{- if and $v.gateway.envoy.enabled (not $v.gateway.enabled) -}}
 {{- $problems = append $problems "gateway.envoy.enabled: needs gateway.enabled" -}}

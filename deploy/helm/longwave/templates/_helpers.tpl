@@ -2,27 +2,40 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Release and chart, once if the one has the other in it; room for suffixes such as -headless. */}}
+{{/* The longest name whose pods have all of it in theirs: Kubernetes cuts what comes before a pod's
+last five characters at 58, of which the ReplicaSet's hash and two dashes take 12, and KServe's
+-predictor takes 10. A cut name would be one that no query knows. */}}
+{{- define "longwave.nameRoom" -}}
+{{- ternary 36 46 (eq .Values.mode "kserve") -}}
+{{- end -}}
+
+{{/* Release and chart, once if the one has the other in it. What is cut gets a hash of the whole:
+two long releases may begin alike. */}}
 {{- define "longwave.fullname" -}}
+{{- $room := include "longwave.nameRoom" . | int -}}
+{{- $name := include "longwave.name" . -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
-{{- else if contains (include "longwave.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "longwave.name" .) | trunc 48 | trimSuffix "-" -}}
+{{- $whole := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- if le (len $whole) $room -}}
+{{- $whole -}}
+{{- else -}}
+{{- printf "%s-%s" ($whole | trunc (int (sub $room 9)) | trimSuffix "-") ($whole | sha256sum | trunc 8) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{/* What never changes in the life of a release: a selector cannot be changed. */}}
 {{- define "longwave.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "longwave.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "longwave.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: server
 {{- end -}}
 
 {{- define "longwave.metaLabels" -}}
-app.kubernetes.io/name: {{ include "longwave.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "longwave.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -50,7 +63,8 @@ app.kubernetes.io/component: server
 {{- end -}}
 {{- end -}}
 
-{{/* A quantity such as 512Mi in bytes; an empty one is 0. */}}
+{{/* A quantity such as 512Mi in bytes; an empty one is 0. The schema bounds it to a million gigabytes,
+so that sums stay numbers. */}}
 {{- define "longwave.bytes" -}}
 {{- $number := regexFind "^[0-9]+" . | int64 -}}
 {{- $unit := regexFind "[A-Za-z]+$" . -}}
@@ -94,18 +108,22 @@ sixteenth (at least 1Gi) stays for CUDA itself. May be negative: _checks.tpl ref
 {{- end -}}
 {{- end -}}
 
+{{/* What the server needs to end. */}}
+{{- define "longwave.drainSeconds" -}}
+{{- add .Values.drain.preStopSeconds .Values.drain.drainDelaySeconds .Values.drain.graceSeconds 5 -}}
+{{- end -}}
+
 {{- define "longwave.terminationGracePeriod" -}}
-{{- $drain := .Values.drain -}}
-{{- if $drain.terminationGracePeriodSeconds -}}
-{{- int $drain.terminationGracePeriodSeconds -}}
+{{- if .Values.drain.terminationGracePeriodSeconds -}}
+{{- int .Values.drain.terminationGracePeriodSeconds -}}
 {{- else -}}
-{{- add $drain.preStopSeconds $drain.drainDelaySeconds $drain.graceSeconds 5 -}}
+{{- include "longwave.drainSeconds" . -}}
 {{- end -}}
 {{- end -}}
 
 {{/* The least number of pods that there ever is. */}}
 {{- define "longwave.leastPods" -}}
-{{- if eq .Values.autoscaling.kind "none" -}}
+{{- if and (eq .Values.mode "deployment") (eq .Values.autoscaling.kind "none") -}}
 {{- int .Values.replicaCount -}}
 {{- else -}}
 {{- int .Values.autoscaling.minReplicas -}}
@@ -140,8 +158,9 @@ here gets a value, and with that its name in "longwave.ownedFlags". */}}
 {{- if $values.model.pollSeconds -}}
 {{- $args = append $args (printf "--model_poll=%d" (int $values.model.pollSeconds)) -}}
 {{- end -}}
-{{- $args = append $args (printf "--address=%s:%d" $server.listen (int .port)) -}}
-{{- $args = append $args (printf "--metrics_address=%s:9090" $server.listen) -}}
+{{- /* IPv4: the library behind the metrics port knows nothing else (README.md). */ -}}
+{{- $args = append $args (printf "--address=0.0.0.0:%d" (int .port)) -}}
+{{- $args = append $args "--metrics_address=0.0.0.0:9090" -}}
 {{- if $values.tls.enabled -}}
 {{- $args = append $args "--tls_certificate=/etc/longwave/tls/tls.crt" -}}
 {{- $args = append $args "--tls_key=/etc/longwave/tls/tls.key" -}}
@@ -200,13 +219,12 @@ gRPC probe speaks plaintext, and with TLS the port speaks nothing else: then the
 asks, from within. */}}
 {{- define "longwave.probe" -}}
 {{- if .root.Values.tls.enabled -}}
-{{- $local := ternary "[::1]" "127.0.0.1" (eq .root.Values.server.listen "[::]") -}}
 exec:
   command:
     - /opt/longwave/bin/longwave
     - health
     - --quiet
-    {{- include "longwave.clientArgs" (dict "root" .root "server" (printf "%s:%d" $local (int .port))) | nindent 4 }}
+    {{- include "longwave.clientArgs" (dict "root" .root "server" (printf "127.0.0.1:%d" (int .port))) | nindent 4 }}
     {{- if .service }}
     - --service
     - {{ .service }}
@@ -256,6 +274,29 @@ requests:
   {{- end }}
 {{- end -}}
 
+{{/* Seconds over which a rate is taken: two scrapes must lie in it for certain. */}}
+{{- define "longwave.rateSeconds" -}}
+{{- max 60 (mul 4 (int .Values.monitoring.intervalSeconds)) -}}
+{{- end -}}
+
+{{/* Spread over zones and nodes: a list, empty if neither is wanted. */}}
+{{- define "longwave.spread" -}}
+{{- range $key, $when := dict "topology.kubernetes.io/zone" .Values.topologySpread.zone "kubernetes.io/hostname" .Values.topologySpread.host }}
+{{- if ne $when "none" }}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: {{ $when }}
+  # A node whose taints keep our pods off must not count as one that has none of them.
+  nodeTaintsPolicy: Honor
+  labelSelector:
+    matchLabels:
+      {{- include "longwave.selectorLabels" $ | nindent 6 }}
+  # Each version by itself: pods of the old one do not keep the new one off their nodes.
+  matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "longwave.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -279,16 +320,24 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Environment of the server's container. CUDA keeps compiled kernels; the root is read-only. */}}
+{{/* Environment of the server's container. CUDA keeps compiled kernels: the root is read-only, and by
+default it would keep more than /tmp has room for, for which the pod is evicted. */}}
 {{- define "longwave.env" -}}
 {{- $env := list -}}
 {{- if eq .Values.device "cuda" -}}
-{{- $env = append $env (dict "name" "CUDA_CACHE_PATH" "value" "/tmp/cuda") -}}
+{{- $env = concat $env (list (dict "name" "CUDA_CACHE_PATH" "value" "/tmp/cuda") (dict "name" "CUDA_CACHE_MAXSIZE" "value" "67108864")) -}}
 {{- end -}}
 {{- with concat $env .Values.extraEnv -}}
 env:
   {{- toYaml . | nindent 2 }}
 {{- end -}}
+{{- end -}}
+
+{{/* For NOTES.txt: who may call. */}}
+{{- define "longwave.notesCallers" -}}
+{{- if .Values.networkPolicy.enabled }}
+  Pods of other namespaces may call if their namespace has the label{{ range .Values.networkPolicy.clientNamespaces }}{{ range $k, $v := . }} {{ $k }}={{ $v }}{{ end }}{{ end }}
+{{- end }}
 {{- end -}}
 
 {{/* Volumes by which secrets and /tmp come to the server. */}}
@@ -300,13 +349,13 @@ env:
 {{- if .Values.tls.clientCASecretName }}
 - name: client-ca
   secret:
-    secretName: {{ .Values.tls.clientCASecretName }}
+    secretName: {{ .Values.tls.clientCASecretName | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if .Values.tenants.secretName }}
 - name: tenants
   secret:
-    secretName: {{ .Values.tenants.secretName }}
+    secretName: {{ .Values.tenants.secretName | quote }}
     defaultMode: 0440
 {{- end }}
 {{- with .Values.extraVolumes }}
@@ -320,12 +369,12 @@ env:
 {{- if .enabled }}
 - name: tls
   secret:
-    secretName: {{ .secretName }}
+    secretName: {{ .secretName | quote }}
     defaultMode: 0440
 {{- if .clientCASecretName }}
 - name: probe-client
   secret:
-    secretName: {{ .probeClientSecretName }}
+    secretName: {{ .probeClientSecretName | quote }}
     defaultMode: 0440
 {{- end }}
 {{- end }}
