@@ -194,7 +194,9 @@ def test_the_alert_of_the_full_queue_knows_the_bound():
     [(300, "15m", "15 minutes"), (600, "15m", "15 minutes"), (1800, "2100s", "2100 seconds")],
 )
 def test_the_alert_of_what_is_not_ready_waits_for_longer_than_a_start(budget, wait, said):
-    rule = rendered_alert("LongwaveNotReady", {"probes": {"startup": {"maxSeconds": budget}}})
+    values = {"probes": {"startup": {"maxSeconds": budget}}}
+    values["rollout"] = {"progressDeadlineSeconds": 3600}
+    rule = rendered_alert("LongwaveNotReady", values)
     assert rule["for"] == wait and said in " ".join(rule["annotations"]["description"].split())
 
 

@@ -6,12 +6,16 @@ The unit tests themselves are deploy/prometheus/tests, for `promtool test rules`
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
-from typing import Any, Iterator, NamedTuple
+import time
+import urllib.request
+from typing import Any, Callable, Iterator, NamedTuple
 
 import pytest
 import yaml
@@ -32,15 +36,16 @@ TEST_FILES = {
 }
 
 
-def promtool() -> str:
-    found = shutil.which("promtool")
-    assert found, "promtool is not there: apt-get install prometheus"
+def tool(name: str) -> str:
+    """Of the system, or of deploy/tools.sh."""
+    found = shutil.which(name) or shutil.which(name, path=ROOT / ".cache" / "tools" / "bin")
+    assert found, f"{name} is not there: bash deploy/tools.sh --prometheus"
     return found
 
 
 def run_promtool(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [promtool(), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300
+        [tool("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300
     )
 
 
@@ -257,14 +262,11 @@ def test_sample_configurations_are_valid(tmp_path):
 
 
 def test_sample_routes_page_and_ticket():
-    amtool = shutil.which("amtool")
-    if not amtool:
-        pytest.skip("amtool is not there: apt-get install prometheus-alertmanager")
     config = f"--config.file={PROMETHEUS / 'alertmanager.yml'}"
     for severity in ("page", "ticket"):
         done = subprocess.run(
             [
-                amtool,
+                tool("amtool"),
                 "config",
                 "routes",
                 "test",
@@ -277,3 +279,123 @@ def test_sample_routes_page_and_ticket():
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+# What mutes what, by a real Alertmanager with the sample's inhibitions.
+
+
+@contextlib.contextmanager
+def alertmanager(folder: pathlib.Path) -> Iterator[str]:
+    """Its address. Nothing listens where it would send to."""
+    config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text(encoding="utf-8"))
+    for receiver in config["receivers"]:
+        receiver["webhook_configs"] = [{"url": "http://127.0.0.1:9/"}]
+    (folder / "alertmanager.yml").write_text(json.dumps(config))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        tool("prometheus-alertmanager"),
+        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+        f"--storage.path={folder / 'alerts'}",
+    ]
+    address = f"http://127.0.0.1:{port}"
+    with open(folder / "log", "wb") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            await_that(lambda: answers(f"{address}/-/ready"), (folder / "log").read_text)
+            yield address
+        finally:
+            process.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except OSError:
+        return False
+
+
+def await_that(what: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end, otherwise()
+        time.sleep(0.05)  # HTTP tells of nothing by itself
+
+
+def post(address: str, alerts: list[dict[str, str]]) -> None:
+    request = urllib.request.Request(
+        f"{address}/api/v2/alerts",
+        json.dumps([{"labels": labels} for labels in alerts]).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def muted(address: str) -> list[dict[str, str]]:
+    with urllib.request.urlopen(f"{address}/api/v2/alerts", timeout=10) as answer:
+        return [a["labels"] for a in json.load(answer) if a["status"]["inhibitedBy"]]
+
+
+def labelled(what: str, **labels: str) -> dict[str, str]:
+    return {"alertname": f"Longwave{what}", "namespace": "emb", "job": "emb/longwave"} | labels
+
+
+SOON = labelled("CertExpiringSoon", pod="lw-0", instance="a", which="server")
+EXPIRING = SOON | {"alertname": "LongwaveCertExpiring"}
+DOWN = labelled("TargetDown", pod="lw-0")
+ABSENT = {"alertname": "LongwaveAbsent"}
+
+
+def error_burn(speed: str) -> dict[str, str]:
+    return labelled(f"ErrorBudgetBurn{speed}")
+
+
+def le1k_burn(speed: str) -> dict[str, str]:
+    return labelled(f"LatencyBurn{speed}", len_class="le1k")
+
+
+def le4k_burn(speed: str) -> dict[str, str]:
+    return labelled(f"LatencyBurn{speed}", len_class="le4k")
+
+
+@pytest.mark.parametrize(
+    "source, quiet, loud",
+    [
+        (
+            error_burn("Fast"),
+            [error_burn("Mid"), error_burn("Slow")],
+            [le4k_burn("Mid"), error_burn("Mid") | {"job": "emb/other"}],
+        ),
+        (error_burn("Mid"), [error_burn("Slow")], [le4k_burn("Slow"), error_burn("Slow") | {"namespace": "other"}]),
+        (
+            le1k_burn("Fast"),
+            [le1k_burn("Mid"), le1k_burn("Slow")],
+            [le4k_burn("Mid"), error_burn("Mid")],
+        ),
+        (le1k_burn("Mid"), [le1k_burn("Slow")], [le4k_burn("Slow"), error_burn("Slow")]),
+        (
+            labelled("Shedding"),
+            [labelled("SheddingLong")],
+            [labelled("SheddingLong", job="emb/other"), error_burn("Fast")],
+        ),
+        (
+            SOON,
+            [EXPIRING],
+            [EXPIRING | {"which": "client_ca"}, EXPIRING | {"instance": "b"}],
+        ),
+        (ABSENT, [DOWN, DOWN | {"namespace": "other"}], [error_burn("Fast")]),
+        (ABSENT | {"namespace": "emb"}, [DOWN], [DOWN | {"namespace": "other"}]),
+    ],
+    ids=lambda value: value["alertname"] if isinstance(value, dict) else None,
+)
+def test_sample_mutes_what_says_nothing_more(source, quiet, loud, tmp_path):
+    # Alerts are taken in their order: once the last pair is judged, so are those before it.
+    last = [SOON | {"namespace": "last"}, EXPIRING | {"namespace": "last"}]
+    with alertmanager(tmp_path) as address:
+        post(address, [*quiet, *loud, source])
+        post(address, last)
+        await_that(lambda: last[1] in muted(address), lambda: "the last pair is not judged")
+        found = [labels for labels in muted(address) if labels != last[1]]
+        assert sorted(found, key=str) == sorted(quiet, key=str)
