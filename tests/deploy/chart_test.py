@@ -173,17 +173,19 @@ def test_the_rule_object_has_the_groups_of_the_file():
 def rendered_alert(name, values):
     groups = render({"monitoring": {"prometheusRule": True}} | values).one("PrometheusRule")["spec"]
     return next(
-        rule
-        for group in groups["groups"]
-        for rule in group["rules"]
-        if rule.get("alert") == name
+        rule for group in groups["groups"] for rule in group["rules"] if rule.get("alert") == name
     )
 
 
 def test_the_alert_of_the_full_queue_knows_the_bound():
     # 80 % of it and half of it; the default's are the numbers of the file, so this ends if the file
     # says otherwise.
-    for bound, most, half in ((2, "1.6", "1"), (10, "8", "5"), (0.5, "0.4", "0.25"), (3, "2.4", "1.5")):
+    for bound, most, half in (
+        (2, "1.6", "1"),
+        (10, "8", "5"),
+        (0.5, "0.4", "0.25"),
+        (3, "2.4", "1.5"),
+    ):
         rule = rendered_alert("LongwaveQueueSaturated", {"server": {"maxWaitSeconds": bound}})
         assert re.findall(r"> ([\d.]+)\n", rule["expr"] + "\n") == [most, half]
         assert f"({bound} s)" in rule["annotations"]["description"]

@@ -170,7 +170,9 @@ def test_both_signals_of_the_autoscaler_have_a_panel_with_the_target():
         (panel["title"], name)
         for panel in PANELS
         for query in panel["targets"]
-        for name in re.findall(r'spec_target_metric.*metric_name=~?"(?:\.\*)?([\w-]+)', query["expr"])
+        for name in re.findall(
+            r'spec_target_metric.*metric_name=~?"(?:\.\*)?([\w-]+)', query["expr"]
+        )
     }
     assert targets == {
         ("Expected wait", "longwave_expected_wait_seconds"),

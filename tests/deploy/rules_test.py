@@ -45,7 +45,11 @@ def tool(name: str) -> str:
 
 def run_promtool(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [tool("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300
+        [tool("promtool"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 
@@ -368,7 +372,11 @@ def le4k_burn(speed: str) -> dict[str, str]:
             [error_burn("Mid"), error_burn("Slow")],
             [le4k_burn("Mid"), error_burn("Mid") | {"job": "emb/other"}],
         ),
-        (error_burn("Mid"), [error_burn("Slow")], [le4k_burn("Slow"), error_burn("Slow") | {"namespace": "other"}]),
+        (
+            error_burn("Mid"),
+            [error_burn("Slow")],
+            [le4k_burn("Slow"), error_burn("Slow") | {"namespace": "other"}],
+        ),
         (
             le1k_burn("Fast"),
             [le1k_burn("Mid"), le1k_burn("Slow")],
