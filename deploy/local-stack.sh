@@ -23,19 +23,27 @@ that have data and those that have none, picture written. Exit code 0: all of it
 
 Programs and model: LONGWAVE_SERVER, LONGWAVE_CLI and LONGWAVE_MODEL; what is not set
 is taken from build/install, else from build/release (deploy/build.sh makes both).
-Installs the Debian packages prometheus and prometheus-alertmanager if they are not
-there, and matplotlib into .cache/venv-plot. Logs: build/local-stack-logs/.
+Prometheus and Alertmanager are the system's, or those that deploy/tools.sh takes out
+of Debian's packages into .cache/, without root or a service; matplotlib goes into
+.cache/venv-plot. Logs: build/local-stack-logs/.
 USAGE
 }
 
 seconds=120
 png="$root/deploy/grafana/longwave.png"
 more=()
+# value_of <option> <what> [<value>]
+value_of() {
+  if [ -z "${3:-}" ] || [[ "$3" == --* ]]; then
+    echo "local-stack: $1 needs $2" >&2
+    exit 2
+  fi
+}
 while [ $# -gt 0 ]; do
   case "$1" in
-    --seconds) seconds="${2:?local-stack: --seconds needs a number}"; shift 2 ;;
-    --png) png="$(realpath -m "${2:?local-stack: --png needs a file}")"; shift 2 ;;
-    --keep) more=(--keep "$(realpath -m "${2:?local-stack: --keep needs a folder}")"); shift 2 ;;
+    --seconds) value_of "$1" "a number" "${2:-}"; seconds="$2"; shift 2 ;;
+    --png) value_of "$1" "a file" "${2:-}"; png="$(realpath -m "$2")"; shift 2 ;;
+    --keep) value_of "$1" "a folder" "${2:-}"; more=(--keep "$(realpath -m "$2")"); shift 2 ;;
     -h | --help) usage; exit 0 ;;
     *) echo "local-stack: unknown option '$1' (--help lists the options)" >&2; exit 2 ;;
   esac
@@ -68,18 +76,13 @@ server="$(find_program LONGWAVE_SERVER bin/longwave-server server/longwave-serve
 cli="$(find_program LONGWAVE_CLI bin/longwave client/cli/longwave)"
 model="$(find_program LONGWAVE_MODEL share/longwave/models/default models/default)"
 
-have_packages() { command -v prometheus && command -v prometheus-alertmanager; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-install_packages() {
-  as_root apt-get update &&
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      prometheus prometheus-alertmanager
-}
+export PATH="$PATH:$root/.cache/tools/bin"
+have_programs() { command -v prometheus && command -v prometheus-alertmanager; }
 install_plot() {
   python3 -m venv "$plot_venv" && "$plot_venv/bin/pip" install --disable-pip-version-check 'matplotlib==3.10.*'
 }
 
-have_packages >/dev/null || stage "packages" install_packages
+have_programs >/dev/null || stage "prometheus" bash "$root/deploy/tools.sh" --prometheus
 "$plot_venv/bin/python" -c 'import matplotlib' 2>/dev/null || stage "matplotlib" install_plot
 exec python3 -u "$root/deploy/prometheus/local_stack.py" --seconds "$seconds" --png "$png" \
   --plot-python "$plot_venv/bin/python" --server "$server" --cli "$cli" --model "$model" "${more[@]}"

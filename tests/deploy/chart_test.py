@@ -231,27 +231,52 @@ def test_the_rule_object_has_the_groups_of_the_file():
             if url:
                 rule["annotations"]["runbook_url"] = base + "#" + url.split("#")[1]
                 alerts += 1
+            if rule.get("alert") == "LongwaveAbsent":
+                rule["expr"] = 'absent(longwave_build_info{namespace="lw"})'
+                notes = rule["annotations"]
+                said = notes["description"]
+                notes["description"] = said.replace("of this Prometheus", "in the namespace lw")
+                assert notes["description"] != said
     assert alerts > 0
     rendered = render({"monitoring": {"prometheusRule": True, "runbookBase": base}})
     assert rendered.one("PrometheusRule")["spec"]["groups"] == groups
 
 
-def test_the_alert_of_the_full_queue_knows_the_bound():
-    def queue_saturated(bound):
-        values = {"monitoring": {"prometheusRule": True}, "server": {"maxWaitSeconds": bound}}
-        groups = render(values).one("PrometheusRule")["spec"]["groups"]
-        return next(
-            rule
-            for group in groups
-            for rule in group["rules"]
-            if rule.get("alert") == "LongwaveQueueSaturated"
-        )
+def rendered_alert(name, values):
+    groups = render({"monitoring": {"prometheusRule": True}} | values).one("PrometheusRule")["spec"]
+    return next(
+        rule for group in groups["groups"] for rule in group["rules"] if rule.get("alert") == name
+    )
 
-    # 80 % of it; the default's is the number of the file, so this ends if the file says otherwise.
-    for bound, threshold in ((2, "1.6"), (10, "8"), (0.5, "0.4"), (3, "2.4")):
-        rule = queue_saturated(bound)
-        assert f"> {threshold}\n" in rule["expr"]
+
+def test_the_alert_of_the_full_queue_knows_the_bound():
+    # 80 % of it and half of it; the default's are the numbers of the file, so this ends if the file
+    # says otherwise.
+    for bound, most, half in (
+        (2, "1.6", "1"),
+        (10, "8", "5"),
+        (0.5, "0.4", "0.25"),
+        (3, "2.4", "1.5"),
+    ):
+        rule = rendered_alert("LongwaveQueueSaturated", {"server": {"maxWaitSeconds": bound}})
+        assert re.findall(r"> ([\d.]+)\n", rule["expr"] + "\n") == [most, half]
         assert f"({bound} s)" in rule["annotations"]["description"]
+
+
+@pytest.mark.parametrize(
+    "budget, wait, said",
+    [(300, "15m", "15 minutes"), (600, "15m", "15 minutes"), (1800, "2100s", "2100 seconds")],
+)
+def test_the_alert_of_what_is_not_ready_waits_for_longer_than_a_start(budget, wait, said):
+    values = {"probes": {"startup": {"maxSeconds": budget}}}
+    values["rollout"] = {"progressDeadlineSeconds": 3600}
+    rule = rendered_alert("LongwaveNotReady", values)
+    assert rule["for"] == wait and said in " ".join(rule["annotations"]["description"].split())
+
+
+def test_the_alert_of_what_is_absent_is_of_the_namespace():
+    rule = rendered_alert("LongwaveAbsent", {})
+    assert rule["expr"] == 'absent(longwave_build_info{namespace="lw"})'
 
 
 def test_the_dashboard_is_the_file():

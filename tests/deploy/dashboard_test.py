@@ -40,6 +40,8 @@ FROM_OUTSIDE = {
     "kube_horizontalpodautoscaler_spec_target_metric",
     "kube_horizontalpodautoscaler_status_desired_replicas",
     "kube_pod_container_resource_limits",
+    "kube_pod_container_status_last_terminated_exitcode",
+    "kube_pod_container_status_restarts_total",
     "container_cpu_cfs_periods_total",
     "container_cpu_cfs_throttled_periods_total",
     "DCGM_FI_DEV_FB_FREE",
@@ -150,6 +152,38 @@ def test_expressions_are_valid(tmp_path):
 def test_recording_rules_that_are_used_exist():
     used = {name for _, expr in EXPRESSIONS for name in names(expr) if ":" in name}
     assert used and used <= RECORDED
+
+
+def test_what_shows_one_value_asks_for_one():
+    for panel in PANELS:
+        asked = {query["instant"] for query in panel["targets"]}
+        assert asked == {panel["type"] in ("stat", "bargauge")}, panel["title"]
+
+
+def test_annotations_see_restarts_between_scrapes_of_a_minute():
+    (restarts,) = [a["expr"] for a in BOARD["annotations"]["list"] if a["name"] == "Restarts"]
+    assert int(re.search(r"\[(\d+)m\]", restarts)[1]) >= 2
+
+
+def test_both_signals_of_the_autoscaler_have_a_panel_with_the_target():
+    targets = {
+        (panel["title"], name)
+        for panel in PANELS
+        for query in panel["targets"]
+        for name in re.findall(
+            r'spec_target_metric.*metric_name=~?"(?:\.\*)?([\w-]+)', query["expr"]
+        )
+    }
+    assert targets == {
+        ("Expected wait", "longwave_expected_wait_seconds"),
+        ("Expected wait", "s0-prometheus"),
+        ("Busy", "longwave_busy_ratio"),
+        ("Busy", "s1-prometheus"),
+    }
+    values = yaml.safe_load((ROOT / "deploy" / "helm" / "longwave" / "values.yaml").read_text())
+    (busy,) = [panel for panel in PANELS if panel["title"] == "Busy"]
+    line = busy["fieldConfig"]["defaults"]["thresholds"]["steps"][1]["value"]
+    assert line == values["autoscaling"]["targetBusyPercent"] / 100
 
 
 def test_every_expression_filters_by_namespace():

@@ -6,12 +6,16 @@ The unit tests themselves are deploy/prometheus/tests, for `promtool test rules`
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
-from typing import Any, Iterator, NamedTuple
+import time
+import urllib.request
+from typing import Any, Callable, Iterator, NamedTuple
 
 import pytest
 import yaml
@@ -32,15 +36,20 @@ TEST_FILES = {
 }
 
 
-def promtool() -> str:
-    found = shutil.which("promtool")
-    assert found, "promtool is not there: apt-get install prometheus"
+def tool(name: str) -> str:
+    """Of the system, or of deploy/tools.sh."""
+    found = shutil.which(name) or shutil.which(name, path=ROOT / ".cache" / "tools" / "bin")
+    assert found, f"{name} is not there: bash deploy/tools.sh --prometheus"
     return found
 
 
 def run_promtool(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [promtool(), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300
+        [tool("promtool"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 
@@ -113,62 +122,82 @@ def test_rules_use_recorded_names_that_exist():
             assert used in RECORDED, f"{used} in {rule.get('alert') or rule.get('record')}"
 
 
-# Every number that an expression compares with is moved, and the unit tests must notice.
+# Every number that an expression compares with is moved, to fire less often and to fire more often,
+# and every `for` is dropped and tripled: the unit tests must notice.
 
 
 class Mutation(NamedTuple):
     alert: str
-    place: int  # in the expression
-    was: str
-    now: str
+    what: str
+    expr: str
+    wait: str  # the rule's `for`
+    fires_more: bool
 
     def __str__(self) -> str:
-        return f"{self.alert}: '{self.was}' at {self.place} made '{self.now}'"
+        return f"{self.alert}: {self.what}"
 
 
 COMPARISON = re.compile(r"(?P<sign>[<>]=?|==) *(?P<number>\d+(?:\.\d+)?)")
+# Changes nothing: what is compared so is never below zero.
+SAME = ("== 0", "<= 0")
 
 
-def harder(sign: str, number: str, forbids: bool) -> str:
-    """The comparison with a number that it holds for less often, or more often where it forbids."""
+def moved(sign: str, number: str, forbids: bool, more: bool) -> Iterator[str]:
+    """The comparison as it holds less often, or more often; the other way round where it forbids."""
     value = float(number)
+    eased = more != forbids
     if sign == "==":
-        return f"== {value + 2:g}"
-    up = (sign[0] == ">") != forbids
-    if value == 0:
-        return f"{sign} {'1e12' if up else '-1e12'}"
-    if "." not in number and value < 3:  # of what is counted: the next number
-        return f"{sign} {value + (1 if up else -1):g}"
-    return f"{sign} {value * 1.3 if up else value / 1.3:.6g}"
+        yield from (f">= {number}", f"<= {number}") if eased else (f"== {value + 2:g}",)
+    elif value == 0:
+        if eased:
+            yield {">": ">= 0", "<": "<= 0", "<=": "<= 1", ">=": ">= -1"}[sign]
+        else:
+            yield f"{sign} {'1e12' if sign[0] == '>' else '-1e12'}"
+    else:
+        up = (sign[0] == ">") != eased
+        if "." not in number and value < 3:  # of what is counted: the next number
+            yield f"{sign} {value + (1 if up else -1):g}"
+        else:
+            yield f"{sign} {value * 1.3 if up else value / 1.3:.6g}"
 
 
 def mutations() -> Iterator[Mutation]:
     for name, rule in ALERTS.items():
-        # Same length, so that places stay.
-        expr = re.sub(r"#.*", lambda m: " " * len(m[0]), rule["expr"])
+        expr = re.sub(r"#.*", "", rule["expr"])
+        wait = rule.get("for", "0s")
         for found in COMPARISON.finditer(expr):
             # What stands behind the expression's only `unless` forbids.
             forbids = "unless on" in expr[: found.start()] and "count by" not in expr
-            yield Mutation(
-                name, found.start(), found[0], harder(found["sign"], found["number"], forbids)
-            )
+            for more in (False, True):
+                for now in moved(found["sign"], found["number"], forbids, more):
+                    if (found[0], now) == SAME:
+                        continue
+                    changed = expr[: found.start()] + now + expr[found.end() :]
+                    what = f"'{found[0]}' at {found.start()} made '{now}'"
+                    yield Mutation(name, what, changed, wait, more)
+        if "for" in rule:
+            number, unit = re.fullmatch(r"(\d+)([smhd])", wait).groups()
+            yield Mutation(name, f"'for: {wait}' dropped", expr, "0s", True)
+            tripled = f"{3 * int(number)}{unit}"
+            yield Mutation(name, f"'for: {wait}' made '{tripled}'", expr, tripled, False)
 
 
-def needed(expr: str) -> set[str]:
+def needed(expr: str, known: frozenset[str] = frozenset()) -> frozenset[str]:
     """The recorded names that an expression needs, those of theirs too."""
-    names = set(re.findall(r"\blongwave:[\w:]+", expr))
-    return names.union(*(needed(RECORDED[name]["expr"]) for name in names)) if names else names
+    for name in set(re.findall(r"\blongwave:[\w:]+", expr)) - known:
+        known = needed(RECORDED[name]["expr"], known | {name})
+    return known
 
 
-def survives(mutation: Mutation, folder: pathlib.Path) -> bool:
-    """Whether the unit tests of the alert pass although it was changed."""
+def run_cases(
+    folder: pathlib.Path, alert: str, expr: str, wait: str, outcomes: tuple[bool, ...]
+) -> bool:
+    """Whether the unit tests of the alert that expect one of the outcomes pass with this rule."""
     folder.mkdir()
-    rule = ALERTS[mutation.alert]
-    place = mutation.place
-    expr = rule["expr"][:place] + mutation.now + rule["expr"][place + len(mutation.was) :]
-    wanted = needed(rule["expr"])
+    wanted = needed(expr)
     # In the order of the file, so that what is recorded is there when it is used.
-    rules = [r for r in RULE_LIST if r.get("record") in wanted] + [{**rule, "expr": expr}]
+    rules = [r for r in RULE_LIST if r.get("record") in wanted]
+    rules.append({**ALERTS[alert], "expr": expr, "for": wait})
     (folder / "rules.yaml").write_text(
         json.dumps({"groups": [{"name": "changed", "rules": rules}]})
     )
@@ -176,9 +205,12 @@ def survives(mutation: Mutation, folder: pathlib.Path) -> bool:
     for name, file in TEST_FILES.items():
         cases = []
         for case in file["tests"]:
-            kept = [c for c in case.get("alert_rule_test", []) if c["alertname"] == mutation.alert]
-            # Only a case in which it fires can notice that it fires less often.
-            if any(c["exp_alerts"] or not mutation.was for c in kept):
+            kept = [
+                check
+                for check in case.get("alert_rule_test", [])
+                if check["alertname"] == alert and bool(check["exp_alerts"]) in outcomes
+            ]
+            if kept:
                 cases.append(
                     {key: case[key] for key in ("interval", "input_series")}
                     | {"alert_rule_test": kept}
@@ -194,21 +226,27 @@ def survives(mutation: Mutation, folder: pathlib.Path) -> bool:
                     }
                 )
             )
+    assert paths, f"no case of {alert} could notice"
     done = run_promtool("test", "rules", *paths)
     assert "parse" not in done.stdout + done.stderr, done.stdout + done.stderr
     return done.returncode == 0
 
 
-def test_unit_tests_notice_every_changed_threshold(tmp_path):
+def test_unit_tests_notice_every_changed_threshold_and_wait(tmp_path):
     changed = list(mutations())
-    assert {m.alert for m in changed} == set(ALERTS) - {"LongwaveAbsent"}  # which compares nothing
+    assert {m.alert for m in changed} == set(ALERTS)
     # Unchanged ones must pass, or nothing is proved by those that do not.
-    controls = [Mutation(name, 0, "", "") for name in sorted({m.alert for m in changed})]
-    tried = controls + changed
+    tried = [(n, r["expr"], r.get("for", "0s"), (True, False)) for n, r in ALERTS.items()]
+    controls = len(tried)
+    # What fires more often is noticed where it is silent.
+    tried += [(m.alert, m.expr, m.wait, (not m.fires_more,)) for m in changed]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        passed = list(pool.map(lambda i: survives(tried[i], tmp_path / str(i)), range(len(tried))))
-    assert all(passed[: len(controls)])
-    assert not [str(m) for m, unnoticed in zip(changed, passed[len(controls) :]) if unnoticed]
+        passed = list(
+            pool.map(lambda i: run_cases(tmp_path / str(i), *tried[i]), range(len(tried)))
+        )
+    assert all(passed[:controls])
+    unnoticed = [str(m) for m, unseen in zip(changed, passed[controls:]) if unseen]
+    assert not unnoticed, f"{len(unnoticed)} of {len(changed)}:\n" + "\n".join(unnoticed)
 
 
 def test_sample_configurations_are_valid(tmp_path):
@@ -228,14 +266,11 @@ def test_sample_configurations_are_valid(tmp_path):
 
 
 def test_sample_routes_page_and_ticket():
-    amtool = shutil.which("amtool")
-    if not amtool:
-        pytest.skip("amtool is not there: apt-get install prometheus-alertmanager")
     config = f"--config.file={PROMETHEUS / 'alertmanager.yml'}"
     for severity in ("page", "ticket"):
         done = subprocess.run(
             [
-                amtool,
+                tool("amtool"),
                 "config",
                 "routes",
                 "test",
@@ -248,3 +283,127 @@ def test_sample_routes_page_and_ticket():
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+# What mutes what, by a real Alertmanager with the sample's inhibitions.
+
+
+@contextlib.contextmanager
+def alertmanager(folder: pathlib.Path) -> Iterator[str]:
+    """Its address. Nothing listens where it would send to."""
+    config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text(encoding="utf-8"))
+    for receiver in config["receivers"]:
+        receiver["webhook_configs"] = [{"url": "http://127.0.0.1:9/"}]
+    (folder / "alertmanager.yml").write_text(json.dumps(config))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        tool("prometheus-alertmanager"),
+        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+        f"--storage.path={folder / 'alerts'}",
+    ]
+    address = f"http://127.0.0.1:{port}"
+    with open(folder / "log", "wb") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            await_that(lambda: answers(f"{address}/-/ready"), (folder / "log").read_text)
+            yield address
+        finally:
+            process.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except OSError:
+        return False
+
+
+def await_that(what: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end, otherwise()
+        time.sleep(0.05)  # HTTP tells of nothing by itself
+
+
+def post(address: str, alerts: list[dict[str, str]]) -> None:
+    request = urllib.request.Request(
+        f"{address}/api/v2/alerts",
+        json.dumps([{"labels": labels} for labels in alerts]).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def muted(address: str) -> list[dict[str, str]]:
+    with urllib.request.urlopen(f"{address}/api/v2/alerts", timeout=10) as answer:
+        return [a["labels"] for a in json.load(answer) if a["status"]["inhibitedBy"]]
+
+
+def labelled(what: str, **labels: str) -> dict[str, str]:
+    return {"alertname": f"Longwave{what}", "namespace": "emb", "job": "emb/longwave"} | labels
+
+
+SOON = labelled("CertExpiringSoon", pod="lw-0", instance="a", which="server")
+EXPIRING = SOON | {"alertname": "LongwaveCertExpiring"}
+DOWN = labelled("TargetDown", pod="lw-0")
+ABSENT = {"alertname": "LongwaveAbsent"}
+
+
+def error_burn(speed: str) -> dict[str, str]:
+    return labelled(f"ErrorBudgetBurn{speed}")
+
+
+def le1k_burn(speed: str) -> dict[str, str]:
+    return labelled(f"LatencyBurn{speed}", len_class="le1k")
+
+
+def le4k_burn(speed: str) -> dict[str, str]:
+    return labelled(f"LatencyBurn{speed}", len_class="le4k")
+
+
+@pytest.mark.parametrize(
+    "source, quiet, loud",
+    [
+        (
+            error_burn("Fast"),
+            [error_burn("Mid"), error_burn("Slow")],
+            [le4k_burn("Mid"), error_burn("Mid") | {"job": "emb/other"}],
+        ),
+        (
+            error_burn("Mid"),
+            [error_burn("Slow")],
+            [le4k_burn("Slow"), error_burn("Slow") | {"namespace": "other"}],
+        ),
+        (
+            le1k_burn("Fast"),
+            [le1k_burn("Mid"), le1k_burn("Slow")],
+            [le4k_burn("Mid"), error_burn("Mid")],
+        ),
+        (le1k_burn("Mid"), [le1k_burn("Slow")], [le4k_burn("Slow"), error_burn("Slow")]),
+        (
+            labelled("Shedding"),
+            [labelled("SheddingLong")],
+            [labelled("SheddingLong", job="emb/other"), error_burn("Fast")],
+        ),
+        (
+            SOON,
+            [EXPIRING],
+            [EXPIRING | {"which": "client_ca"}, EXPIRING | {"instance": "b"}],
+        ),
+        (ABSENT, [DOWN, DOWN | {"namespace": "other"}], [error_burn("Fast")]),
+        (ABSENT | {"namespace": "emb"}, [DOWN], [DOWN | {"namespace": "other"}]),
+    ],
+    ids=lambda value: value["alertname"] if isinstance(value, dict) else None,
+)
+def test_sample_mutes_what_says_nothing_more(source, quiet, loud, tmp_path):
+    # Alerts are taken in their order: once the last pair is judged, so are those before it.
+    last = [SOON | {"namespace": "last"}, EXPIRING | {"namespace": "last"}]
+    with alertmanager(tmp_path) as address:
+        post(address, [*quiet, *loud, source])
+        post(address, last)
+        await_that(lambda: last[1] in muted(address), lambda: "the last pair is not judged")
+        found = [labels for labels in muted(address) if labels != last[1]]
+        assert sorted(found, key=str) == sorted(quiet, key=str)
