@@ -180,13 +180,19 @@ write_schemas() {
     "${schema_versions[@]}"
 }
 
+# Where apt's lists are not there or old.
+update_lists() {
+  if [ "$(id -u)" = 0 ]; then apt-get update -qq; else sudo --non-interactive apt-get update -qq; fi
+}
+
 # from_debian <package> <files in it...>: the programs alone, without installing the package, which
 # would want root and may start a service.
 from_debian() {
   local package="$1" folder
   shift
   folder="$(mktemp -d "$cache/deb.XXXXXX")" || return
-  (cd "$folder" && apt-get download -qq "$package" && dpkg-deb -x ./*.deb . && mv "${@/#/.}" "$bin/")
+  (cd "$folder" && { apt-get download -qq "$package" || { update_lists && apt-get download -qq "$package"; }; } &&
+    dpkg-deb -x ./*.deb . && mv "${@/#/.}" "$bin/")
   local code=$?
   rm -rf "$folder"
   if [ "$code" != 0 ]; then

@@ -74,7 +74,7 @@ libraries="$(needed_libraries)"
 # package that holds libgcc's and libstdc++'s copyright.
 packages="$({
   echo base-files ca-certificates gcc-12-base | tr ' ' '\n'
-  for library in $libraries; do owner "$library"; done
+  for library in $libraries; do owner "$library" || exit 1; done  # here `set -e` is off
 } | sort -u)"
 
 for package in $packages; do
