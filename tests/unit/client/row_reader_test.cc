@@ -11,8 +11,6 @@
 #include <vector>
 
 #include "client/client.h"
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
 #include "tests/unit/client/scripted_server.h"
 
 namespace longwave::client {
@@ -367,12 +365,7 @@ TEST_F(RowReaderTest, GivesUpWhenNothingMoreComes) {
 TEST_F(RowReaderTest, AnotherErrorIsNotRetried) {
   server_.on_stream = [&](int, StreamScript& script) {
     if (!script.ReadOpen()) return grpc::Status::CANCELLED;
-    // As our servers say it; what has no reason is a transport's.
-    google::rpc::ErrorInfo info;
-    info.set_reason("INTERNAL");
-    google::rpc::Status details;
-    details.add_details()->PackFrom(info);
-    return grpc::Status(grpc::StatusCode::INTERNAL, "broken", details.SerializeAsString());
+    return OurFault("broken");
   };
   const absl::Status status = OpenAndReadAll();
   EXPECT_TRUE(absl::IsInternal(status));

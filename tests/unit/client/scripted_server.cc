@@ -6,6 +6,8 @@
 #include <random>
 
 #include "client/crc32c.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace longwave::client {
 namespace {
@@ -93,6 +95,14 @@ std::vector<TokenSequence> Views(const std::vector<std::vector<uint32_t>>& seque
   return {sequences.begin(), sequences.end()};
 }
 
+grpc::Status OurFault(const std::string& message) {
+  google::rpc::ErrorInfo info;
+  info.set_reason("INTERNAL");
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  return {grpc::StatusCode::INTERNAL, message, details.SerializeAsString()};
+}
+
 bool StreamScript::ReadOpen() {
   v1::EncodeStreamRequest message;
   if (!stream_->Read(&message) || !message.has_open()) return false;
@@ -161,8 +171,7 @@ void StreamScript::Done(int64_t total_rows, const std::string& fingerprint) {
 
 grpc::Status StreamScript::ServeAll(const std::string& fingerprint) {
   if (!ReadOpen()) return grpc::Status::CANCELLED;
-  const int64_t total =
-      CountRows(open.request().output(), 0, open.request().tokens().lengths(0));
+  const int64_t total = CountRows(open.request().output(), 0, open.request().tokens().lengths(0));
   Accept(total, fingerprint);
   if (!ReadIds()) return grpc::Status::CANCELLED;
   if (open.progress()) Progress(0.5);
@@ -218,8 +227,7 @@ grpc::Status ScriptedServer::Encode(grpc::ServerContext* context, const v1::Enco
   size_t begin = 0;
   for (const uint32_t length : request->tokens().lengths()) {
     const auto sequence = absl::MakeConstSpan(ids).subspan(begin, length);
-    const int64_t rows =
-        CountRows(request->output(), response->sequences_size(), length);
+    const int64_t rows = CountRows(request->output(), response->sequences_size(), length);
     FillBlock(sequence, 0, rows, model.dim(), request->output().dtype(),
               response->mutable_embeddings());
     v1::SequenceInfo* info = response->add_sequences();

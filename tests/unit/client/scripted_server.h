@@ -26,6 +26,10 @@ float ExpectedValue(absl::Span<const uint32_t> ids, int64_t row, int64_t column)
 std::vector<std::vector<uint32_t>> MakeSequences(int count, int longest, uint32_t vocabulary);
 std::vector<TokenSequence> Views(const std::vector<std::vector<uint32_t>>& sequences);
 
+// A fault as our servers tell it, with a reason. Without one it would be a transport's, and the
+// client would try again.
+grpc::Status OurFault(const std::string& message);
+
 // One EncodeStream as the test sees it: what the client sent, and ways to answer.
 class StreamScript {
  public:

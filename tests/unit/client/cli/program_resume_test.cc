@@ -9,6 +9,7 @@ namespace longwave::cli {
 namespace {
 
 using client::ExpectedValue;
+using client::OurFault;
 using client::StreamScript;
 
 TEST_F(ProgramTest, WhatWasDoneIsNotComputedAgain) {
@@ -17,7 +18,7 @@ TEST_F(ProgramTest, WhatWasDoneIsNotComputedAgain) {
   const std::string input = "first\nsecond one\nthird\n";
   server_.on_stream = [&](int number, StreamScript& script) {
     if (number != 1) return script.ServeAll("weights-a cpu");
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+    return OurFault("scripted");
   };
   EXPECT_EQ(Run(arguments, input), kExitRefused);
   EXPECT_NE(err_.str().find("are kept"), std::string::npos);
@@ -44,7 +45,7 @@ TEST_F(ProgramTest, DoesNotGoOnWithOtherInputsOptionsOrWeights) {
   };
   server_.on_stream = [&](int number, StreamScript& script) {
     if (number == 0) return script.ServeAll("weights-a cpu");
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+    return OurFault("scripted");
   };
   EXPECT_EQ(run("first\nsecond\n"), kExitRefused);
   EXPECT_EQ(run("FIRST\nsecond\n"), kExitUsage);
@@ -80,7 +81,7 @@ TEST_F(ProgramTest, ADocumentGoesOnAtItsRow) {
     script.Accept(30, "weights-a cpu");
     if (!script.ReadIds()) return grpc::Status::CANCELLED;
     if (began_at.size() == 1) script.Rows(0, 14, 7);
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+    return OurFault("scripted");
   };
   EXPECT_EQ(Run(streamed, text), kExitRefused);
   EXPECT_EQ(Run(arguments, text), kExitRefused);
@@ -107,7 +108,7 @@ TEST_F(ProgramTest, APartThatCannotGoOnLeavesNoRows) {
     script.Accept(9, "weights-a cpu");
     if (!script.ReadIds()) return grpc::Status::CANCELLED;
     script.Rows(0, 5, 5);
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+    return OurFault("scripted");
   };
   EXPECT_EQ(Run(arguments, "the first\nnext\n"), kExitRefused);
   EXPECT_EQ(Run(arguments, "the first\nnext\n"), kExitPartial) << err_.str();
@@ -129,7 +130,7 @@ TEST_F(ProgramTest, BadDocumentsAreRememberedAndKeepNobodyUp) {
 TEST_F(ProgramTest, ChunksThatTruncationCutsAreTakenUpAgain) {
   server_.on_stream = [&](int number, StreamScript& script) {
     if (number != 1) return script.ServeAll("weights-a cpu");
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+    return OurFault("scripted");
   };
   const std::vector<std::string> encode = {
       "encode",       "--lines", "--stream", "--chunk-tokens",  "3",        "--truncate", "end",
@@ -216,7 +217,7 @@ TEST_F(ProgramTest, AnOutputAmongItsInputsIsNoInput) {
       "stream", folder_ / "in", "--output", folder_ / "in/x.npy", "--resume", "--json"};
   server_.on_stream = [&](int number, StreamScript& script) {
     if (number == 0) return script.ServeAll("weights-a cpu");
-    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted");
+    return OurFault("scripted");
   };
   EXPECT_EQ(Run(arguments), kExitRefused);
   server_.on_stream = {};

@@ -13,6 +13,7 @@ namespace longwave::cli {
 namespace {
 
 using client::ExpectedValue;
+using client::OurFault;
 using client::StreamScript;
 using nlohmann::json;
 
@@ -97,7 +98,7 @@ TEST_F(ProgramTest, ALongDocumentThatFailsOnTheWayLeavesNoRowsBehind) {
     script.Accept(4, "weights-a cpu");
     if (!script.ReadIds()) return grpc::Status::CANCELLED;
     script.Rows(0, 2, 1);
-    return grpc::Status(grpc::StatusCode::INTERNAL, "broken");
+    return OurFault("broken");
   };
   const std::string output = folder_ / "rows.npy";
   EXPECT_EQ(Run({"encode", "--lines", "--stream", "--pooling", "none", "--output", output},
@@ -144,7 +145,7 @@ TEST_F(ProgramTest, PassesSpansToEveryDocument) {
     const bool right = request.output().spans_size() == 4 &&
                        request.output().spans(2).sequence() == 1 &&
                        request.output().spans(3).end() == 6;
-    return right ? grpc::Status::OK : grpc::Status(grpc::StatusCode::INTERNAL, "wrong spans");
+    return right ? grpc::Status::OK : OurFault("wrong spans");
   };
   EXPECT_EQ(
       Run({"encode", "--lines", "--pooling", "spans", "--spans", "0:2,2:6"}, "document\nanother\n"),
