@@ -282,22 +282,21 @@ def test_a_replica_that_refuses_costs_no_call(stack, replica_client):
     fleet, envoy, address = running.fleet, running.envoy, running.addresses[2]
     fleet.drain(2)
     envoy.await_usable(*running.others(2))
-    going = Scripted(address, grpc.StatusCode.UNAVAILABLE)
-    try:
-        envoy.await_usable(*running.addresses)
-        with Caller(replica_client, envoy.target, unary=6, streams=0) as caller:
-            await_progress(fleet, 30)
+    with Caller(replica_client, envoy.target, unary=6, streams=0) as caller:
+        await_progress(fleet, 15)  # it knows the model
+        going = Scripted(address, grpc.StatusCode.UNAVAILABLE)
+        try:
+            await_true(lambda: going.calls >= 5, "it is not called")
             await_true(lambda: address not in envoy.usable(), "it is not ejected")
+            await_progress(fleet, 15)
             result = caller.result()
-        sent_again = fleet.total("longwave_requests_retried_total")
-        entry = result["kinds"]["unary"]
-        print(f"calls {entry['ok']}, refused {going.calls}, sent again by clients {sent_again}",
-              file=sys.stderr)
-        check(result)
-        assert sent_again > 0
-        assert envoy.stat("upstream_rq_retry") == 0
-    finally:
-        going.stop()
+        finally:
+            going.stop()
+    sent_again = fleet.total("longwave_requests_retried_total")
+    print(f"refused {going.calls}, sent again by clients {sent_again}", file=sys.stderr)
+    check(result)
+    assert sent_again > 0
+    assert envoy.stat("upstream_rq_retry") == 0
 
 
 def test_a_call_that_breaks_a_device_is_sent_once(stack):
@@ -475,20 +474,23 @@ def little_memory(config: dict) -> None:
 
 def test_what_envoy_keeps_of_requests_is_bounded(stack):
     # A megabyte each, kept until it is answered: more of them than would fit.
-    running = stack(PATIENT, tune=little_memory, env={"LONGWAVE_FAKE_BASE_SECONDS": "1"})
+    long = ("--max_wait=1000", "--max_queue_sequences=4096")
+    running = stack(*long, tune=little_memory, env={"LONGWAVE_FAKE_BASE_SECONDS": "1"})
     envoy = running.envoy
     api = stub(envoy)
-    large = request([7] * 250_000)  # four bytes an id
+    large = request([7] * 1_000_000)  # a byte an id
     stopped = lambda: envoy.stat(
         "active", of="overload.envoy.overload_actions.stop_accepting_requests")
     calls = []
     await_true(lambda: calls.append(api.Encode.future(large, timeout=PATIENCE)) or stopped(),
                "it takes whatever comes", pause=0.005)
     later = [api.Encode.future(large, timeout=PATIENCE) for _ in range(50)]
-    assert {call.code() for call in later} == {grpc.StatusCode.UNAVAILABLE}
-    print(f"calls {len(calls)}, {envoy.resident_bytes() >> 20} MiB", file=sys.stderr)
-    assert envoy.resident_bytes() < 300 << 20
-    for call in calls:
+    refused = lambda call: call.done() and call.code() == grpc.StatusCode.UNAVAILABLE
+    await_true(lambda: any(map(refused, later)), "none is refused")
+    resident = envoy.resident_bytes() >> 20
+    print(f"calls {len(calls)}, {resident} MiB", file=sys.stderr)
+    assert resident < 350
+    for call in calls + later:
         call.cancel()
     await_true(lambda: not stopped(), "it stays closed")
     assert api.Encode(request([1]), timeout=PATIENCE)
