@@ -119,7 +119,9 @@ def test_one_drained_and_one_killed_under_load_lose_nothing(
     running = stack(PATIENT, DRAIN_DELAY, "--grace=30")
     fleet, envoy = running.fleet, running.envoy
     # Streams are read for so long that one is always under way somewhere.
-    options = {"unary": 6, "streams": 2, "stream_seconds": 2, "health_checked": health_checked}
+    # Deadlines are far, since a slow machine would have calls refused for theirs.
+    options = {"unary": 6, "streams": 2, "stream_seconds": 2, "timeout": 100,
+               "health_checked": health_checked}
     with Caller(replica_client, envoy.target, **options) as caller:
         await_progress(fleet, 15)
         await_streams(fleet.servers[0])
@@ -282,7 +284,7 @@ def test_a_replica_that_refuses_costs_no_call(stack, replica_client):
     fleet, envoy, address = running.fleet, running.envoy, running.addresses[2]
     fleet.drain(2)
     envoy.await_usable(*running.others(2))
-    with Caller(replica_client, envoy.target, unary=6, streams=0) as caller:
+    with Caller(replica_client, envoy.target, unary=6, streams=0, timeout=100) as caller:
         await_progress(fleet, 15)  # it knows the model
         going = Scripted(address, grpc.StatusCode.UNAVAILABLE)
         try:
@@ -501,7 +503,7 @@ def test_an_envoy_that_drains_loses_nothing(stack, replica_client, tmp_path):
     with Envoy(tmp_path / "second", configuration(running.addresses)) as second:
         second.await_usable(*running.addresses)
         target = f"ipv4:{running.envoy.target},{second.target}"
-        with Caller(replica_client, target, unary=6, streams=2) as caller:
+        with Caller(replica_client, target, unary=6, streams=2, timeout=100) as caller:
             await_progress(running.fleet, 30)
             assert running.envoy.stat("upstream_rq_total") > 0
             running.envoy.admin("/drain_listeners?graceful&skip_exit", b"")
