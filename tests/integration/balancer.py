@@ -1,7 +1,8 @@
-"""Envoy before replicas, with the configuration as it is shipped: only its ports are others."""
+"""Envoy before replicas, with the configuration as it is shipped: only its addresses are others."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -13,10 +14,10 @@ import threading
 import urllib.request
 
 import yaml
-from harness import PATIENCE, ROOT, await_true, plain_channel
+from harness import PATIENCE, ROOT, await_true, own_ports, plain_channel
 
 CONFIG = ROOT / "deploy" / "envoy" / "balance.yaml"
-HOSTS = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+SHIPPED_HOSTS = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
 
 
 def envoy_program() -> str:
@@ -28,20 +29,22 @@ def envoy_program() -> str:
     return found
 
 
-def replica_addresses() -> list[str]:
-    """One port that is free at each of the hosts that the configuration names."""
+def replica_addresses(count: int = 3) -> list[str]:
+    """Up to three hosts that no other process of tests uses, and a port that is free at all of them:
+    replicas of one name differ in nothing but the host."""
+    host, _ = own_ports(1)
+    first, rest = host.split(".", 2)[1:]  # 1 to 64
+    hosts = [f"127.{int(first) + 64 * index}.{rest}" for index in range(count)]
     for _ in range(100):
-        with socket.socket() as first:
-            first.bind((HOSTS[0], 0))
-            port = first.getsockname()[1]
+        _, (port,) = own_ports(1)
+        with contextlib.ExitStack() as probes:
             try:
-                for host in HOSTS[1:]:
-                    with socket.socket() as other:
-                        other.bind((host, port))
+                for host in hosts:
+                    probes.enter_context(socket.socket()).bind((host, port))
             except OSError:
                 continue
-        return [f"{host}:{port}" for host in HOSTS]
-    raise AssertionError("no port is free at all three hosts")
+        return [f"{host}:{port}" for host in hosts]
+    raise AssertionError("no port is free at all hosts")
 
 
 def configuration(addresses: list[str]) -> dict:
@@ -52,10 +55,12 @@ def configuration(addresses: list[str]) -> dict:
     listener["address"]["socket_address"]["port_value"] = 0
     (cluster,) = config["static_resources"]["clusters"]
     (group,) = cluster["load_assignment"]["endpoints"]
-    endpoints = [entry["endpoint"]["address"]["socket_address"] for entry in group["lb_endpoints"]]
-    assert [entry["address"] for entry in endpoints] == HOSTS
-    for entry, address in zip(endpoints, addresses, strict=True):
-        entry["port_value"] = int(address.rpartition(":")[2])
+    shipped = [entry["endpoint"]["address"]["socket_address"] for entry in group["lb_endpoints"]]
+    assert shipped == [{"address": host, "port_value": 50051} for host in SHIPPED_HOSTS]
+    group["lb_endpoints"] = [
+        {"endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port)}}}}
+        for host, _, port in (address.partition(":") for address in addresses)
+    ]
     return config
 
 
@@ -165,10 +170,14 @@ class Envoy:
         """Until these replicas, and no others, get calls."""
         await_true(lambda: self.usable() == set(addresses), f"not {addresses}", pause=0.05)
 
-    def stat(self, name: str) -> int:
-        """A counter of the cluster."""
-        text = self.admin(f"/stats?filter=^cluster.longwave.{name}$")
+    def stat(self, name: str, of: str = "cluster.longwave") -> int:
+        """A counter or gauge, of the cluster unless told otherwise."""
+        text = self.admin(f"/stats?filter=^{of}.{name}$")
         return int(text.rpartition(":")[2])
+
+    def resident_bytes(self) -> int:
+        text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(text.partition("VmRSS:")[2].split()[0]) * 1024
 
     def stop(self) -> None:
         if self.process.poll() is None:

