@@ -586,11 +586,21 @@ def test_the_picker_of_the_readme_reads_metrics_that_exist():
         assert f"--total-{flag_name}-requests-metric={engine[key]}`" in text
 
 
-def test_nobody_watches_health_through_the_gateway():
-    """As in deploy/envoy/balance.yaml."""
+def test_the_gateway_lets_through_the_methods_of_the_api_and_the_check_of_health():
+    """As deploy/envoy/balance.yaml. A name that nobody has would count against a healthy pod."""
     matches = of_set("gateway").one("GRPCRoute")["spec"]["rules"][0]["matches"]
-    health = [m["method"] for m in matches if m["method"]["service"] == "grpc.health.v1.Health"]
-    assert health == [{"service": "grpc.health.v1.Health", "method": "Check"}]
+    routed = {(each["method"]["service"], each["method"]["method"]) for each in matches}
+    assert len(routed) == len(matches) <= 64  # what a rule may have
+    served = {("grpc.health.v1.Health", "Check")}
+    for path, package in (
+        ("longwave/v1/encoder_service.proto", "longwave.v1"),
+        ("inference/inference_service.proto", "inference"),
+    ):
+        text = (ROOT / "proto" / path).read_text()
+        service = re.search(r"(?m)^service (\w+)", text)[1]
+        names = re.findall(r"(?m)^ +rpc (\w+)\(", text)
+        served |= {(f"{package}.{service}", name) for name in names}
+    assert routed == served
 
 
 def test_envoy_gateway_does_what_the_tested_envoy_does():
