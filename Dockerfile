@@ -19,6 +19,8 @@ ARG DEVICE=cpu
 FROM ${BASE} AS dependencies
 ARG DEVICE
 WORKDIR /src
+# pip keeps nothing; the compiler's cache lies where the stages below mount it.
+ENV PIP_NO_CACHE_DIR=1 CCACHE_DIR=/var/cache/ccache
 COPY deploy/setup.sh deploy/setup.sh
 COPY deploy/docker/requirements.txt deploy/docker/requirements.txt
 RUN case "$DEVICE" in \
@@ -28,12 +30,12 @@ RUN case "$DEVICE" in \
     esac \
  && python3 -m venv /opt/sbom \
  && /opt/sbom/bin/pip install --no-cache-dir --disable-pip-version-check -q -r deploy/docker/requirements.txt \
- && rm -rf /root/.cache/pip /var/cache/apt/archives/*.deb
+ && rm -rf /var/cache/apt/archives/*.deb
 
 FROM dependencies AS build
 ARG DEVICE
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/ccache \
+RUN --mount=type=cache,target=/var/cache/ccache \
     case "$DEVICE" in cuda) set -- --cuda ;; *) set -- ;; esac \
  && bash deploy/build.sh "$@" --prefix /opt/longwave
 
@@ -72,7 +74,7 @@ LABEL org.opencontainers.image.title="longwave" \
 
 FROM build AS test
 ARG DEVICE
-RUN --mount=type=cache,target=/root/.cache/ccache \
+RUN --mount=type=cache,target=/var/cache/ccache \
     --mount=type=bind,from=untested,source=/,target=/untested \
     bash deploy/docker/test_image.sh --device "$DEVICE" --root /untested --report /report
 
