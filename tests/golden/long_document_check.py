@@ -23,8 +23,9 @@ import time
 
 import numpy as np
 
-import rounding
-import twin
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "model" / "torch" / "src"))
+
+from longwave_torch.golden import rounding, twin  # noqa: E402
 
 SAMPLES = 64
 SEED = 20

@@ -5,7 +5,6 @@
 """
 
 import argparse
-import hashlib
 import json
 import os
 import pathlib
@@ -16,69 +15,27 @@ import time
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-import goldens
-import init_weights
-import safetensors_io
-import small_models
-import twin
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "model" / "torch" / "src"))
+
+from longwave_torch.golden import folder as model_folder  # noqa: E402
+from longwave_torch.golden import goldens  # noqa: E402
+
+import init_weights  # noqa: E402
+import small_models  # noqa: E402
 
 TEST_SEED = 1
-SERVING_LIMIT = 2 << 20  # bytes of longwave.json
-
-# The byte tokenizer has one version: id = byte, specials from 256.
-TOKENIZER = {"kind": "byte", "fingerprint": "byte-v1"}
 
 
-def _serving_text(serving):
-    """JSON with one line for each golden's field, so that a change can be read."""
-    head = {k: v for k, v in serving.items() if k != "goldens"}
-    lines = [
-        "{" + ",\n    ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in golden.items()) + "}"
-        for golden in serving["goldens"]
-    ]
-    text = json.dumps(head, indent=1)[:-2]
-    return text + ',\n "goldens": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
-
-
-def make_model(config_text, folder, seed, name, version="1", provenance=None):
-    """Writes config.json, model.safetensors and longwave.json, the last one last.
-
-    Returns the tensor that the goldens notice least, and by how many tolerances.
-    """
-    config = json.loads(config_text)
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "longwave.json").unlink(missing_ok=True)
-    (folder / "config.json").write_text(config_text)
-    weights_path = folder / "model.safetensors"
-    safetensors_io.write(
-        weights_path,
-        init_weights.init_weights(config, seed),
-        config.get("torch_dtype", "float32"),
-        {"format": "pt"},
+def make_model(config_text, folder, seed, name, provenance=None):
+    """A folder of seeded weights; what it returns is folder.write's."""
+    return model_folder.write(
+        folder,
+        config_text,
+        init_weights.init_weights(json.loads(config_text), seed),
+        seed,
+        name,
+        provenance or f"Seeded and untrained: random weights of seed {seed}, for tests.",
     )
-    model = twin.load(folder)  # goldens come from the stored values
-    vectors = goldens.make(model, seed)
-    least = goldens.check(model, vectors, seed)
-    serving = {
-        "schema_version": 1,
-        "name": name,
-        "version": version,
-        "tokenizer": TOKENIZER,
-        "default_pooling": "mean",
-        "default_normalize": True,
-        "limits": {"max_tokens": config["max_position_embeddings"]},
-        "weights_sha256": hashlib.sha256(weights_path.read_bytes()).hexdigest(),
-        "provenance": provenance
-        or f"Seeded and untrained: random weights of seed {seed}, for tests.",
-        "license": "Apache-2.0",
-        "goldens": vectors,
-    }
-    text = _serving_text(serving)
-    if len(text) > SERVING_LIMIT:
-        raise ValueError(f"longwave.json would have {len(text)} bytes, limit {SERVING_LIMIT}")
-    (folder / "longwave.json").write_text(text)
-    return least
 
 
 def main(arguments):

@@ -6,20 +6,24 @@ import pathlib
 import sys
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "model" / "torch" / "src")]
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-import goldens  # noqa: E402
+from longwave_torch.golden import (  # noqa: E402
+    goldens,
+    mixing,
+    relative_bias,
+    rounding,
+    safetensors_io,
+    twin,
+)
+
 import init_weights  # noqa: E402
 import make_model  # noqa: E402
-import mixing  # noqa: E402
-import relative_bias  # noqa: E402
-import rounding  # noqa: E402
-import safetensors_io  # noqa: E402
 import small_models  # noqa: E402
-import twin  # noqa: E402
 
 SEED = 11
 

@@ -1,10 +1,9 @@
 """Golden vectors: which inputs, which outputs, how exact, and whether they would notice a wrong
-weight. README.md has the reasons."""
+weight. tests/golden/README.md has the reasons."""
 
 import numpy as np
 
-import rounding
-import twin
+from . import rounding, twin
 
 LONG = 4097  # one above a power of two and above every block size
 SMALL = 512  # goldens up to this length take part in the perturbation check

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-import twin
+from . import twin
 
 UNIT = 2.0**-24  # fp32's unit roundoff
 # A route may sum n terms as blocks of at least this many, then the blocks' sums.

@@ -3,7 +3,7 @@
 Written from the paper (arXiv 2106.12566) and the texts of model/weights, not from our C++ code. It
 makes the golden vectors, and computes sampled rows of inputs of any length:
 
-    python tests/golden/twin.py --model build/release/models/tiny_t5 --input FILE \
+    python -m longwave_torch.golden.twin --model build/release/models/tiny_t5 --input FILE \
         --rows 0,499999,999999 --tolerance --out rows.npz
 """
 
@@ -14,9 +14,7 @@ import pathlib
 
 import numpy as np
 
-import mixing
-import relative_bias
-import safetensors_io
+from . import mixing, relative_bias, safetensors_io
 
 DENSE_ROWS = 8192  # rows of a dense layer computed at once
 ERF_CHUNK = 1 << 14  # values whose temporaries stay in cache
@@ -338,7 +336,7 @@ def main():
     rows = [int(row) for row in options.rows.split(",")]
     result = {"rows": np.array(rows), "values": model.rows(ids, rows)}
     if options.tolerance:
-        import rounding
+        from . import rounding
 
         result["tolerance"] = rounding.tolerance_of_rows(model, ids, rows, result["values"])
     np.savez(options.out, **result)

@@ -1,0 +1,1 @@
+"""Longwave in PyTorch: train here, serve there."""
