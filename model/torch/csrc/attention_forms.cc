@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "model/torch/csrc/fused_call.h"
+
 namespace longwave::torch_ops {
 namespace {
 
@@ -35,7 +37,10 @@ Problem InDouble(const Problem& problem) {
 }  // namespace
 
 Output ComputeForward(const Problem& problem) {
-  if (!NeedsDouble(problem)) return ComposedForward(problem);
+  if (!NeedsDouble(problem)) {
+    if (FusedCall::Supports(problem)) return FusedForward(FusedCall(problem));
+    return ComposedForward(problem);
+  }
   Output output = ComposedForward(InDouble(problem));
   output.out = output.out.to(at::kFloat);
   output.denominator = output.denominator.to(at::kFloat);
@@ -43,7 +48,10 @@ Output ComputeForward(const Problem& problem) {
 }
 
 Gradients ComputeBackward(const Problem& problem, const Output& output, const at::Tensor& grad) {
-  if (!NeedsDouble(problem)) return ComposedBackward(problem, output, grad);
+  if (!NeedsDouble(problem)) {
+    if (FusedCall::Supports(problem)) return FusedBackward(FusedCall(problem), output, grad);
+    return ComposedBackward(problem, output, grad);
+  }
   Gradients gradients = ComposedBackward(
       InDouble(problem), {.out = ToDouble(output.out), .denominator = ToDouble(output.denominator)},
       ToDouble(grad));
