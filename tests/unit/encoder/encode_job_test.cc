@@ -296,6 +296,56 @@ TEST_F(EncodeJobTest, MemoryIsWhatPredictSaid) {
   }
 }
 
+// Narrow rows and all sizes that there are: the buckets are a third of the memory while they are
+// needed, and gone when the attention is at work.
+TEST(EncodeJob, NgramsAreCountedUntilTheyAreEmbedded) {
+  ModelConfig config = OneLayerConfig();
+  config.hidden_size = config.head_dim = 8;
+  config.intermediate_size = 16;
+  config.attention.num_features = 8;
+  const int64_t tokens = 100'000;
+  const int64_t plain =
+      MakeEncoder(RandomModel(config, 1))->Predict(tokens, kMean, Route::kAuto).peak_bytes;
+  config.ngrams = {
+      .sizes = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, .buckets = 1000, .dim = 8};
+  const auto encoder = MakeEncoder(RandomModel(config, 1));
+  const CostPrediction predicted = encoder->Predict(tokens, kMean, Route::kAuto);
+  EXPECT_GT(predicted.peak_bytes, plain + tokens * 40);
+  CollectingSink sink;
+  const auto job = Begin(*encoder, {tokens}, kMean, sink);
+  int64_t peak = 0;
+  int64_t last = 0;
+  int64_t steps = 1;
+  for (; *job->Step() != EncodeJob::State::kDone; ++steps) {
+    last = job->ResidentBytes();
+    peak = std::max(peak, last);
+  }
+  EXPECT_NEAR(static_cast<double>(peak), static_cast<double>(predicted.peak_bytes),
+              0.02 * static_cast<double>(peak));
+  EXPECT_LT(last, peak - tokens * 40);
+  // Hashing and embedding are cut into slices too.
+  EXPECT_GT(steps, 10);
+  EXPECT_NEAR(static_cast<double>(steps), static_cast<double>(predicted.slices), 3);
+}
+
+TEST(EncodeJob, SequencesDroppedAmongNgramsLeaveTheirMatesTheirBits) {
+  ModelConfig config = OneLayerConfig();
+  config.ngrams = {.sizes = {2, 16}, .buckets = 1000, .dim = 64};
+  const auto encoder = MakeEncoder(RandomModel(config, 1));
+  const std::vector<int64_t> lengths = {30, 200'000, 70, 100'000};
+  for (const int steps_before : {0, 1, 2, 3}) {
+    CollectingSink sink;
+    const auto job = Begin(*encoder, lengths, kMean, sink);
+    for (int i = 0; i < steps_before; ++i) ASSERT_EQ(*job->Step(), EncodeJob::State::kMore);
+    job->Drop(1);
+    ASSERT_EQ(*RunJob(*job), EncodeJob::State::kDone);
+    for (const int s : {0, 2, 3}) {
+      EXPECT_EQ(sink.result(s).values,
+                Alone(*encoder, lengths[s], static_cast<uint32_t>(s), kMean));
+    }
+  }
+}
+
 int64_t ResidentBytesOfProcess() {
   long pages = 0;
   long resident = 0;
