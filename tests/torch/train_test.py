@@ -12,6 +12,7 @@ import torch
 
 import corpus_test
 from longwave_torch import Encoder, EncoderConfig
+from longwave_torch.corpus import store
 from longwave_torch.train import batches as batch_maker
 from longwave_torch.train import objectives, recipe, trainer
 from longwave_torch.train.__main__ import main
@@ -125,7 +126,7 @@ def test_overrides_reach_into_phases(tmp_path):
     changed = recipe.read(path, ["seed=9", "phases.1.steps=2", "phases.0.objectives.rank=0"])
     assert (changed.seed, changed.phases[1].steps, changed.phases[0].objectives.rank) == (9, 2, 0)
     assert changed.phases[0].lengths == (100,)
-    assert changed.digest != recipe.read(path).digest
+    assert changed.digest_of(6) != recipe.read(path).digest_of(6)
     with pytest.raises(recipe.RecipeError, match="phases.7.steps: there is no 7"):
         recipe.read(path, ["phases.7.steps=1"])
 
@@ -195,6 +196,28 @@ def test_the_target_of_a_part_is_the_mean_of_its_spans(data):
     assert target == pytest.approx(targets.mean(begin, begin + 2))
 
 
+def test_neighbours_are_of_one_package(tmp_path):
+    made = [
+        store.Document(f"p{i % 4}", f"s{i % 4}", "net", f"doc/{i}", "", f"w{i:02d} " * 400)
+        for i in range(40)
+    ]
+    corpus = store.write(tmp_path, made, {})
+    phase = recipe.parse(RECIPE).phases[1]
+    maker = batch_maker.Batches(corpus, None, EncoderConfig.from_dict(CONFIG), 1)
+    packages = {e.package for e in corpus.split(False)}
+    assert len(packages) > 1
+
+    def changes(share):
+        phase_of = trainer.dataclasses.replace(
+            phase, lengths=(64,), shares=(1,), batch_bytes=20_000, neighbours=share
+        )
+        ids = maker.make(phase_of, 0).ids
+        numbers = [int(bytes(row.tolist()).split(b"w")[2][:2]) % 4 for row in ids[: len(ids) // 2]]
+        return sum(a != b for a, b in zip(numbers, numbers[1:])) / len(numbers)
+
+    assert changes(0.95) < 0.15 < 0.5 < changes(0.0)
+
+
 # --- losses ---------------------------------------------------------------------------------------
 
 
@@ -245,8 +268,8 @@ def test_training_lowers_the_loss(data, tmp_path):
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == list(range(1, 121))
     losses = [line["distill"] for line in log]
-    assert np.mean(losses[75:80]) < 0.7 * np.mean(losses[:5])
-    assert np.mean(losses[-5:]) < np.mean(losses[75:80])
+    assert np.mean(losses[60:80]) < 0.85 * np.mean(losses[:5])
+    assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:5])
 
 
 def test_a_phase_without_layers_leaves_them_alone(data, tmp_path):
@@ -293,8 +316,19 @@ def test_old_checkpoints_go_and_a_broken_write_leaves_the_last_one(data, tmp_pat
 
 def test_another_recipe_is_refused_in_the_same_folder(data, tmp_path):
     make_trainer(data, tmp_path).run(max_steps=1)
-    with pytest.raises(ValueError, match="is of another recipe"):
+    with pytest.raises(ValueError, match="was begun with another recipe"):
         make_trainer(data, tmp_path, RECIPE.replace("seed = 5", "seed = 6"))
+
+
+def test_phases_that_have_not_begun_may_be_changed(data, tmp_path):
+    make_trainer(data, tmp_path).run(max_steps=4)
+    later = RECIPE.replace("steps = 5", "steps = 2")
+    again = make_trainer(data, tmp_path, later)
+    assert again.step == 4
+    again.run()
+    assert again.step == 6
+    with pytest.raises(ValueError, match="change only phases that have not begun"):
+        make_trainer(data, tmp_path)
 
 
 def test_time_ends_a_run_with_a_checkpoint(data, tmp_path):

@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import re
+import warnings
 
 import numpy as np
 import safetensors.torch
@@ -113,9 +114,9 @@ def save_for_serving(
       route: instead of the planner's choice: auto, direct, tiles, chunkwise, fft, interpolation.
       seed: of the goldens' inputs.
 
-    Returns a Saved. ValueError: what cannot be served, all problems at once, or goldens that do not
-    notice a tensor; nothing is written then. RuntimeError: the model does not reproduce its
-    goldens.
+    Returns a Saved. Warns of tensors whose loss no golden would notice, since they hardly matter in
+    this model. ValueError: what cannot be served, all problems at once; nothing is written then.
+    RuntimeError: the model does not reproduce its goldens.
     """
     encoder = getattr(model, "module", model)
     if not isinstance(encoder, Encoder):
@@ -157,10 +158,18 @@ def _write(stored, folder, weights, seed, name, provenance, fields):
     with _Bars() as bars:
         least = golden_folder.write(
             folder, stored.config.to_json(), arrays, seed, name, provenance,
-            progress=bars.show, inspect=reproduce, **fields,
+            progress=bars.show, inspect=reproduce, tolerate=_warn_of, **fields,
         )  # fmt: skip
     serving = json.loads((pathlib.Path(folder) / golden_folder.SERVING).read_text())
     return Saved(pathlib.Path(folder), serving["weights_sha256"], errors[0], least)
+
+
+def _warn_of(unnoticed):
+    warnings.warn(
+        "the goldens would not notice the loss of these tensors, which hardly matter in this model "
+        f"(deviations in tolerances): {unnoticed}",
+        stacklevel=2,
+    )
 
 
 def _as_stored(encoder, weights, config):

@@ -36,6 +36,7 @@ def write(
     provenance,
     progress=None,
     inspect=None,
+    tolerate=None,
     **serving_fields,
 ):
     """Writes config.json, model.safetensors and longwave.json.
@@ -47,7 +48,9 @@ def write(
     config_text: the text of config.json; its torch_dtype is what weights are stored as. weights:
     {name: array} of weight_table.h. seed: of the goldens' inputs. progress: None, or what
     goldens.make and goldens.check are to call. inspect: None, or a function of the goldens that
-    raises if it does not like them. serving_fields: further fields of longwave.json, or others than
+    raises if it does not like them. tolerate: None, or a function that is told which tensors the
+    goldens do not notice (goldens.unnoticed) instead of a refusal: a trained model may have tensors
+    that hardly matter. serving_fields: further fields of longwave.json, or others than
     the defaults here; None leaves one out. Returns the tensor that the goldens notice least, and by
     how many tolerances. ValueError: a tensor is not noticed, or longwave.json becomes too large.
     """
@@ -59,14 +62,25 @@ def write(
         (staging / CONFIG).write_text(config_text)
         stored_type = json.loads(config_text).get("torch_dtype", "float32")
         safetensors_io.write(staging / WEIGHTS, weights, stored_type, {"format": "pt"})
-        least = _write_serving(staging, seed, name, provenance, progress, inspect, serving_fields)
+        least = _write_serving(
+            staging, seed, name, provenance, progress, inspect, tolerate, serving_fields
+        )
         _move(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return least
 
 
-def _write_serving(folder, seed, name, provenance, progress, inspect, serving_fields):
+def _least_noticed(model, vectors, seed, progress, tolerate):
+    if tolerate is None:
+        return goldens.check(model, vectors, seed, progress)
+    found = goldens.noticed(model, vectors, seed, progress)
+    if goldens.unnoticed(found):
+        tolerate(goldens.unnoticed(found))
+    return min(found.items(), key=lambda item: item[1])
+
+
+def _write_serving(folder, seed, name, provenance, progress, inspect, tolerate, serving_fields):
     """longwave.json of a folder that has the other two files."""
     model = twin.load(folder)  # goldens come from the stored values
     longest = model.config["max_position_embeddings"]
@@ -76,7 +90,7 @@ def _write_serving(folder, seed, name, provenance, progress, inspect, serving_fi
     vectors = goldens.make(model, seed, progress)
     if inspect is not None:
         inspect(vectors)
-    least = goldens.check(model, vectors, seed, progress)
+    least = _least_noticed(model, vectors, seed, progress, tolerate)
     serving = {
         "schema_version": 1,
         "name": name,

@@ -124,11 +124,11 @@ def deviations(model, goldens, seed, names=None, size_of=root_mean_square, progr
     return result
 
 
-def check(model, goldens, seed, progress=None):
-    """Raises unless every tensor that can matter is noticed; returns the least noticed one.
+def noticed(model, goldens, seed, progress=None):
+    """{tensor: the deviation that a thousandth of it causes, in tolerances}, for what can matter.
 
     A tensor that training has left near 0, a bias say, matters little: a thousandth of it moves
-    nothing, and need not. It is noticed if a thousandth of what is usual is.
+    nothing, and need not. It is disturbed by a thousandth of what is usual instead.
     """
     found = deviations(model, goldens, seed, progress=progress)
     for name in cannot_matter(model.config):
@@ -136,7 +136,18 @@ def check(model, goldens, seed, progress=None):
     faint = sorted(name for name, deviation in found.items() if deviation < NOTICED)
     if faint:
         found.update(deviations(model, goldens, seed, faint, usual_size, progress))
-    weak = {n: round(d, 2) for n, d in found.items() if d < NOTICED}
+    return found
+
+
+def unnoticed(found):
+    """Of what `noticed` found: the tensors that the goldens would not miss."""
+    return {name: round(deviation, 2) for name, deviation in found.items() if deviation < NOTICED}
+
+
+def check(model, goldens, seed, progress=None):
+    """Raises unless every tensor that can matter is noticed; returns the least noticed one."""
+    found = noticed(model, goldens, seed, progress)
+    weak = unnoticed(found)
     if weak:
         raise ValueError(
             f"goldens refused: a change of {NOISE} of these tensors, or of their usual size, moves "
