@@ -1,5 +1,4 @@
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <memory>
@@ -9,6 +8,7 @@
 #include "model/attention/routes/fused_chunkwise.h"
 #include "model/attention/routes/fused_tiles.h"
 #include "model/torch/csrc/fused_call.h"
+#include "model/torch/csrc/parallel_tasks.h"
 
 namespace longwave::torch_ops {
 namespace {
@@ -28,9 +28,8 @@ void RunPasses(const std::vector<std::unique_ptr<AttentionPass>>& passes) {
       const int64_t count = pass->Pieces(phase);
       for (int64_t piece = 0; piece < count; ++piece) pieces.emplace_back(pass.get(), piece);
     }
-    at::parallel_for(0, static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) pieces[i].first->Run(phase, pieces[i].second);
-    });
+    ParallelTasks(static_cast<int64_t>(pieces.size()),
+                  [&](int64_t i) { pieces[i].first->Run(phase, pieces[i].second); });
   }
 }
 

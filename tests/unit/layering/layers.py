@@ -70,6 +70,11 @@ LAYERS = [
         _SEAM + ("model/weights", "model/reference", "model/kernels", "model/attention"),
         ("libtorch", "openssl", "cuda"),
     ),
+    Layer(
+        "model/torch",
+        _SEAM + ("model/weights", "model/kernels", "model/attention"),
+        ("libtorch",),
+    ),
     Layer("server/scheduling", _SEAM + ("server/admission",), ()),
     Layer("server/admission", _SEAM, ()),
     Layer("server/observability", ("model/base",), (), source_only=("prometheus",)),
