@@ -12,7 +12,9 @@ _HOMES = {
     "RelativeBias": "bias",
     "kernelized_attention": "attention",
     "mean_pool": "encoder",
+    "load_for_training": "serving",
     "ngram_buckets": "ngrams",
+    "save_for_serving": "serving",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,4 +1,6 @@
-"""Kernelised attention with relative bias (arXiv 2106.12566): one function, and one layer's module."""
+"""Kernelised attention with relative bias (arXiv 2106.12566): a function, and a layer's module."""
+
+import importlib.util
 
 import torch
 
@@ -25,11 +27,14 @@ def kernelized_attention(
     causal=False,
     backend="auto",
 ):
-    """z_i = sum_j c(j - i) phi(q_i) . phi(k_j) v_j / sum_j c(j - i) phi(q_i) . phi(k_j), c = exp(b).
+    """z_i = sum_j c(j - i) phi(q_i) . phi(k_j) v_j / sum_j c(j - i) phi(q_i) . phi(k_j), c =
+    exp(b).
 
     Args:
-      q, k, v: [batch, n, heads, head_dim], float32 or float64 (lower types are computed in float32).
-      projection: random directions [heads, m, head_dim] of prf, trf, sphere; else None. A buffer: it
+      q, k, v: [batch, n, heads, head_dim], float32 or float64 (lower types are computed in
+      float32).
+      projection: random directions [heads, m, head_dim] of prf, trf, sphere; else None. A buffer:
+      it
         gets no gradient.
       near: [heads, 2 R + 1], b(o) at offsets o = j - i from -R to R. Beyond R b is constant on each
         side, or falls by slope a step. Where n - 1 < R the centre is used.
@@ -45,43 +50,39 @@ def kernelized_attention(
     """
     _check(q, k, v, projection, near, slope, features, backend)
     compute = torch.promote_types(q.dtype, torch.float32)
+    options = {"device": q.device, "dtype": compute}
     with torch.autocast(q.device.type, enabled=False):
-        x_q, x_k, x_v = (x.to(compute) for x in (q, k, v))
-        options = {"device": q.device, "dtype": compute}
-        near = near.to(**options)
-        slope = None if slope is None else slope.detach().to(**options)
-        projection = None if projection is None else projection.detach().to(**options)
-        lengths = None if lengths is None else torch.as_tensor(lengths, device=q.device)
-        arguments = (x_q, x_k, x_v, projection, near, slope, lengths)
-        z = _choose(backend, arguments, features)(
-            *arguments, features=features, qk_norm=qk_norm, scale=scale, causal=causal
+        z = _implementation(backend, q.device.type, compute, features)(
+            q.to(compute),
+            k.to(compute),
+            v.to(compute),
+            None if projection is None else projection.detach().to(**options),
+            near.to(**options),
+            None if slope is None else slope.detach().to(**options),
+            lengths=None if lengths is None else _lengths(lengths, q),
+            features=features,
+            qk_norm=qk_norm,
+            scale=scale,
+            causal=causal,
         )
     return z.to(q.dtype)
 
 
-def _choose(backend, arguments, features):
-    """The implementation, a function of (q, k, v, projection, near, slope, lengths, **options)."""
-    if backend in ("auto", "op"):
-        operator = _operator()
-        if operator is not None and operator.supports(*arguments, features=features):
-            return operator.attention
+def _lengths(lengths, q):
+    return torch.as_tensor(lengths, device=q.device, dtype=torch.int64)
+
+
+def _implementation(backend, device, dtype, features):
+    """A function like kernelized_attention, without its `backend`."""
+    if backend in ("auto", "op") and importlib.util.find_spec("longwave_torch.ops"):
+        from . import ops  # loads the library: not before somebody computes
+
+        if ops.supports(torch.empty(0, dtype=dtype, device=device), features):
+            return ops.kernelized_attention
         if backend == "op":
-            raise RuntimeError(
-                "backend 'op': the operator is not loaded"
-                if operator is None
-                else f"backend 'op': the operator does not know features {features!r} of "
-                f"{arguments[0].dtype} on {arguments[0].device.type}"
-            )
+            why = ops.why_unavailable() or f"it does not know {features!r} of {dtype} on {device}"
+            raise RuntimeError(f"backend 'op' cannot be had: {why}")
     return _dense if backend == "dense" else _plain
-
-
-def _operator():
-    """The module of the C++ operator if its library is there, else None."""
-    try:
-        from . import ops
-    except ImportError:
-        return None
-    return ops if ops.available() else None
 
 
 def _mask(q, lengths):
@@ -91,7 +92,7 @@ def _mask(q, lengths):
     return torch.arange(q.shape[1], device=q.device) >= lengths[:, None]
 
 
-def _plain(q, k, v, projection, near, slope, lengths, *, features, qk_norm, scale, causal):
+def _plain(q, k, v, projection, near, slope, *, lengths, features, qk_norm, scale, causal):
     mask = _mask(q, lengths)
     if features == "softmax":
         return reference.softmax(q, k, v, near, slope, mask, qk_norm, scale, causal)
@@ -100,11 +101,9 @@ def _plain(q, k, v, projection, near, slope, lengths, *, features, qk_norm, scal
     )
 
 
-def _dense(q, k, v, projection, near, slope, lengths, *, features, qk_norm, scale, causal):
+def _dense(q, k, v, projection, near, slope, *, lengths, features, qk_norm, scale, causal):
     mask = _mask(q, lengths)
-    return reference.dense(
-        q, k, v, projection, near, slope, mask, features, qk_norm, scale, causal
-    )
+    return reference.dense(q, k, v, projection, near, slope, mask, features, qk_norm, scale, causal)
 
 
 def _check(q, k, v, projection, near, slope, features, backend):
@@ -136,8 +135,9 @@ def _check(q, k, v, projection, near, slope, features, backend):
 class KernelizedAttention(torch.nn.Module):
     """The attention of one layer: projections, the sum, and the output's projection.
 
-    Names are weight_table.h's: query, key, value, output, `projection` (a buffer: random directions,
-    redrawn in training by `redraw_features`), and `bias` where layers do not share theirs.
+    Names are weight_table.h's: query, key, value, output, `projection` (a buffer: random
+    directions, redrawn in training by `redraw_features`), and `bias` where layers do not share
+    theirs.
     """
 
     def __init__(self, config, *, backend="auto", bias_init="decay", generator=None):

@@ -28,8 +28,8 @@ def initial_bias(config, init="decay"):
     """What a new model begins with, in fp32, or None for kind "none".
 
     alibi: slopes 2^(-8 (h + 1) / heads), those of its paper. Others: zeros, or for "decay" a fall
-    with the logarithm of the distance down to -1 (first head) .. -6 (last head), so that heads begin
-    with reaches of their own: normalised features alone cannot prefer near tokens.
+    with the logarithm of the distance down to -1 (first head) .. -6 (last head), so that heads
+    begin with reaches of their own: normalised features alone cannot prefer near tokens.
     """
     bias, heads = config.attention.bias, config.num_attention_heads
     shape = bias_shape(config)
@@ -79,8 +79,9 @@ def near_slope(config, stored, index=None):
 
 
 def register(module, name, config, init="decay"):
-    """Gives a module the stored bias under this name: a parameter, ALiBi's slopes a buffer (they are
-    not trained), or None for kind "none"; and `_bias_index`, T5's buckets, that is not stored."""
+    """Gives a module the stored bias under this name: a parameter, ALiBi's slopes a buffer (they
+    are not trained), or None for kind "none"; and `_bias_index`, T5's buckets, that is not
+    stored."""
     initial = initial_bias(config, init)
     if config.attention.bias.kind in ("none", "alibi"):
         module.register_buffer(name, initial)

@@ -2,10 +2,10 @@
 
     mix(c; a, k, v)_i = sum_j c(j - i) (a_i . k_j) v_j
 
-Blocks of up to 128 tokens: within a band of blocks that covers the bias's reach c is formed in full;
-beyond it c is constant or exponential on each side, and a block's queries meet the scanned states
-sum_j k_j v_j^T of all blocks there. `mix` is linear in a, k and v, so that its derivatives are sums
-of the same form, and the backward pass stores its inputs alone.
+Blocks of up to 128 tokens: within a band of blocks that covers the bias's reach c is formed in
+full; beyond it c is constant or exponential on each side, and a block's queries meet the scanned
+states sum_j k_j v_j^T of all blocks there. `mix` is linear in a, k and v, so that its derivatives
+are sums of the same form, and the backward pass stores its inputs alone.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ def attention(q, k, v, projection, near, slope, mask, features, qk_norm, scale, 
 
 class Mix(torch.autograd.Function):
     """mix(exp(b - max b); a, k, v): [batch, n, heads, e] from a, k [batch, n, heads, m] and
-    v [batch, n, heads, e]. The shift by max b has no derivative: it cancels in what is made of this.
+    v [batch, n, heads, e]. The shift by max b has no derivative: it cancels in quotients.
     """
 
     @staticmethod
@@ -61,8 +61,8 @@ class Mix(torch.autograd.Function):
 
 @dataclasses.dataclass
 class _Side:
-    """All keys more than the band before (after) a query: c = constant decay^(blocks between), times
-    weights by the places in the query's and the key's block. [heads, ...]; None: ones."""
+    """All keys more than the band before (after) a query: c = constant decay^(blocks between),
+    times weights by the places in the query's and the key's block. [heads, ...]; None: ones."""
 
     future: bool
     constant: torch.Tensor  # [heads, 1, 1]
@@ -73,8 +73,8 @@ class _Side:
 
 
 class _Plan:
-    """How a sequence is cut, and c in each part. Tensors in blocks are [blocks, batch, heads, block,
-    width]."""
+    """How a sequence is cut, and c in each part. Tensors in blocks are [blocks, batch, heads,
+    block, width]."""
 
     def __init__(self, near, slope, causal, shape):
         self.batch, self.n, self.heads, _ = shape
@@ -175,8 +175,8 @@ class _Plan:
         return torch.exp(self.near[:, index] - self.peak[:, 0])[:, None, None]
 
     def _scan(self, states, side, backwards=False):
-        """Sum over t >= 0 of decay^t times the state band + 1 + t blocks before each block, after it
-        for the future's side; the other way round for `backwards`."""
+        """Sum over t >= 0 of decay^t times the state band + 1 + t blocks before each block, after
+        it for the future's side; the other way round for `backwards`."""
         skip = self.band + 1
         later = side.future != backwards
         states = states.flip(0) if later else states

@@ -50,7 +50,7 @@ class FeatureConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BiasConfig:
-    """The relative bias b(j - i) of each head; stored shapes are in model/weights/weight_table.h."""
+    """The relative bias b(j - i) of each head; what is stored: model/weights/weight_table.h."""
 
     kind: str = "none"
     shared_layers: bool = True
@@ -84,7 +84,7 @@ class NgramConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """The numbers of one encoder. Change a copy with dataclasses.replace; `validated()` checks it."""
+    """The numbers of one encoder. For a changed copy: dataclasses.replace, then `validated()`."""
 
     hidden_size: int
     num_hidden_layers: int

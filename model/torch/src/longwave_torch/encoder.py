@@ -1,6 +1,5 @@
 """The whole encoder as a module. Its state_dict has the names and shapes of weight_table.h."""
 
-
 import torch
 from torch.nn import functional
 from torch.utils import checkpoint
@@ -11,7 +10,7 @@ from .ngrams import ngram_buckets
 
 
 class Embeddings(torch.nn.Module):
-    """x_i = token[id_i] + P sum_s ngram[bucket(s, i)] + position_i, then a norm where there is one."""
+    """x_i = token[id_i] + P sum_s ngram[bucket(s, i)] + position_i, with a norm if there is one."""
 
     def __init__(self, config):
         super().__init__()
@@ -113,9 +112,9 @@ class Encoder(torch.nn.Module):
     config: an EncoderConfig; ConfigError if the server would not take it. residual_scale: of the
     initial attention.output and ffn.down (None: 1 / sqrt(2 layers), so that the sum over all layers
     begins at the size of one; 0: layers begin as the identity). bias_init: "decay" or "zeros".
-    generator: of the CPU, for initial weights; random directions come from the config's seed. dropout
-    and gradient_checkpointing (an attribute: layers are computed again in the backward pass instead
-    of kept) are training's alone. backend: kernelized_attention's.
+    generator: of the CPU, for initial weights; random directions come from the config's seed.
+    dropout and gradient_checkpointing (an attribute: layers are computed again in the backward pass
+    instead of kept) are training's alone. backend: kernelized_attention's.
     """
 
     def __init__(
@@ -145,8 +144,8 @@ class Encoder(torch.nn.Module):
 
     @torch.no_grad()
     def _initialise(self, residual_scale, generator):
-        """Linear weights with variance 1 / inputs, so that sizes keep from layer to layer; biases 0.
-        Token and n-gram embeddings each of about unit size, positions of half that."""
+        """Linear weights with variance 1 / inputs, so that sizes keep by layers; biases 0;
+        token and n-gram embeddings each of about unit size, positions of half that."""
         if residual_scale is None:
             residual_scale = (2 * self.config.num_hidden_layers) ** -0.5
         for name, module in self.named_modules():
@@ -166,10 +165,10 @@ class Encoder(torch.nn.Module):
     def forward(self, ids, lengths=None, all_layers=False, num_layers=None, buckets=None):
         """The last states [batch, n, hidden], after the final norm.
 
-        ids: [batch, n] int64. lengths: [batch], tokens of each sequence; states beyond mean nothing.
+        ids: [batch, n] int64. lengths: [batch], tokens of each sequence; later states are noise.
         all_layers: a list instead, of the embeddings and each layer's states, the last one with the
-        final norm. num_layers: only the first so many layers (0: embeddings and final norm). buckets:
-        ngram_buckets(ids, config), where it was computed before.
+        final norm. num_layers: only the first so many layers (0: embeddings and final norm).
+        buckets: ngram_buckets(ids, config), where it was computed before.
         """
         if ids.shape[1] > self.config.max_position_embeddings:
             raise ValueError(
@@ -195,7 +194,7 @@ class Encoder(torch.nn.Module):
         return relative_bias.near_slope(self.config, self.attention_bias, self._bias_index)
 
     def encode(self, ids, lengths=None, normalize=True, **options):
-        """Embeddings [batch, hidden]: the mean of each sequence's states, of unit length if asked."""
+        """Embeddings [batch, hidden]: means of each sequence's states, of unit length if asked."""
         pooled = mean_pool(self(ids, lengths, **options), lengths)
         return functional.normalize(pooled, dim=-1) if normalize else pooled
 

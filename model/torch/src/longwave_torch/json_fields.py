@@ -1,4 +1,5 @@
-"""Reads a JSON object field by field and collects every problem, as model/weights/json_fields does."""
+"""Reads a JSON object field by field and collects every problem, as model/weights/json_fields
+does."""
 
 import json
 
@@ -6,11 +7,13 @@ SHOWN = 100  # characters of a value that messages show
 
 
 class ConfigError(ValueError):
-    """A file with problems: all of them, one a line, each naming key, value and what is accepted."""
+    """A file with problems: all of them, one a line, each naming key, value and what is
+    accepted."""
 
 
 def parse_object(text):
-    """The object in a JSON text. ConfigError: not JSON, not an object, or a key that appears twice."""
+    """The object in a JSON text. ConfigError: not JSON, not an object, or a key that appears
+    twice."""
 
     def unique(pairs):
         names = [name for name, _ in pairs]

@@ -1,6 +1,7 @@
 """Hashed n-grams of token ids: bucket numbers of a whole batch at once, in exact 64-bit arithmetic.
 
-The n-gram of size s at token i is ids[i - s + 1 .. i]. Its hash, modulo 2^64: h = s; for each of its
+The n-gram of size s at token i is ids[i - s + 1 .. i]. Its hash, modulo 2^64: h = s; for each of
+its
 ids: h = (h + id + 1) * 0x9E3779B97F4A7C15, then h ^= h >> 32. Its bucket is the hash's lower half
 modulo the number of buckets.
 """

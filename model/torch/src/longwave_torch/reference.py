@@ -34,12 +34,14 @@ def bias_rows(near, slope, n, causal, first=0, end=None):
     """b(j - i) [heads, end - first, n] for rows i in [first, end) and all j; -infinity where a
     causal head looks ahead."""
     end = n if end is None else end
-    # Row i is the window of n offsets that begins at -i: windows run from the last row to the first.
+    # Row i is the window of n offsets that begins at -i: windows run from the last row back.
     windows = bias_vector(near, slope, n)[:, n - end : 2 * n - 1 - first].unfold(1, n, 1)
     rows = windows.flip(1)
     if causal:
         j = torch.arange(n, device=near.device)
-        rows = rows.masked_fill(j > torch.arange(first, end, device=near.device)[:, None], -math.inf)
+        rows = rows.masked_fill(
+            j > torch.arange(first, end, device=near.device)[:, None], -math.inf
+        )
     return rows
 
 
@@ -68,8 +70,8 @@ def divide(numerator, denominator, mask):
 
 
 def softmax(q, k, v, near, slope, mask, qk_norm, scale, causal):
-    """Exact softmax of x_q . x_k + b in O(n^2) time and O(n) memory: rows of logits are formed again
-    in the backward pass."""
+    """Exact softmax of x_q . x_k + b in O(n^2) time and O(n) memory: rows of logits are formed
+    again in the backward pass."""
     x_q, x_k = scaled(q, qk_norm, scale), scaled(k, qk_norm, scale)
     n = q.shape[1]
     arguments = (x_k, v, near, slope, mask, causal)
@@ -90,8 +92,7 @@ def _softmax_rows(x_q, x_k, v, near, slope, mask, causal, first):
     logits = torch.einsum("bihd,bjhd->bhij", x_q, x_k)
     logits = logits + bias_rows(near, slope, x_k.shape[1], causal, first, end)
     if mask is not None:
-        # The lowest finite number: a sequence without tokens gets weights that are masked below, not
-        # NaN.
+        # Not -infinity: a sequence without tokens would get NaN, which masks cannot undo.
         logits = logits.masked_fill(mask[:, None, None, :], torch.finfo(logits.dtype).min)
     z = torch.einsum("bhij,bjhd->bihd", torch.softmax(logits, dim=3), v)
     return z if mask is None else z.masked_fill(mask[:, first:end, None, None], 0.0)

@@ -43,10 +43,13 @@ def evaluate(model, ids, output, rows, form="quadratic", disturbance=None):
     return twin.output_rows(states, output, disturbance)[rows]
 
 
-def make(model, seed):
-    """The goldens of a model, in longwave.json's form."""
+def make(model, seed, progress=None):
+    """The goldens of a model, in longwave.json's form. progress: None, or a function that is called
+    with (what is done, how many steps it has) before the first step and (None, 1) after each."""
     goldens = []
-    for ids, output, rows in inputs(model.config, seed):
+    chosen = inputs(model.config, seed)
+    tell(progress, "goldens", len(chosen))
+    for ids, output, rows in chosen:
         form = "quadratic" if len(ids) <= SMALL or model.kind == "softmax" else "linear"
         values = evaluate(model, ids, output, rows)
         goldens.append(
@@ -61,7 +64,13 @@ def make(model, seed):
                 ),
             }
         )
+        tell(progress, None, 1)
     return goldens
+
+
+def tell(progress, what, count):
+    if progress is not None:
+        progress(what, count)
 
 
 def cannot_matter(config):
@@ -82,17 +91,27 @@ def _first_state_that_changes(name, layers):
     return layers + 1 if name.startswith("final_norm") else 0
 
 
-def deviations(model, goldens, seed):
-    """For each tensor, disturbed by noise of NOISE of its root mean square: the largest deviation
-    in any small golden, in units of that golden's tolerance."""
+def root_mean_square(tensor):
+    return np.sqrt((tensor**2).mean())
+
+
+def usual_size(tensor):
+    """What a layer of unit-sized values would have: 1 for biases, 1 / sqrt(inputs) for matrices."""
+    return tensor.shape[-1] ** -0.5 if tensor.ndim > 1 else 1.0
+
+
+def deviations(model, goldens, seed, names=None, size_of=root_mean_square, progress=None):
+    """For each of these tensors (None: all), disturbed by noise of NOISE of its size: the largest
+    deviation in any small golden, in units of that golden's tolerance."""
     small = [g for g in goldens if len(g["token_ids"]) <= SMALL]
     known = [model.raw_states(g["token_ids"]) for g in small]
     result = {}
-    for index, name in enumerate(sorted(model.weights)):
-        random = np.random.RandomState([seed, index])
+    names = sorted(model.weights) if names is None else names
+    tell(progress, "checking tensors", len(names))
+    for name in names:
+        random = np.random.RandomState([seed, sorted(model.weights).index(name)])
         tensor = model.weights[name]
-        size = NOISE * np.sqrt((tensor**2).mean())
-        noisy = tensor + size * random.standard_normal(tensor.shape)
+        noisy = tensor + NOISE * size_of(tensor) * random.standard_normal(tensor.shape)
         disturbed = twin.Twin(model.config, {**model.weights, name: noisy})
         first = _first_state_that_changes(name, model.layers)
         result[name] = 0.0
@@ -101,17 +120,26 @@ def deviations(model, goldens, seed):
             values = twin.output_rows(changed, golden["output"])[golden["rows"]]
             deviation = np.abs(values - np.array(golden["values"])).max()
             result[name] = max(result[name], float(deviation / golden["tolerance"]))
+        tell(progress, None, 1)
     return result
 
 
-def check(model, goldens, seed):
-    """Raises unless every tensor that can matter is noticed; returns the least noticed one."""
-    ignored = cannot_matter(model.config)
-    noticed = {n: d for n, d in deviations(model, goldens, seed).items() if n not in ignored}
-    weak = {n: round(d, 2) for n, d in noticed.items() if d < NOTICED}
+def check(model, goldens, seed, progress=None):
+    """Raises unless every tensor that can matter is noticed; returns the least noticed one.
+
+    A tensor that training has left near 0, a bias say, matters little: a thousandth of it moves
+    nothing, and need not. It is noticed if a thousandth of what is usual is.
+    """
+    found = deviations(model, goldens, seed, progress=progress)
+    for name in cannot_matter(model.config):
+        del found[name]
+    faint = sorted(name for name, deviation in found.items() if deviation < NOTICED)
+    if faint:
+        found.update(deviations(model, goldens, seed, faint, usual_size, progress))
+    weak = {n: round(d, 2) for n, d in found.items() if d < NOTICED}
     if weak:
         raise ValueError(
-            f"goldens refused: a change of {NOISE} of these tensors moves no value by {NOTICED} "
-            f"times its tolerance: {weak}"
+            f"goldens refused: a change of {NOISE} of these tensors, or of their usual size, moves "
+            f"no value by {NOTICED} times its tolerance: {weak}"
         )
-    return min(noticed.items(), key=lambda item: item[1])
+    return min(found.items(), key=lambda item: item[1])

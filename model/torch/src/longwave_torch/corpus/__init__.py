@@ -1,0 +1,1 @@
+"""Text to train on: documents out of Debian packages, kept as bytes in one file."""

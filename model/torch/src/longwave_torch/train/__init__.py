@@ -1,0 +1,1 @@
+"""Training of encoders: `python -m longwave_torch.train --help`."""

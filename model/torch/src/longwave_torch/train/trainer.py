@@ -1,0 +1,234 @@
+"""The loop: phases, AdamW, warm-up and cosine, clipping, checkpoints, one process or many."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import time
+
+import torch
+import torch.distributed as distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from ..progress import Progress
+from .checkpoint import Checkpoints
+from .objectives import Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """Which of how many processes this is (torchrun's environment), and its device."""
+
+    rank: int = 0
+    count: int = 1
+    device: str = "cpu"
+
+    @property
+    def first(self):
+        return self.rank == 0
+
+
+@contextlib.contextmanager
+def process_group(device="auto"):
+    """This process among those that torchrun started; alone without torchrun."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if device == "auto":
+        device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    if count == 1:
+        yield Process(device=device)
+        return
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield Process(distributed.get_rank(), count, device)
+    finally:
+        distributed.destroy_process_group()
+
+
+def learning_rate(phase, step):
+    """Linear warm-up over `warmup` steps, then a cosine from lr to lr * lr_end."""
+    if step < phase.warmup:
+        return phase.lr * (step + 1) / phase.warmup
+    done = (step - phase.warmup) / max(1, phase.steps - phase.warmup)
+    return phase.lr * (phase.lr_end + (1 - phase.lr_end) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _used(name, phase, config):
+    """Whether a phase trains a parameter: layers that it leaves out have no gradient, and the bias
+    that they share none either if it uses none of them."""
+    if phase.layers is None:
+        return True
+    if name.startswith("layers."):
+        return int(name.split(".")[1]) < phase.layers
+    return phase.layers > 0 or name != "attention_bias"
+
+
+def _groups(encoder, phase, weight_decay):
+    """Parameters of a phase for AdamW: decay for matrices, none for biases, norms and tables;
+    tables with their own learning rate."""
+    groups = {"matrix": [], "vector": [], "table": []}
+    for name, parameter in encoder.named_parameters():
+        parameter.requires_grad_(_used(name, phase, encoder.config))
+        if not parameter.requires_grad:
+            continue
+        table = name in ("embeddings.token.weight", "embeddings.ngram.weight")
+        matrix = parameter.dim() > 1 and "bias" not in name
+        groups["table" if table else "matrix" if matrix else "vector"].append(parameter)
+    return [
+        {"params": groups["matrix"], "weight_decay": weight_decay, "factor": 1.0},
+        {"params": groups["vector"], "weight_decay": 0.0, "factor": 1.0},
+        {"params": groups["table"], "weight_decay": 0.0, "factor": phase.embedding_lr},
+    ]
+
+
+class Trainer:
+    """Trains `encoder` by `recipe` in `folder`; `run` begins where the newest checkpoint ended.
+
+    The same recipe, data, build and number of processes give the same weights, whether a run was
+    interrupted or not.
+    """
+
+    def __init__(self, encoder, recipe, batches, folder, process=Process(), writer=None):
+        self.encoder = encoder.to(process.device)
+        self.recipe = recipe
+        self.batches = batches
+        self.folder = pathlib.Path(folder)
+        self.process = process
+        self.writer = writer
+        self.checkpoints = Checkpoints(folder, recipe.keep)
+        self.step = 0
+        self._phase = None
+        self._optimizer = None
+        self._resume()
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def _resume(self):
+        state = self.checkpoints.latest()
+        if state is None:
+            return
+        if state["recipe"] != self.recipe.digest:
+            raise ValueError(
+                f"{self.checkpoints.folder} is of another recipe: name a new folder, or give the "
+                "recipe that it was begun with"
+            )
+        self.encoder.load_state_dict(state["encoder"])
+        self.step = state["step"]
+        index, inside = self.recipe.place(self.step)
+        if inside > 0:
+            self._begin_phase(index)
+            self._optimizer.load_state_dict(state["optimizer"])
+
+    def save(self):
+        if self.process.first:
+            optimizer = self._optimizer.state_dict() if self._optimizer else {}
+            self.checkpoints.save(
+                self.step,
+                {
+                    "recipe": self.recipe.digest,
+                    "encoder": self.encoder.state_dict(),
+                    "optimizer": optimizer,
+                },
+            )
+
+    def _begin_phase(self, index):
+        phase = self.recipe.phases[index]
+        self._phase = index
+        self._optimizer = torch.optim.AdamW(
+            _groups(self.encoder, phase, self.recipe.weight_decay),
+            lr=phase.lr,
+            betas=self.recipe.betas,
+        )
+        objective = Objective(self.encoder, phase, self.recipe.seed)
+        if self.process.count > 1:
+            objective = DistributedDataParallel(objective)
+        self._objective = objective
+
+    # --- the loop --------------------------------------------------------------------------------
+
+    def run(self, max_steps=None, end_time=None, clock=time.monotonic):
+        """Trains to the end of the recipe, at most `max_steps` more steps, or until `clock` passes
+        `end_time`; saves a checkpoint last. Returns the last step's values."""
+        begin, values = self.step, {}
+        last = self.recipe.steps if max_steps is None else min(self.recipe.steps, begin + max_steps)
+        with Progress(self.recipe.name, self.recipe.steps) as progress:
+            progress.add(begin)
+            while self.step < last and not self._time_is_up(end_time, clock):
+                values = self._one_step(clock)
+                progress.add(1)
+                progress.show(**values)
+                if self.step % self.recipe.checkpoint_every == 0 and self.step < last:
+                    self.save()
+        self.save()
+        return values
+
+    def _time_is_up(self, end_time, clock):
+        """The first process's clock decides for all of them."""
+        if end_time is None:
+            return False
+        up = torch.tensor(float(clock() > end_time), device=self.process.device)
+        if self.process.count > 1:
+            distributed.broadcast(up, 0)
+        return bool(up)
+
+    def _one_step(self, clock):
+        began = clock()
+        index, inside = self.recipe.place(self.step)
+        if index != self._phase:
+            self._begin_phase(index)
+        phase = self.recipe.phases[index]
+        if phase.redraw_every and inside % phase.redraw_every == 0 and inside > 0:
+            generator = torch.Generator().manual_seed(self.recipe.seed + self.step)
+            self.encoder.redraw_features(generator)
+        batch = self.batches.make(phase, self.step, self.process.rank)
+        batch = _to(batch, self.process.device)
+        rate = learning_rate(phase, inside)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        self._optimizer.zero_grad(set_to_none=True)
+        loss, values = self._objective(batch, self.step, self.process.rank)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(
+            [p for g in self._optimizer.param_groups for p in g["params"]], self.recipe.clip
+        )
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"step {self.step}: the gradient is not finite (loss {loss.item()}); the checkpoint "
+                "before it is kept"
+            )
+        self._optimizer.step()
+        self.step += 1
+        values = {name: float(value) for name, value in values.items()}
+        values = {"loss": float(loss), **values, "norm": float(norm)}
+        self._log(values, phase, rate, batch, clock() - began)
+        return values
+
+    def _log(self, values, phase, rate, batch, seconds):
+        if not self.process.first:
+            return
+        tokens = int(batch.lengths.sum()) * self.process.count
+        line = {"step": self.step, "phase": phase.name, **values, "lr": rate,
+                "longest": int(batch.lengths.max()), "bytes": tokens, "seconds": seconds}  # fmt: skip
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(f"{phase.name}/{name}", value, self.step)
+            self.writer.add_scalar("lr", rate, self.step)
+            self.writer.add_scalar("bytes_per_second", tokens / max(seconds, 1e-9), self.step)
+
+
+def _to(batch, device):
+    if device == "cpu":
+        return batch
+    moved = {
+        f.name: getattr(batch, f.name).to(device, non_blocking=True)
+        for f in dataclasses.fields(batch)
+        if getattr(batch, f.name) is not None
+    }
+    return dataclasses.replace(batch, **moved)
