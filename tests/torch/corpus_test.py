@@ -1,13 +1,14 @@
 """Text out of packages' formats, the corpus on disk, spans for a teacher, and batches."""
 
 import gzip
+import json
 import subprocess
 
 import numpy as np
 import pytest
 
 from longwave_torch import targets as target_sets
-from longwave_torch.corpus import debian, store, text
+from longwave_torch.corpus import debian, files, store, text
 
 PROSE = "The quick brown fox jumps over the lazy dog and goes home again. "
 
@@ -107,6 +108,23 @@ def test_a_package_list_names_the_line_that_is_wrong(tmp_path):
     path.write_text("# packages\nfox-doc fox games\nhen-doc hen\n")
     with pytest.raises(ValueError, match=r"list:3: 'hen-doc hen' is not"):
         debian.read_list(path)
+
+
+def test_own_files_become_a_corpus(tmp_path, capsys):
+    (tmp_path / "sea").mkdir()
+    (tmp_path / "sea" / "whales.txt").write_text(PROSE * 5)
+    (tmp_path / "sea" / "short.txt").write_text("short")
+    lines = [{"text": PROSE * 6, "topic": "land", "source": "a"}, {"text": PROSE * 7}]
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out = tmp_path / "corpus"
+    assert files.main([str(tmp_path / "sea"), str(tmp_path / "more.jsonl"), "--out", str(out)]) == 0
+    corpus = store.Corpus(out)
+    assert [(e.topic, len(e)) for e in corpus.entries] == [
+        ("sea", len(PROSE) * 5), ("land", len(PROSE) * 6), ("more", len(PROSE) * 7)
+    ]  # fmt: skip
+    (tmp_path / "more.jsonl").write_text('{"text": 5}\n')
+    assert files.main([str(tmp_path / "more.jsonl"), "--out", str(out)]) == 2
+    assert 'more.jsonl:1: "text" is a int, not a string' in capsys.readouterr().err
 
 
 def test_a_corpus_gives_back_what_was_written(tmp_path):

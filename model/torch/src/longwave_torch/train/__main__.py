@@ -53,7 +53,7 @@ def parse(arguments):
 
 def make_encoder(options, recipe):
     if options.init:
-        return serving.load(options.init)
+        return serving.load_for_training(options.init)
     generator = torch.Generator().manual_seed(recipe.seed)
     return Encoder(
         EncoderConfig.from_file(options.config),

@@ -17,7 +17,7 @@ class Checkpoints:
     def save(self, step, state):
         """Writes beside, then renames; older ones beyond `keep` are removed after that."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / ".writing"
+        temporary = self.folder / "writing.tmp"
         torch.save({"step": step, **state}, temporary)
         os.replace(temporary, self.folder / f"{step:08d}.pt")
         for path in self._paths()[: -self.keep]:

@@ -203,7 +203,7 @@ class Trainer:
         self._optimizer.step()
         self.step += 1
         values = {name: float(value) for name, value in values.items()}
-        values = {"loss": float(loss), **values, "norm": float(norm)}
+        values = {"loss": float(loss.detach()), **values, "norm": float(norm)}
         self._log(values, phase, rate, batch, clock() - began)
         return values
 
