@@ -13,7 +13,13 @@ constexpr int64_t kB = cpu::kRowBlock;
 // beside them.
 constexpr int64_t kMaxCachedTokens = 4096;
 
-FusedSide MakeSide(const ToeplitzTail& tail, int64_t reach, bool before) {
+}  // namespace
+
+float FusedSide::Decay(int64_t tokens) const {
+  return static_cast<float>(std::exp(log_ratio * static_cast<double>(tokens)));
+}
+
+FusedSide MakeFusedSide(const ToeplitzTail& tail, int64_t reach, bool before) {
   FusedSide side;
   if (tail.absent) return side;
   side.present = true;
@@ -28,12 +34,6 @@ FusedSide MakeSide(const ToeplitzTail& tail, int64_t reach, bool before) {
         std::exp(tail.log_ratio * static_cast<double>(before ? kB - 1 - i : i))));
   }
   return side;
-}
-
-}  // namespace
-
-float FusedSide::Decay(int64_t tokens) const {
-  return static_cast<float>(std::exp(log_ratio * static_cast<double>(tokens)));
 }
 
 std::vector<float> WeightsInFloat(const ToeplitzWeights& weights, int64_t head, int64_t first,
@@ -51,6 +51,7 @@ FusedLayer::FusedLayer(const AttentionShape& shape, double scale,
                        const ToeplitzWeights& weights, const cpu::Kernels& kernels)
     : kernels_(kernels),
       shape_{shape.features, shape.head_dim},
+      weights_(weights),
       cached_tokens_(std::min(weights.max_tokens(), kMaxCachedTokens)) {
   const int64_t m = shape.features;
   const int64_t d = shape.head_dim;
@@ -84,10 +85,11 @@ FusedLayer::FusedLayer(const AttentionShape& shape, double scale,
   }
 }
 
-FusedBands MakeFusedBands(const ToeplitzWeights& weights, const std::vector<int64_t>& heads) {
+FusedBands MakeFusedBands(const ToeplitzWeights& weights, const std::vector<int64_t>& heads,
+                          int64_t least_band) {
   FusedBands bands;
   // Keys beyond are at least reach + 1 tokens off, which has to be K.
-  int64_t band = 1;
+  int64_t band = least_band;
   for (const int64_t head : heads) {
     band = std::max(band, weights.structure(static_cast<int>(head)).band());
   }
@@ -95,9 +97,10 @@ FusedBands MakeFusedBands(const ToeplitzWeights& weights, const std::vector<int6
   const int64_t edge = bands.reach + kB - 1;
   for (const int64_t head : heads) {
     const int h = static_cast<int>(head);
-    bands.heads.push_back({.weights = WeightsInFloat(weights, head, -edge, edge),
-                           .before = MakeSide(weights.before(h), bands.reach, /*before=*/true),
-                           .after = MakeSide(weights.after(h), bands.reach, /*before=*/false)});
+    bands.heads.push_back(
+        {.weights = WeightsInFloat(weights, head, -edge, edge),
+         .before = MakeFusedSide(weights.before(h), bands.reach, /*before=*/true),
+         .after = MakeFusedSide(weights.after(h), bands.reach, /*before=*/false)});
   }
   return bands;
 }

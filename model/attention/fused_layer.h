@@ -46,14 +46,18 @@ struct FusedBands {
   std::vector<FusedBand> heads;
 };
 
-// Precondition: the heads have tails.
-FusedBands MakeFusedBands(const ToeplitzWeights& weights, const std::vector<int64_t>& heads);
+// `before`: as seen from queries that the keys lie before.
+FusedSide MakeFusedSide(const ToeplitzTail& tail, int64_t reach, bool before);
+
+// The bands with at least the given K. Precondition: the heads have tails.
+FusedBands MakeFusedBands(const ToeplitzWeights& weights, const std::vector<int64_t>& heads,
+                          int64_t least_band = 1);
 
 // One layer of positive, l2-normalised features in fp32 on the CPU: the constants that the kernels
 // read, in their layouts. Immutable; thread-safe.
 class FusedLayer {
  public:
-  // `projections`: W of each head, [m][d] row-major; empty for kElu.
+  // `projections`: W of each head, [m][d] row-major; empty for kElu. `weights` outlives the layer.
   FusedLayer(const AttentionShape& shape, double scale,
              const std::vector<std::vector<double>>& projections, const ToeplitzWeights& weights,
              const cpu::Kernels& kernels);
@@ -63,6 +67,7 @@ class FusedLayer {
 
   const cpu::Kernels& kernels() const { return kernels_; }
   const cpu::HeadShape& shape() const { return shape_; }
+  const ToeplitzWeights& weights() const { return weights_; }
   const cpu::HeadFeatures& features(int64_t head) const { return features_[head]; }
   // c(0) of one head; c(o) beside it for |o| < cached_tokens() + kRowBlock.
   const float* near(int64_t head) const {
@@ -78,6 +83,7 @@ class FusedLayer {
  private:
   const cpu::Kernels& kernels_;
   const cpu::HeadShape shape_;
+  const ToeplitzWeights& weights_;
   const int64_t cached_tokens_;
   std::vector<cpu::AlignedFloats> projections_;  // W and W^T of each head
   std::vector<cpu::HeadFeatures> features_;

@@ -24,10 +24,12 @@ struct LayerState {
 
 // One sequence on its way through one route, for some of the heads.
 struct RouteContext {
-  const LayerState* layer = nullptr;  // outlives the pass
+  const LayerState* layer = nullptr;  // outlives the pass; the fused routes need none
   std::vector<int64_t> heads;         // ascending
   at::ScalarType precision = at::kFloat;
   at::Tensor q, k, v, out;  // [n, all heads, head_dim]
+  // [n, all heads] fp32, where the fused routes leave the denominators of the rows; or undefined.
+  at::Tensor denominators;
 
   int64_t tokens() const { return q.size(0); }
   int64_t head_count() const { return static_cast<int64_t>(heads.size()); }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -122,6 +123,22 @@ absl::StatusOr<RelativeBias> RelativeBias::Create(const ModelConfig& config,
   const std::vector<int64_t> columns = ColumnOfOffset(bias, config.attention.causal, distance);
   for (int h = 0; h < result.heads(); ++h) {
     result.FillSides(h, distance, columns, *stored + h * StoredColumns(bias));
+  }
+  return result;
+}
+
+RelativeBias RelativeBias::FromOffsets(int64_t reach, absl::Span<const float> near,
+                                       absl::Span<const double> falls) {
+  RelativeBias result;
+  result.explicit_distance_ = reach;
+  result.max_tokens_ = kAnyLength;
+  result.before_.resize(falls.size());
+  result.after_.resize(falls.size());
+  std::vector<int64_t> columns(2 * reach + 1);
+  std::iota(columns.begin(), columns.end(), 0);
+  for (size_t h = 0; h < falls.size(); ++h) {
+    result.slopes_.push_back(-falls[h]);
+    result.FillSides(static_cast<int>(h), reach, columns, near.data() + h * (2 * reach + 1));
   }
   return result;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "model/weights/model_config.h"
 #include "model/weights/model_folder.h"
 
@@ -24,6 +25,11 @@ class RelativeBias {
   // INVALID_ARGUMENT if the stored tensor is absent, of another shape or not finite.
   static absl::StatusOr<RelativeBias> Create(const ModelConfig& config, const WeightMap& weights,
                                              int layer);
+
+  // b(o) for o in [-reach, reach], one head after another, and the fall by a token beyond.
+  // Precondition: near has falls.size() (2 reach + 1) values.
+  static RelativeBias FromOffsets(int64_t reach, absl::Span<const float> near,
+                                  absl::Span<const double> falls);
 
   int heads() const { return static_cast<int>(slopes_.size()); }
   // D: beyond this distance b is a straight line on both sides.

@@ -23,11 +23,12 @@ def make_corpus(folder, documents=40, size=6000):
 
 
 def make_targets(corpus, folder, dim=16, chains=60, seed=3):
+    """A teacher to whom each document is one direction, so that there is something to learn."""
     folder.mkdir(exist_ok=True)
-    random = np.random.default_rng(seed)
+    directions = np.random.default_rng(seed).standard_normal((len(corpus), dim))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     for number, shard in enumerate(target_sets.shards(corpus, chains, 16, seed)):
-        rows = random.standard_normal((sum(len(c.spans) for c in shard), dim))
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = np.concatenate([directions[[c.entry] * len(c.spans)] for c in shard])
         target_sets.save(folder / f"{number:05d}.npz", shard, rows)
     return target_sets.Targets(folder)
 

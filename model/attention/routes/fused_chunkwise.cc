@@ -353,7 +353,7 @@ void FusedChunkwisePass::ComputeBlock(const Walk& walk, int64_t block) {
   std::fill_n(walk.sums, rows * layer_->value_columns(), 0.0f);
   std::fill_n(walk.weights, rows * kGroup, 0.0f);
   const int64_t key = std::max<int64_t>(0, row - layout_.reach);
-  const int64_t reach_after = context_.layer->shape.causal ? 0 : layout_.reach;
+  const int64_t reach_after = layer_->weights().causal() ? 0 : layout_.reach;
   const int64_t key_end = std::min(layout_.n, row + kB + reach_after);
   const int64_t center = layout_.reach + kB - 1;  // index of c(0)
   const int64_t first = key - walk.keys.begin;
@@ -366,6 +366,7 @@ void FusedChunkwisePass::ComputeBlock(const Walk& walk, int64_t block) {
                              .weights = walk.band->weights.data() + center + (key - row)},
                             walk.sums, walk.weights);
   ApplyStates(walk, block, rows);
+  StoreDenominators(walk.weights, head, row, rows, context_.denominators);
   bad_rows_.Add(kernels().divide(shape(), rows, walk.sums, walk.weights,
                                  HeadOutput(context_.out, head, row), context_.out.stride(0)));
 }

@@ -23,6 +23,18 @@ inline float* HeadOutput(const at::Tensor& rows, int64_t head, int64_t first) {
   return rows.data_ptr<float>() + first * rows.stride(0) + head * rows.stride(1);
 }
 
+// Writes the denominators of rows from `first` on: the sums of `partial`, [rows][kKeyGroup].
+inline void StoreDenominators(const float* partial, int64_t head, int64_t first, int64_t count,
+                              const at::Tensor& denominators) {
+  if (!denominators.defined()) return;
+  float* const out = denominators.data_ptr<float>() + head * denominators.stride(1);
+  for (int64_t r = 0; r < count; ++r) {
+    float sum = 0;
+    for (int64_t b = 0; b < cpu::kKeyGroup; ++b) sum += partial[r * cpu::kKeyGroup + b];
+    out[(first + r) * denominators.stride(0)] = sum;
+  }
+}
+
 // Asks for rows that are read next. Those of one head lie a whole batch row apart, on pages of
 // their own, where no hardware looks ahead.
 inline void PrefetchRows(cpu::StridedRows rows, int64_t count, int64_t head_dim) {

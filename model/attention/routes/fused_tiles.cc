@@ -86,7 +86,7 @@ class FusedTilesPass final : public PhasedPass {
 FusedTilesPass::FusedTilesPass(RouteContext context, std::shared_ptr<const FusedLayer> layer)
     : context_(std::move(context)),
       layer_(std::move(layer)),
-      layout_(MakeLayout(*layer_, context_.layer->shape.causal, context_.tokens())) {
+      layout_(MakeLayout(*layer_, layer_->weights().causal(), context_.tokens())) {
   const int64_t heads = context_.head_count();
   phi_ = cpu::AlignedFloats(heads * layout_.groups * kGroup * shape().features);
   values_ = cpu::AlignedFloats(heads * layout_.groups * kGroup * layer_->value_columns());
@@ -130,7 +130,7 @@ void FusedTilesPass::FormKeys(int64_t head, int64_t piece) {
 
 void FusedTilesPass::FormWeights(int64_t head) {
   const int64_t edge = layout_.n + kB - 1;
-  weights_[head] = WeightsInFloat(context_.layer->weights, context_.heads[head], -edge, edge);
+  weights_[head] = WeightsInFloat(layer_->weights(), context_.heads[head], -edge, edge);
 }
 
 void FusedTilesPass::ComputeRows(int64_t head, int64_t piece) {
@@ -152,7 +152,7 @@ void FusedTilesPass::ComputeRows(int64_t head, int64_t piece) {
   }
   std::fill_n(sums, padded * value_columns, 0.0f);
   std::fill_n(weights, padded * kGroup, 0.0f);
-  const bool causal = context_.layer->shape.causal;
+  const bool causal = layer_->weights().causal();
   for (int64_t group = 0; group < layout_.groups; group += kSpanGroups) {
     const int64_t key = group * kGroup;
     for (int64_t row = begin; row < end; row += kB) {
@@ -171,6 +171,7 @@ void FusedTilesPass::ComputeRows(int64_t head, int64_t piece) {
                                 weights + (row - begin) * kGroup);
     }
   }
+  StoreDenominators(weights, layer_head, begin, end - begin, context_.denominators);
   bad_rows_.Add(kernels().divide(shape(), end - begin, sums, weights,
                                  HeadOutput(context_.out, layer_head, begin),
                                  context_.out.stride(0)));

@@ -43,21 +43,27 @@ void ScaleRow(const float* row, float factor, int64_t head_dim, float* target) {
   for (; c < head_dim; ++c) target[c] = row[c] * factor;
 }
 
-// x^ of one row into `target`, padded with zeros to whole vectors; |x^|^2 / 2 is returned. A row
-// with a number that is not finite yields NaN throughout.
-float Normalise(const HeadFeatures& map, const float* row, float* target) {
+// x^ = factor * row into `target`, padded with zeros to whole vectors; the factor is returned: zero
+// for a row of zeros. A row with a number that is not finite yields NaN throughout.
+double Scale(const HeadFeatures& map, const float* row, float* target) {
   const int64_t padded = PaddedColumns(map.head_dim);
   for (int64_t c = map.head_dim; c < padded; ++c) target[c] = 0;
   const float square = SumOfSquares(row, map.head_dim);
   if (square >= kLeastSquare && square <= kLargestSquare) {
-    ScaleRow(row, map.scale / std::sqrt(square), map.head_dim, target);
-    return 0.5f * map.scale * map.scale;
+    const float factor = map.scale / std::sqrt(square);
+    ScaleRow(row, factor, map.head_dim, target);
+    return factor;
   }
   double exact = 0;
   for (int64_t c = 0; c < map.head_dim; ++c) exact += static_cast<double>(row[c]) * row[c];
   const double factor = exact == 0 ? 0 : map.scale / std::sqrt(exact);
   for (int64_t c = 0; c < map.head_dim; ++c) target[c] = static_cast<float>(row[c] * factor);
-  return exact == 0 ? 0 : 0.5f * map.scale * map.scale;
+  return factor;
+}
+
+// The same; |x^|^2 / 2 is returned.
+float Normalise(const HeadFeatures& map, const float* row, float* target) {
+  return Scale(map, row, target) == 0 ? 0 : 0.5f * map.scale * map.scale;
 }
 
 // exp(x) for x <= 88, to 1.5 units of 2^-24: 2^n e^r with n the nearest integer to x / ln 2 and
@@ -142,22 +148,22 @@ void QueryFeatures(const HeadFeatures& map, StridedRows rows, int64_t count, flo
   }
 }
 
-// target[c][b] = source[b][c] for 16 rows, in blocks of 4 x 4.
-void TransposeGroup(const float* source, int64_t width, float* target) {
+// target[c][b] = source[b][c] for 16 rows, `stride` apart, in blocks of 4 x 4.
+void TransposeGroup(const float* source, int64_t width, int64_t stride, float* target) {
 #if HWY_TARGET == HWY_SCALAR
   for (int64_t b = 0; b < kKeyGroup; ++b) {
-    for (int64_t c = 0; c < width; ++c) target[c * kKeyGroup + b] = source[b * width + c];
+    for (int64_t c = 0; c < width; ++c) target[c * kKeyGroup + b] = source[b * stride + c];
   }
 #else
   const hn::FixedTag<float, 4> d4;
   const hn::Repartition<double, decltype(d4)> d2;
   for (int64_t b = 0; b < kKeyGroup; b += 4) {
-    const float* from = source + b * width;
+    const float* from = source + b * stride;
     for (int64_t c = 0; c < width; c += 4) {
       const auto r0 = hn::Load(d4, from + c);
-      const auto r1 = hn::Load(d4, from + width + c);
-      const auto r2 = hn::Load(d4, from + 2 * width + c);
-      const auto r3 = hn::Load(d4, from + 3 * width + c);
+      const auto r1 = hn::Load(d4, from + stride + c);
+      const auto r2 = hn::Load(d4, from + 2 * stride + c);
+      const auto r3 = hn::Load(d4, from + 3 * stride + c);
       const auto lo01 = hn::BitCast(d2, hn::InterleaveLower(d4, r0, r1));
       const auto hi01 = hn::BitCast(d2, hn::InterleaveUpper(d4, r0, r1));
       const auto lo23 = hn::BitCast(d2, hn::InterleaveLower(d4, r2, r3));
@@ -186,7 +192,7 @@ void KeyFeatureGroup(const HeadFeatures& map, StridedRows rows, int64_t count, f
     shift[b] = 1e4f;
     for (int64_t c = 0; c < width; ++c) scratch[b * width + c] = 0;
   }
-  TransposeGroup(scratch, width, transposed);
+  TransposeGroup(scratch, width, width, transposed);
   if (map.kind == HeadFeatures::Kind::kElu) {
     const Floats d;
     for (int64_t r = 0; r < map.features; ++r) {
@@ -228,9 +234,88 @@ void PackValues(StridedRows rows, int64_t count, int64_t head_dim, float* values
   }
 }
 
+void PackColumns(const float* rows, int64_t stride, int64_t count, int64_t columns, float* groups) {
+  const int64_t blocks = columns / 4 * 4;  // what TransposeGroup takes
+  for (int64_t first = 0; first < count; first += kKeyGroup) {
+    float* const target = groups + first * columns;
+    const float* const from = rows + first * stride;
+    const int64_t present = count - first < kKeyGroup ? count - first : kKeyGroup;
+    if (present == kKeyGroup) {
+      TransposeGroup(from, blocks, stride, target);
+    } else {
+      for (int64_t c = 0; c < blocks; ++c) {
+        for (int64_t b = 0; b < kKeyGroup; ++b) {
+          target[c * kKeyGroup + b] = b < present ? from[b * stride + c] : 0;
+        }
+      }
+    }
+    for (int64_t c = blocks; c < columns; ++c) {
+      for (int64_t b = 0; b < kKeyGroup; ++b) {
+        target[c * kKeyGroup + b] = b < present ? from[b * stride + c] : 0;
+      }
+    }
+  }
+}
+
+// grads = grads o phi, which times W is the derivative by x^ up to a multiple of x^; for kElu
+// grads o (x^ > 0 ? 1 : e^x^).
+void TimesSlope(const HeadFeatures& map, int64_t floats, const float* phi, float* grads) {
+  const Floats d;
+  const bool elu = map.kind == HeadFeatures::Kind::kElu;
+  const Vector one = hn::Set(d, 1.0f);
+  for (int64_t i = 0; i < floats; i += kLanes) {
+    const Vector value = hn::Load(d, phi + i);
+    const Vector slope = elu ? hn::Min(value, one) : value;
+    hn::Store(hn::Mul(hn::Load(d, grads + i), slope), d, grads + i);
+  }
+}
+
+// out (+)= factor (grad - x^ (grad . x^) / |x^|^2): x^ has one norm, so what points along it is
+// lost.
+void ProjectRow(const HeadFeatures& map, const float* grad, const float* x, float factor,
+                float* out, bool add) {
+  const Floats d;
+  Vector sum = hn::Zero(d);
+  for (int64_t c = 0; c < PaddedColumns(map.head_dim); c += kLanes) {
+    sum = hn::MulAdd(hn::Load(d, grad + c), hn::Load(d, x + c), sum);
+  }
+  const float along = hn::GetLane(hn::SumOfLanes(d, sum)) / (map.scale * map.scale);
+  const Vector f = hn::Set(d, factor);
+  const Vector a = hn::Set(d, along);
+  int64_t c = 0;
+  for (; c + kLanes <= map.head_dim; c += kLanes) {
+    const Vector across = hn::NegMulAdd(a, hn::Load(d, x + c), hn::Load(d, grad + c));
+    const Vector old = add ? hn::LoadU(d, out + c) : hn::Zero(d);
+    hn::StoreU(hn::MulAdd(f, across, old), d, out + c);
+  }
+  for (; c < map.head_dim; ++c) {
+    out[c] = factor * (grad[c] - along * x[c]) + (add ? out[c] : 0);
+  }
+}
+
+void FeatureGradients(const HeadFeatures& map, StridedRows rows, int64_t count, const float* phi,
+                      float* phi_grads, float* scratch, float* out, int64_t out_stride, bool add) {
+  const int64_t width = PaddedColumns(map.head_dim);
+  TimesSlope(map, count * PaddedColumns(map.features), phi, phi_grads);
+  const float* by_x = phi_grads;  // kElu
+  float* const x = scratch + kRowBlock * width;
+  if (map.kind != HeadFeatures::Kind::kElu) {
+    for (int64_t i = 0; i < count * width; ++i) scratch[i] = 0;
+    ForColumnStrips(width, SumProduct<false>{count, phi_grads, PaddedColumns(map.features),
+                                             map.padded, width, map.features, nullptr, scratch});
+    by_x = scratch;
+  }
+  for (int64_t r = 0; r < count; ++r) {
+    const double factor = Scale(map, rows.data + r * rows.stride, x);
+    ProjectRow(map, by_x + r * width, x, static_cast<float>(factor), out + r * out_stride, add);
+  }
+}
+
 }  // namespace
 
-FeatureKernels GetFeatureKernels() { return {&QueryFeatures, &KeyFeatures, &PackValues}; }
+FeatureKernels GetFeatureKernels() {
+  return {&QueryFeatures, &KeyFeatures, &PackValues, &PackColumns, &FeatureGradients};
+}
 
 }  // namespace longwave::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -12,6 +12,12 @@ struct FeatureKernels {
   decltype(Kernels::query_features) query_features;
   decltype(Kernels::key_features) key_features;
   decltype(Kernels::pack_values) pack_values;
+  decltype(Kernels::pack_columns) pack_columns;
+  decltype(Kernels::feature_gradients) feature_gradients;
+};
+
+struct GradientKernels {
+  decltype(Kernels::accumulate_gradients) accumulate_gradients;
 };
 
 struct TileKernels {
@@ -26,6 +32,7 @@ struct TileKernels {
 // Of the instruction set at this index of Highway's dispatch tables.
 FeatureKernels FeatureKernelsAt(size_t index);
 TileKernels TileKernelsAt(size_t index);
+GradientKernels GradientKernelsAt(size_t index);
 
 }  // namespace longwave::cpu
 

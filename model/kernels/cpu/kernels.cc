@@ -23,6 +23,7 @@ Kernels MakeKernels(const TargetName& target) {
   chosen.Update(target.target);
   const FeatureKernels features = FeatureKernelsAt(chosen.GetIndex());
   const TileKernels tile = TileKernelsAt(chosen.GetIndex());
+  const GradientKernels gradients = GradientKernelsAt(chosen.GetIndex());
   return {.name = target.name,
           .query_features = features.query_features,
           .key_features = features.key_features,
@@ -33,6 +34,9 @@ Kernels MakeKernels(const TargetName& target) {
           .multiply = tile.multiply,
           .combine = tile.combine,
           .divide = tile.divide,
+          .accumulate_gradients = gradients.accumulate_gradients,
+          .feature_gradients = features.feature_gradients,
+          .pack_columns = features.pack_columns,
           .transforms = FftKernelsAt(chosen.GetIndex())};
 }
 

@@ -50,6 +50,7 @@ struct HeadFeatures {
   float log_norm = 0;                 // log sqrt(m)
   const float* projection = nullptr;  // W, [m][d]
   const float* transposed = nullptr;  // W^T, [d][PaddedColumns(m)], zero padded
+  const float* padded = nullptr;      // W, [m][PaddedColumns(d)], zero padded: gradients only
 };
 
 // Floats of scratch that the two feature kernels need.
@@ -74,6 +75,26 @@ struct Tile {
   const float* values = nullptr;
   // c of (row a, key b) is weights[b - a]: readable from 1 - rows to groups * kKeyGroup - 1.
   const float* weights = nullptr;
+};
+
+// The same with what the derivatives of its sums need. With g the derivative by the output z and D
+// the denominator of a row, g~ = [g / D | -(g . z) / D], the derivative by the weight of (row a,
+// key b) is g~_a . [v_b | 1].
+struct GradientTile {
+  int64_t rows = 0;                  // <= kRowBlock
+  int64_t groups = 0;                // of keys
+  const float* queries = nullptr;    // phi(q)
+  const float* row_grads = nullptr;  // g~, [rows][PaddedColumns(d + 1)]
+  const float* out_grads = nullptr;  // g / D, [rows][PaddedColumns(d)], zero in padding columns
+  const float* keys = nullptr;       // phi(k)
+  const float* key_rows = nullptr;   // phi(k) row by row, [keys][PaddedColumns(m)]
+  const float* values = nullptr;     // [v | 1], [groups][d + 1][kKeyGroup]; zero for padding keys
+  const float* weights = nullptr;    // c as in Tile
+  float* query_sums = nullptr;       // by phi(q), [rows][PaddedColumns(m)]
+  float* key_sums = nullptr;         // by phi(k), [keys][PaddedColumns(m)]
+  float* value_sums = nullptr;       // by v, [keys][PaddedColumns(d)]
+  // By b: that of (row a, key b) goes to diagonals[b - a], in the same range as weights.
+  float* diagonals = nullptr;
 };
 
 // The kernels of one instruction set. Pure functions of their arguments: the bits of a row depend
@@ -113,6 +134,19 @@ struct Kernels {
   // positive.
   int64_t (*divide)(const HeadShape& shape, int64_t count, const float* sums, const float* weights,
                     float* out, int64_t stride);
+
+  // Adds the derivatives of a tile to its five sums: the scores stay in the first-level cache.
+  void (*accumulate_gradients)(const HeadShape& shape, const GradientTile& tile);
+  // The derivative by `count` <= kRowBlock rows from those by phi, [rows][PaddedColumns(m)], which
+  // are overwritten; phi as query_features has it. Rows of norm 0 have none: 0. Written to, or
+  // added to, rows of head_dim floats `out_stride` apart. Scratch: FeatureScratchFloats(head_dim).
+  void (*feature_gradients)(const HeadFeatures& map, StridedRows rows, int64_t count,
+                            const float* phi, float* phi_grads, float* scratch, float* out,
+                            int64_t out_stride, bool add);
+  // Lays `count` rows of `columns` floats, `stride` apart (whole groups of kColumnPad, aligned), as
+  // phi(k) lies: [KeyGroups(count)][columns][kKeyGroup], zero where there is no row.
+  void (*pack_columns)(const float* rows, int64_t stride, int64_t count, int64_t columns,
+                       float* groups);
 
   // Of ToeplitzTransform.
   AllFftKernels transforms;

@@ -17,13 +17,6 @@ HWY_BEFORE_NAMESPACE();
 namespace longwave::cpu::HWY_NAMESPACE {
 namespace {
 
-// Keys whose scores are formed before they are multiplied with values.
-constexpr int64_t kTileGroups = 3;
-constexpr int64_t kTileKeys = kTileGroups * kKeyGroup;
-// Groups of keys that one panel of scores spans, and groups of columns that one panel of sums does.
-constexpr int kPanelGroups = kLanes == 16 ? 3 : 1;
-constexpr int kPanelColumns = kLanes == 16 ? 4 : 1;
-
 // Stores c o (phi(q) phi(k)^T) and adds up its rows. Register j of a panel is of key j * kLanes.
 template <int kVectors>
 struct ScoreOut {
@@ -40,60 +33,6 @@ struct ScoreOut {
       total = hn::Add(total, weight);
     }
     hn::Store(total, d, partial + r * kKeyGroup);
-  }
-};
-
-// sums[r] += v, or sums[r] += factors[r] v.
-template <int kVectors, bool kFactors>
-struct SumOut {
-  float* sums;
-  int64_t stride;
-  const float* factors;
-  HWY_INLINE void Row(int64_t r, const Vector (&v)[kVectors]) const {
-    const Floats d;
-    float* const row = sums + r * stride;
-    const Vector factor = kFactors ? hn::Set(d, factors[r]) : hn::Zero(d);
-#pragma GCC unroll 16
-    for (int j = 0; j < kVectors; ++j) {
-      const Vector old = hn::Load(d, row + j * kLanes);
-      hn::Store(kFactors ? hn::MulAdd(v[j], factor, old) : hn::Add(v[j], old), d, row + j * kLanes);
-    }
-  }
-};
-
-// Calls Run<vectors>(first column) for strips of columns as wide as the registers allow.
-template <class Body>
-HWY_INLINE void ForColumnStrips(int64_t columns, const Body& body) {
-  int64_t c = 0;
-  if constexpr (kPanelColumns == 4) {
-    for (; c + 4 * kColumnPad <= columns; c += 4 * kColumnPad) body.template Run<4>(c);
-    if (c + 3 * kColumnPad <= columns) {
-      body.template Run<3>(c);
-      c += 3 * kColumnPad;
-    }
-    if (c + 2 * kColumnPad <= columns) {
-      body.template Run<2>(c);
-      c += 2 * kColumnPad;
-    }
-  }
-  for (; c < columns; c += kColumnPad) body.template Run<kGroupVectors>(c);
-}
-
-// sums[r][c] += factors[r] * sum over k of a[r][k] b[k][c].
-template <bool kFactors>
-struct SumProduct {
-  int64_t rows;
-  const float* a;
-  int64_t a_stride;
-  const float* b;
-  int64_t columns;
-  int64_t depth;
-  const float* factors;
-  float* sums;
-  template <int kVectors>
-  HWY_INLINE void Run(int64_t c) const {
-    Product<kVectors>(rows, a, a_stride, b + c, columns, kLanes, depth,
-                      SumOut<kVectors, kFactors>{sums + c, columns, factors});
   }
 };
 

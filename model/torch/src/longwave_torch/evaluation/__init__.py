@@ -1,0 +1,1 @@
+"""Parts of `python -m longwave_torch.evaluate`: tasks, competitors, metrics, report."""
