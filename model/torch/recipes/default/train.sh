@@ -50,6 +50,7 @@ if [ "$reduced" = 1 ]; then
   config="$here/reduced.json"
   chains=(--chains 48 --shard 16)
   recipe=(--set phases.0.steps=12 --set phases.1.steps=6 --set phases.2.steps=2
+    --set phases.0.warmup=2 --set phases.1.warmup=2 --set phases.2.warmup=1
     --set phases.1.batch_bytes=4096 --set phases.2.batch_bytes=16384)
   evaluation=(--limit 12 --preambles 2 --resamples 20)
 else
