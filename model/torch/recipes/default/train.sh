@@ -49,9 +49,11 @@ if [ "$reduced" = 1 ]; then
   packages="$here/reduced.txt"
   config="$here/reduced.json"
   chains=(--chains 48 --shard 16)
-  recipe=(--set phases.0.steps=12 --set phases.1.steps=6 --set phases.2.steps=2
-    --set phases.0.warmup=2 --set phases.1.warmup=2 --set phases.2.warmup=1
-    --set phases.1.batch_bytes=4096 --set phases.2.batch_bytes=16384)
+  recipe=()
+  phases="$(grep -c '^\[\[phases\]\]' "$here/recipe.toml")"
+  for ((i = 0; i < phases; i++)); do
+    recipe+=(--set "phases.$i.steps=6" --set "phases.$i.warmup=1" --set "phases.$i.batch_bytes=8192")
+  done
   evaluation=(--limit 12 --preambles 2 --resamples 20)
 else
   out="${out:-$root/build/train/default}"
