@@ -53,6 +53,7 @@ std::string ConfigText(const ModelConfig& c) {
                       static_cast<int>(c.norm_position), c.use_bias, c.embedding_norm,
                       absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(c.layer_norm_eps))),
                       static_cast<int>(c.positions), c.position_table_length,
+                      absl::StrJoin(c.ngrams.sizes, "+"), c.ngrams.buckets, c.ngrams.dim,
                       static_cast<int>(a.features), a.num_features, a.qk_norm,
                       absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(a.scale))), a.causal,
                       absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(a.interpolation_error))),

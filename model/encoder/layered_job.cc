@@ -3,8 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <map>
 #include <utility>
+
+#include "model/encoder/ngram_buckets.h"
 
 namespace longwave {
 namespace {
@@ -27,44 +28,6 @@ int64_t Bytes(const at::Tensor& tensor) {
 }
 
 }  // namespace
-
-double RouteFlopWeight(Route route) {
-  switch (route) {
-    case Route::kDirect:
-      return 40;  // double, one row at a time, no matrix product
-    default:
-      return 1;  // weighed by the route itself
-  }
-}
-
-double AttentionFlopWeight(const Attention& attention, int64_t tokens, Route route) {
-  double weight = 0;
-  for (const RouteShare& share : attention.Shares(tokens, route)) {
-    weight = std::max(weight, RouteFlopWeight(share.route));
-  }
-  return weight;
-}
-
-Route MainRoute(const Transformer& transformer, int64_t tokens, const LayerRoutes& routes) {
-  std::map<Route, int> layers;
-  for (int layer = 0; layer < static_cast<int>(routes.size()); ++layer) {
-    const bool planned = routes[layer] == Route::kAuto;
-    ++layers[planned ? transformer.attention(layer).Plan(tokens) : routes[layer]];
-  }
-  return std::max_element(layers.begin(), layers.end(),
-                          [](const auto& a, const auto& b) { return a.second < b.second; })
-      ->first;
-}
-
-double EmbedFlopsPerRow(const Transformer& transformer) {
-  return (kElementFlops + kFirstTouchFlops) * static_cast<double>(transformer.config().hidden_size);
-}
-
-double QkvFlopsPerRow(const Transformer& transformer, int layer) {
-  const double product = transformer.layer(layer).QkvFlopsPerRow();
-  if (layer > 0) return product;
-  return product + kFirstTouchFlops * static_cast<double>(3 * transformer.heads_width());
-}
 
 LayeredJob::LayeredJob(const JobContext& context, EncoderBatch batch,
                        std::vector<OutputSpec> outputs, std::vector<LayerRoutes> routes,
@@ -93,7 +56,7 @@ LayeredJob::LayeredJob(const JobContext& context, EncoderBatch batch,
 
 double LayeredJob::PlannedFlops() const {
   const double rows = static_cast<double>(tiles_ * transformer_.tile_rows());
-  double flops = rows * EmbedFlopsPerRow(transformer_);
+  double flops = rows * (HashFlopsPerRow(transformer_) + EmbedFlopsPerRow(transformer_));
   for (int layer = 0; layer < LayersToRun(); ++layer) {
     flops += rows *
              (QkvFlopsPerRow(transformer_, layer) + transformer_.layer(layer).FinishFlopsPerRow());
@@ -135,8 +98,12 @@ void LayeredJob::NextStage() {
   switch (stage_) {
     case Stage::kStart:
       Allocate();
+      return EnterHash();
+    case Stage::kHash:
+      if (ngrams_.defined()) ngrams_ = ngrams_.to(transformer_.device());
       return EnterTiles(Stage::kEmbed, EmbedFlopsPerRow(transformer_));
     case Stage::kEmbed:
+      Free(ngrams_);
       return EnterFold();
     case Stage::kFold:
       LeaveFold();
@@ -184,6 +151,16 @@ void LayeredJob::Allocate() {
   }
   x_ = at::empty({rows, transformer_.config().hidden_size}, floats);
   qkv_ = at::empty({rows, 3 * transformer_.heads_width()}, floats);
+}
+
+// A stage without pieces for a model without n-grams.
+void LayeredJob::EnterHash() {
+  stage_ = Stage::kHash;
+  const auto& sizes = transformer_.config().ngrams.sizes;
+  if (sizes.empty()) return;
+  ngrams_ = at::empty({tiles_ * transformer_.tile_rows(), static_cast<int64_t>(sizes.size())},
+                      at::TensorOptions(at::kInt));
+  EnterTiles(Stage::kHash, HashFlopsPerRow(transformer_));
 }
 
 // Piece i is tile i. Tiles that lie within one sequence are that sequence's, so that they cost
@@ -295,17 +272,29 @@ void LayeredJob::RunTile(int64_t tile) {
   if (TileIsDead(tile)) return;
   const int64_t height = transformer_.tile_rows();
   const int64_t row = tile * height;
+  if (stage_ == Stage::kHash) return HashTile(tile);
   const at::Tensor x = x_.narrow(0, row, height);
   if (stage_ == Stage::kEmbed) {
-    const at::Tensor positions =
-        positions_.defined() ? positions_.narrow(0, row, height) : at::Tensor();
-    return transformer_.embedding().Apply(ids_.narrow(0, row, height), positions, x);
+    const auto tile_of = [&](const at::Tensor& rows) {
+      return rows.defined() ? rows.narrow(0, row, height) : at::Tensor();
+    };
+    return transformer_.embedding().Apply(
+        {.ids = tile_of(ids_), .positions = tile_of(positions_), .ngrams = tile_of(ngrams_)}, x);
   }
   const TransformerLayer& layer = transformer_.layer(layer_);
   const at::Tensor qkv = qkv_.narrow(0, row, height);
   if (stage_ == Stage::kQkv) return layer.ProjectQkv(x, qkv);
   layer.Finish(qkv.narrow(1, 0, transformer_.heads_width()), x);
   if (layer_ + 1 == transformer_.layers()) transformer_.ApplyFinalNorm(x);
+}
+
+void LayeredJob::HashTile(int64_t tile) {
+  const int64_t height = transformer_.tile_rows();
+  const int64_t sizes = ngrams_.size(1);
+  FillNgramBuckets(transformer_.config().ngrams, batch_.token_ids, batch_.offsets,
+                   {tile * height, (tile + 1) * height},
+                   absl::MakeSpan(ngrams_.data_ptr<int32_t>() + tile * height * sizes,
+                                  static_cast<size_t>(height * sizes)));
 }
 
 bool LayeredJob::TileIsDead(int64_t tile) const {
@@ -397,6 +386,7 @@ void LayeredJob::End(int sequence) {
 EncodeJob::State LayeredJob::Done() {
   Free(x_);
   Free(qkv_);
+  Free(ngrams_);
   ids_.reset();
   positions_.reset();
   emitted_rows_.reset();
@@ -410,6 +400,7 @@ EncodeJob::State LayeredJob::Done() {
 LayeredJob::~LayeredJob() {
   Free(x_);
   Free(qkv_);
+  Free(ngrams_);
   for (Sequence& sequence : sequences_) Free(std::move(sequence.pass));
 }
 
@@ -428,7 +419,8 @@ void LayeredJob::Free(std::unique_ptr<AttentionPass> pass) {
 }
 
 int64_t LayeredJob::ResidentBytes() const {
-  int64_t bytes = Bytes(x_) + Bytes(qkv_) + Bytes(emitted_rows_) + emitter_.ResidentBytes() +
+  int64_t bytes = Bytes(x_) + Bytes(qkv_) + Bytes(ngrams_) + Bytes(emitted_rows_) +
+                  emitter_.ResidentBytes() +
                   static_cast<int64_t>((batch_.token_ids.capacity() + position_of_row_.capacity()) *
                                        sizeof(int32_t));
   if (transformer_.device().is_cuda()) bytes += Bytes(ids_) + Bytes(positions_);

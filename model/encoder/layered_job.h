@@ -17,29 +17,10 @@
 #include "model/encoder/piece_list.h"
 #include "model/encoder/row_emitter.h"
 #include "model/encoder/sequence_output.h"
+#include "model/encoder/stage_costs.h"
 #include "model/encoder/transformer.h"
 
 namespace longwave {
-
-// What one Step may compute, in FLOPs of a matrix product: 10 ms on two cores of 100 GFLOP/s each.
-// The cut depends on nothing else, so a run has the same slices everywhere.
-inline constexpr double kSliceFlops = 2e9;
-// What the first write to a float of fresh memory costs: the system's page faults, 1.3 ns a float
-// on two threads, beside a matrix product on them.
-inline constexpr double kFirstTouchFlops = 400;
-// What an element-wise pass costs beside a matrix product, in FLOPs per float: 1.5 G floats a
-// second against 100 GFLOP/s.
-inline constexpr double kElementFlops = 64;
-// What a FLOP of a route costs beside one of a large matrix product.
-double RouteFlopWeight(Route route);
-
-// What the operations of a layer's attention weigh: of its heads' routes the heaviest.
-double AttentionFlopWeight(const Attention& attention, int64_t tokens, Route route);
-
-// The routes of one sequence's layers; kAuto: each head takes its own.
-using LayerRoutes = std::vector<Route>;
-// The route of most layers; of equally many, the one with the lower number.
-Route MainRoute(const Transformer& transformer, int64_t tokens, const LayerRoutes& routes);
 
 // What all jobs of an encoder share. Everything outlives the jobs.
 struct JobContext {
@@ -48,14 +29,11 @@ struct JobContext {
   Disposer* disposer = nullptr;
 };
 
-// FLOPs of a stage for one row; projecting includes the first touch of q, k and v in layer 0.
-double EmbedFlopsPerRow(const Transformer& transformer);
-double QkvFlopsPerRow(const Transformer& transformer, int layer);
-
 // One batch on its way through the layers, as a line of stages; each is a list of independent
 // pieces, worked off slice by slice:
-//   embed, then per layer: project q, k, v | attention, phase by phase | finish the layer
-//   (and fold the layer's rows into outputs, where wanted), then emit.
+//   hash n-grams (where the model has them), embed, then per layer: project q, k, v | attention,
+//   phase by phase | finish the layer (and fold the layer's rows into outputs, where wanted), then
+//   emit.
 // Row tiles lie over the flat batch; what belongs to a sequence (attention, folding) is cut
 // relative to its start. `out` of the attention is the memory of q.
 //
@@ -73,7 +51,7 @@ class LayeredJob {
   double Progress() const;
 
  private:
-  enum class Stage { kStart, kEmbed, kFold, kQkv, kAttention, kFinish, kEmit };
+  enum class Stage { kStart, kHash, kEmbed, kFold, kQkv, kAttention, kFinish, kEmit };
 
   struct Sequence {
     TokenRange rows;  // in the flat batch
@@ -89,6 +67,7 @@ class LayeredJob {
   // Leaves the stage that is done and enters the next one, which may have no pieces.
   void NextStage();
   void Allocate();
+  void EnterHash();
   void EnterTiles(Stage stage, double flops_per_row);
   void EnterFold();
   void LeaveFold();
@@ -99,6 +78,7 @@ class LayeredJob {
   void RunPieces(PieceList::Range range);
   void RunPiece(int64_t number);
   void RunTile(int64_t tile);
+  void HashTile(int64_t tile);
   // True if no sequence with rows in the tile is wanted any more.
   bool TileIsDead(int64_t tile) const;
 
@@ -137,6 +117,7 @@ class LayeredJob {
   int64_t tiles_ = 0;
   at::Tensor ids_;        // [padded rows] int32
   at::Tensor positions_;  // [padded rows] int32, if the embedding needs them
+  at::Tensor ngrams_;     // [padded rows, sizes] int32 buckets, on the host until all are hashed
   at::Tensor x_;          // [padded rows, hidden]
   at::Tensor qkv_;        // [padded rows, 3 * heads * head_dim]
 

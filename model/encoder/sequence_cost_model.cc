@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/encoder/layered_job.h"
 #include "model/encoder/sequence_output.h"
 
 namespace longwave {
@@ -28,7 +27,7 @@ double SequenceCostModel::RouteRate(Route route) const {
 }
 
 double SequenceCostModel::DenseFlops(int64_t tokens, int layers) const {
-  double per_row = EmbedFlopsPerRow(transformer_);
+  double per_row = HashFlopsPerRow(transformer_) + EmbedFlopsPerRow(transformer_);
   for (int layer = 0; layer < layers; ++layer) {
     per_row +=
         transformer_.layer(layer).QkvFlopsPerRow() + transformer_.layer(layer).FinishFlopsPerRow();
@@ -93,7 +92,8 @@ double SequenceCostModel::SentBytes(int64_t tokens, const OutputSpec& output) co
   return static_cast<double>(output.RowCount(tokens) * kept * vectors) * sizeof(float);
 }
 
-// The larger of two moments: attention at work, and rows being sent, when q, k and v are gone.
+// The largest of three moments: n-grams' buckets waiting for the embedding (q, k and v have their
+// memory already), attention at work, and rows being sent, when q, k and v are gone.
 int64_t SequenceCostModel::PeakBytes(int64_t tokens, const OutputSpec& output, Route route) const {
   const ModelConfig& config = transformer_.config();
   const int64_t rows = RoundUp(tokens, transformer_.tile_rows());
@@ -102,13 +102,14 @@ int64_t SequenceCostModel::PeakBytes(int64_t tokens, const OutputSpec& output, R
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
     attention = std::max(attention, transformer_.attention(layer).Cost(tokens, route).bytes);
   }
+  const int64_t ngrams = rows * static_cast<int64_t>(config.ngrams.sizes.size() * sizeof(int32_t));
   const int64_t qkv = rows * 3 * transformer_.heads_width() * sizeof(float);
   const int64_t sending = std::min<int64_t>(kBlockBytes, SentBytes(tokens, output));
   return rows * static_cast<int64_t>(config.hidden_size * sizeof(float) +
                                      ints_per_row * sizeof(int32_t)) +
          SequenceOutput::PredictBytes(output, tokens, config.hidden_size,
                                       static_cast<int>(config.num_layers)) +
-         std::max(qkv + attention, sending);
+         std::max(qkv + std::max(ngrams, attention), sending);
 }
 
 }  // namespace longwave

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "model/api/encoder.h"
-#include "model/encoder/layered_job.h"
+#include "model/encoder/stage_costs.h"
 #include "model/encoder/transformer.h"
 
 namespace longwave {
@@ -29,7 +29,8 @@ class SequenceCostModel {
 
   // Precondition: `route` (kAuto: every layer's plan) passed Attention::Check at this length.
   CostPrediction Predict(int64_t tokens, const OutputSpec& output, Route route) const;
-  // Embedding and the matrix products of the first `layers` layers over the padded rows.
+  // Hashing n-grams, embedding and the matrix products of the first `layers` layers over the padded
+  // rows.
   double DenseFlops(int64_t tokens, int layers) const;
   // The attention of all layers, unweighted.
   double AttentionFlops(int64_t tokens, Route route) const;

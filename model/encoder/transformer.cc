@@ -73,7 +73,8 @@ at::Tensor LayerNorm::Apply(const at::Tensor& x) const {
   return at::layer_norm(x, weight_.sizes(), weight_, bias, eps_, /*cudnn_enable=*/false);
 }
 
-Embedding::Embedding(const ModelConfig& config, const WeightMap& weights, c10::Device device)
+Embedding::Embedding(const ModelConfig& config, const WeightMap& weights, c10::Device device,
+                     int64_t tile_rows, ComputeType compute)
     : positions_(config.positions),
       tokens_(ToDevice(weights, "embeddings.token.weight", device)),
       has_norm_(config.embedding_norm) {
@@ -85,14 +86,38 @@ Embedding::Embedding(const ModelConfig& config, const WeightMap& weights, c10::D
     frequencies_ =
         at::exp(channel * (-std::log(10000.0) / config.hidden_size)).unsqueeze(0).to(device);
   }
+  if (!config.ngrams.sizes.empty()) MakeNgrams(config, weights, device, tile_rows, compute);
   if (has_norm_) norm_ = MakeNorm(config, weights, "embeddings.norm", device);
 }
 
-void Embedding::Apply(const at::Tensor& ids, const at::Tensor& positions, at::Tensor x) const {
-  at::index_select_out(x, tokens_, 0, ids);
-  if (positions_ == PositionKind::kLearned) x.add_(at::index_select(table_, 0, positions));
-  if (positions_ == PositionKind::kSinusoidal) AddSinusoids(positions, x);
+void Embedding::MakeNgrams(const ModelConfig& config, const WeightMap& weights, c10::Device device,
+                           int64_t tile_rows, ComputeType compute) {
+  const NgramConfig& ngrams = config.ngrams;
+  ngram_table_ =
+      at::zeros({1 + ngrams.buckets, ngrams.dim}, at::TensorOptions(at::kFloat).device(device));
+  ngram_table_.narrow(0, 1, ngrams.buckets)
+      .copy_(ToDevice(weights, "embeddings.ngram.weight", device));
+  ngram_projection_ =
+      MakeLinear(weights, {"embeddings.ngram_projection"}, device, tile_rows, compute);
+}
+
+void Embedding::Apply(const EmbeddingInputs& inputs, at::Tensor x) const {
+  at::index_select_out(x, tokens_, 0, inputs.ids);
+  if (has_ngrams()) AddNgrams(inputs.ngrams, x);
+  if (positions_ == PositionKind::kLearned) x.add_(at::index_select(table_, 0, inputs.positions));
+  if (positions_ == PositionKind::kSinusoidal) AddSinusoids(inputs.positions, x);
   if (has_norm_) x.copy_(norm_.Apply(x));
+}
+
+// Size after size, so that the order of the sum is the same for every row; a missing n-gram adds
+// the table's row of zeros.
+void Embedding::AddNgrams(const at::Tensor& buckets, at::Tensor& x) const {
+  const at::Tensor rows_of_sizes = buckets.t().contiguous().add(1);  // [sizes, rows]
+  at::Tensor sum = at::index_select(ngram_table_, 0, rows_of_sizes[0]);
+  for (int64_t k = 1; k < rows_of_sizes.size(0); ++k) {
+    sum.add_(at::index_select(ngram_table_, 0, rows_of_sizes[k]));
+  }
+  x.add_(ngram_projection_.Apply(sum, PostOp::kNone));
 }
 
 // In double: an angle may be as large as the longest sequence, 2^20, of which fp32 keeps only four
@@ -179,7 +204,7 @@ Transformer::Transformer(const ModelFolder& folder, c10::Device device, ComputeT
     : config_(folder.config),
       device_(device),
       tile_rows_(device.is_cuda() ? kCudaTileRows : kCpuTileRows),
-      embedding_(config_, folder.weights, device),
+      embedding_(config_, folder.weights, device, tile_rows_, compute),
       has_final_norm_(config_.norm_position == NormPosition::kPre) {
   for (int layer = 0; layer < config_.num_layers; ++layer) {
     layers_.emplace_back(config_, folder.weights, layer, device, tile_rows_, compute);

@@ -29,22 +29,37 @@ class LayerNorm {
   double eps_ = 0;
 };
 
-// What goes in: token embedding, positions, optional norm.
+// What the embedding of a row tile needs to know of its rows; undefined where the model does not.
+struct EmbeddingInputs {
+  at::Tensor ids;        // [rows] int32
+  at::Tensor positions;  // [rows] int32, of the tokens in their sequences: needs_positions()
+  at::Tensor ngrams;     // [rows, sizes] int32, FillNgramBuckets': has_ngrams()
+};
+
+// What goes in: token embedding, n-grams, positions, optional norm.
 class Embedding {
  public:
   Embedding() = default;
-  Embedding(const ModelConfig& config, const WeightMap& weights, c10::Device device);
+  Embedding(const ModelConfig& config, const WeightMap& weights, c10::Device device,
+            int64_t tile_rows, ComputeType compute);
 
   bool needs_positions() const { return positions_ != PositionKind::kNone; }
-  // ids, positions (position of the token in its sequence; unused unless needed): [rows] int32.
-  // x: [rows, hidden], overwritten.
-  void Apply(const at::Tensor& ids, const at::Tensor& positions, at::Tensor x) const;
+  bool has_ngrams() const { return ngram_table_.defined(); }
+  // One tile. x: [rows, hidden], overwritten.
+  void Apply(const EmbeddingInputs& inputs, at::Tensor x) const;
+  // Of the product behind the n-grams' table.
+  double NgramFlopsPerRow() const { return ngram_projection_.FlopsPerRow(); }
 
  private:
+  void MakeNgrams(const ModelConfig& config, const WeightMap& weights, c10::Device device,
+                  int64_t tile_rows, ComputeType compute);
+  void AddNgrams(const at::Tensor& buckets, at::Tensor& x) const;
   void AddSinusoids(const at::Tensor& positions, at::Tensor& x) const;
 
   PositionKind positions_ = PositionKind::kNone;
   at::Tensor tokens_;       // [vocabulary, hidden]
+  at::Tensor ngram_table_;  // [1 + buckets, dim]: zeros for "none", then the table
+  Linear ngram_projection_;
   at::Tensor table_;        // learned: [position_table_length, hidden]
   at::Tensor frequencies_;  // sinusoidal: [1, hidden / 2] doubles, 10000^(-2c / hidden)
   bool has_norm_ = false;

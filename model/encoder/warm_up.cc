@@ -7,7 +7,8 @@
 #include <utility>
 
 #include "model/base/clock.h"
-#include "model/encoder/layered_job.h"
+#include "model/encoder/device.h"
+#include "model/encoder/stage_costs.h"
 
 namespace longwave {
 namespace {

@@ -56,6 +56,7 @@ class EncoderPass {
   Rows Linear(const std::string& name, const Rows& x) const;
   absl::StatusOr<Rows> Attention(int layer, const Rows& x) const;
   Rows FeedForward(const std::string& layer_name, const Rows& x) const;
+  void AddNgrams(Rows& x) const;
 
   const ModelConfig& config_;
   const WeightMap& weights_;
@@ -83,7 +84,37 @@ Rows EncoderPass::Embeddings() const {
       }
     }
   }
+  if (!config_.ngrams.sizes.empty()) AddNgrams(x);
   return config_.embedding_norm ? Norm("embeddings.norm", x) : x;
+}
+
+// The row of the n-gram's embedding, as NgramConfig says.
+int64_t NgramRow(absl::Span<const int32_t> ngram, int64_t buckets) {
+  uint64_t hash = ngram.size();
+  for (const int32_t id : ngram) {
+    hash = (hash + static_cast<uint64_t>(id) + 1) * 0x9E3779B97F4A7C15;
+    hash ^= hash >> 32;
+  }
+  return static_cast<int64_t>((hash & 0xffffffff) % static_cast<uint64_t>(buckets));
+}
+
+void EncoderPass::AddNgrams(Rows& x) const {
+  const NgramConfig& ngrams = config_.ngrams;
+  const std::vector<float>& table = Weight("embeddings.ngram.weight");
+  const std::vector<float>& projection = Weight("embeddings.ngram_projection.weight");
+  for (int64_t i = 0; i < n_; ++i) {
+    std::vector<double> sum(ngrams.dim, 0);
+    for (const int64_t size : ngrams.sizes) {
+      if (i < size - 1) continue;
+      const int64_t row = NgramRow(ids_.subspan(i - size + 1, size), ngrams.buckets);
+      for (int64_t c = 0; c < ngrams.dim; ++c) sum[c] += table[row * ngrams.dim + c];
+    }
+    for (int64_t o = 0; o < config_.hidden_size; ++o) {
+      for (int64_t c = 0; c < ngrams.dim; ++c) {
+        x[i * config_.hidden_size + o] += projection[o * ngrams.dim + c] * sum[c];
+      }
+    }
+  }
 }
 
 Rows EncoderPass::Norm(const std::string& name, const Rows& x) const {

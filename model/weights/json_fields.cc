@@ -207,6 +207,14 @@ JsonFields JsonFields::Object(absl::string_view key) {
                     problems_);
 }
 
+std::optional<JsonFields> JsonFields::OptionalObject(absl::string_view key) {
+  const Json* value = Take(key, /*required=*/false, "");
+  if (value == nullptr || value->is_null()) return std::nullopt;
+  if (value->is_object()) return JsonFields(*value, absl::StrCat(prefix_, key, "."), problems_);
+  Refuse(key, "an object or null");
+  return std::nullopt;
+}
+
 const Json& JsonFields::Array(absl::string_view key, bool required) {
   const Json* value = Take(key, required, "an array");
   if (value == nullptr) return EmptyArray();

@@ -68,6 +68,8 @@ class JsonFields {
                                 size_t min_count = 0);
   // A nested object; absent: an empty one (its own fields then say what is missing).
   JsonFields Object(absl::string_view key);
+  // A nested object that may be left out; nullopt if it is, or null, or (with a problem) no object.
+  std::optional<JsonFields> OptionalObject(absl::string_view key);
   // An array; absent: empty, with a problem if it is required.
   const nlohmann::json& Array(absl::string_view key, bool required);
 

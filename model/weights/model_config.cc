@@ -1,7 +1,10 @@
 #include "model/weights/model_config.h"
 
+#include <algorithm>
 #include <array>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +25,8 @@ constexpr int64_t kMaxFeatures = 1 << 14;
 constexpr int64_t kMaxVocabulary = 1 << 24;
 constexpr int64_t kMaxTokens = 1 << 28;
 constexpr int64_t kMaxBuckets = 1 << 12;
+constexpr int64_t kMaxNgram = 16;
+constexpr int64_t kMaxNgramBuckets = 1 << 24;
 // Features of normalised vectors need no stabiliser only while exp(scale |w|) stays within fp32.
 constexpr double kMaxScale = 8;
 // Beyond, the bound of the outputs says little.
@@ -119,6 +124,23 @@ void ReadPositions(JsonFields fields, ModelConfig& config, Problems& problems) {
                               ": accepted with sinusoidal positions: an even number"));
   }
   fields.RefuseUnknown();
+}
+
+void ReadNgrams(JsonFields& fields, ModelConfig& config) {
+  std::optional<JsonFields> given = fields.OptionalObject("ngrams");
+  if (!given.has_value()) return;
+  NgramConfig& ngrams = config.ngrams;
+  ngrams.sizes = given->Integers("sizes", 2, kMaxNgram, /*min_count=*/1);
+  if (std::adjacent_find(ngrams.sizes.begin(), ngrams.sizes.end(), std::greater_equal<>()) !=
+      ngrams.sizes.end()) {
+    given->Refuse("sizes", "sizes in ascending order, each of them once");
+  }
+  ngrams.buckets = given->Integer("buckets", std::nullopt, 1, kMaxNgramBuckets);
+  ngrams.dim = given->Integer("dim", std::nullopt, 1, kMaxWidth);
+  if (config.hidden_size > 0 && ngrams.dim > config.hidden_size) {
+    given->Refuse("dim", absl::StrCat("at most hidden_size = ", config.hidden_size));
+  }
+  given->RefuseUnknown();
 }
 
 void ReadFeatures(JsonFields fields, AttentionConfig& attention) {
@@ -254,6 +276,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view json) {
   ReadSizes(fields, config, problems);
   ReadShape(fields, config);
   ReadPositions(fields.Object("positions"), config, problems);
+  ReadNgrams(fields, config);
   ReadAttention(fields.Object("attention"), config, problems);
   ReadMatryoshka(fields, config);
   fields.RefuseUnknown();

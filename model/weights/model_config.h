@@ -15,8 +15,8 @@ namespace longwave {
 enum class Activation { kGelu, kGeluTanh, kRelu, kSwiglu };
 // Of attention and FFN alike. kPre: x + f(norm(x)), and a final norm; kPost: norm(x + f(x)).
 enum class NormPosition { kPre, kPost };
-// What is added to the token embeddings, before the embedding norm. kSinusoidal, at position p of
-// D channels: sin(p / 10000^(c / D)) for even c, cos(p / 10000^((c - 1) / D)) for odd c.
+// What positions add to the token embeddings, before the embedding norm. kSinusoidal, at position p
+// of D channels: sin(p / 10000^(c / D)) for even c, cos(p / 10000^((c - 1) / D)) for odd c.
 enum class PositionKind { kNone, kLearned, kSinusoidal };
 // phi. kPrf: arXiv 2106.12566 Eq. 5; kTrf: Eq. 4 (signed); kSphere: kPrf with rows of norm sqrt(d);
 // kElu: elu(x) + 1, no projection; kSoftmax: exact softmax attention with the same bias.
@@ -54,6 +54,17 @@ struct AttentionConfig {
   Route preferred_route = Route::kAuto;
 };
 
+// Embeddings of hashed n-grams, as in the Byte Latent Transformer (arXiv 2412.09871,
+// section 3.2.1); config.json's `ngrams`. At token i the embedding gets P times the sum of one row
+// of the table for each size s <= i + 1: that of the n-gram of ids i - s + 1 .. i. Its number, all
+// of it modulo 2^64: h = s; for each id, first to last, h = (h + id + 1) * 0x9E3779B97F4A7C15 and
+// then h = h ^ (h >> 32); the row is (h & 0xffffffff) % buckets. All sizes share the table.
+struct NgramConfig {
+  std::vector<int64_t> sizes;  // ascending; empty: the model has none
+  int64_t buckets = 0;         // rows of the table
+  int64_t dim = 0;             // their width, before P
+};
+
 // config.json, validated. Keys are Hugging Face's where they exist.
 struct ModelConfig {
   int64_t hidden_size = 0;
@@ -70,6 +81,7 @@ struct ModelConfig {
   double layer_norm_eps = 1e-5;
   PositionKind positions = PositionKind::kNone;
   int64_t position_table_length = 0;  // kLearned
+  NgramConfig ngrams;
   AttentionConfig attention;
   std::vector<int64_t> matryoshka_dims;
 

@@ -80,6 +80,10 @@ void Table::AddLayer(int64_t layer) {
 std::vector<ExpectedWeight> ExpectedWeights(const ModelConfig& config) {
   Table table(config);
   table.Add("embeddings.token.weight", {config.vocab_size, config.hidden_size});
+  if (const NgramConfig& ngrams = config.ngrams; !ngrams.sizes.empty()) {
+    table.Add("embeddings.ngram.weight", {ngrams.buckets, ngrams.dim});
+    table.Add("embeddings.ngram_projection.weight", {config.hidden_size, ngrams.dim});
+  }
   if (config.positions == PositionKind::kLearned) {
     table.Add("embeddings.position.weight", {config.position_table_length, config.hidden_size});
   }

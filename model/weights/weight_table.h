@@ -19,6 +19,8 @@ struct ExpectedWeight {
 // as torch.nn.Linear's; biases and norm biases only with use_bias.
 //
 //   embeddings.token.weight [V, D]
+//   embeddings.ngram.weight [buckets, dim]                          (ngrams)
+//   embeddings.ngram_projection.weight [D, dim], no bias            (ngrams)
 //   embeddings.position.weight [position_table_length, D]          (learned positions)
 //   embeddings.norm.weight, .bias [D]                              (embedding_norm)
 //   layers.<l>.attention_norm.weight, .bias [D]

@@ -10,7 +10,8 @@
 namespace longwave {
 
 // A byte-level model of the asked-for shape with seeded Gaussian weights: what a benchmark needs of
-// a model is its shape, and a bias of a realistic spread (standard deviation 1/2).
+// a model is its shape, and a bias of a realistic spread (standard deviation 1/2). It has
+// no n-grams, as its peers and the double encoder have none.
 ModelFolder RandomModel(const BenchOptions& options, FeatureKind features);
 
 // `count` values of N(0, 1).

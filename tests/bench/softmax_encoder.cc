@@ -46,7 +46,7 @@ at::Tensor SoftmaxTwin::Encode(const std::vector<int32_t>& ids) {
   };
   const auto rows = [&](const at::Tensor& t, int64_t first) { return t.narrow(0, first, height); };
   each_tile([&](int64_t first) {
-    transformer_->embedding().Apply(rows(padded_ids, first), at::Tensor(), rows(x, first));
+    transformer_->embedding().Apply({.ids = rows(padded_ids, first)}, rows(x, first));
   });
   for (int l = 0; l < transformer_->layers(); ++l) {
     const TransformerLayer& layer = transformer_->layer(l);

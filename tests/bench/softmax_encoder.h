@@ -18,8 +18,9 @@ namespace longwave {
 // pool) with LibTorch's scaled_dot_product_attention, without bias, in the place of our attention.
 class SoftmaxTwin {
  public:
-  // `pool` outlives the twin. Its threads take the heads in turn: LibTorch's own threads would have
-  // to be woken between two stages of the pool.
+  // Precondition: the model has neither positions nor n-grams. `pool` outlives the twin. Its
+  // threads take the heads in turn: LibTorch's own threads would have to be woken between two
+  // stages of the pool.
   SoftmaxTwin(const ModelFolder& folder, ComputePool* pool);
 
   // The mean of the last layer's rows: [D].
@@ -38,6 +39,7 @@ class NnEncoder {
   // scaled_dot_product_attention, as nn.TransformerEncoderLayer runs when its fused call does not
   // apply.
   enum class Form { kFused, kSdpa };
+  // Precondition: as SoftmaxTwin's; pre-norm with biases and GELU.
   NnEncoder(const ModelFolder& folder, Form form);
 
   at::Tensor Encode(const std::vector<int32_t>& ids) const;

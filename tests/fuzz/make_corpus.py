@@ -147,6 +147,10 @@ def configs() -> None:
     for kind in ("none", "t5", "alibi", "table"):
         config["attention"]["bias"] = {"kind": kind}
         write("model_config", kind, b"\0" + json.dumps(config).encode())
+    config.pop("attention")
+    config = {"model_type": "longwave-nprf", **config,
+              "ngrams": {"sizes": [2, 3, 16], "buckets": 1 << 24, "dim": 8}}
+    write("model_config", "ngrams", b"\0" + json.dumps(config).encode())
     serving = {"schema_version": 1, "tokenizer": {"kind": "bytes"}, "default_pooling": "mean"}
     write("model_config", "serving", b"\1" + json.dumps(serving).encode())
 

@@ -63,6 +63,14 @@ class _Maker:
         if self.config.get("use_bias", True):
             self.normal(name + ".bias", rows, bias_size)
 
+    def ngrams(self):
+        """Rows of the table such that all sizes together weigh about as much as a token."""
+        ngrams, width = self.config["ngrams"], self.config["hidden_size"]
+        size = 1 / np.sqrt(len(ngrams["sizes"]))
+        self.normal("embeddings.ngram.weight", (ngrams["buckets"], ngrams["dim"]), size)
+        self.normal("embeddings.ngram_projection.weight", (width, ngrams["dim"]),
+                    1 / np.sqrt(ngrams["dim"]))  # fmt: skip
+
     def relative_bias(self, name):
         values = _relative_bias(self.random, self.config)
         if values is not None:
@@ -104,6 +112,8 @@ def init_weights(config, seed):
     maker = _Maker(config, seed)
     width = config["hidden_size"]
     maker.normal("embeddings.token.weight", (config["vocab_size"], width), 1.0)
+    if config.get("ngrams"):
+        maker.ngrams()
     positions = config.get("positions", {"kind": "none"})
     if positions["kind"] == "learned":
         maker.normal("embeddings.position.weight", (positions["table_length"], width), 0.3)

@@ -1,5 +1,5 @@
-"""The small models that tests encode with: every kind of bias, feature map, block and stored type
-at least once."""
+"""The small models that tests encode with: every kind of bias, feature map, block, embedding and
+stored type at least once."""
 
 import copy
 
@@ -77,6 +77,12 @@ DIFFERENCES = {
         "max_position_embeddings": 4200,
         "positions": {"kind": "learned", "table_length": 4200},
         "attention": {"bias": {"kind": "table", "table_length": 300, "beyond": "clip"}},
+    },
+    "tiny_ngram": {
+        "torch_dtype": "bfloat16",
+        "ngrams": {"sizes": [2, 3, 5], "buckets": 509, "dim": 24},
+        "embedding_norm": True,
+        "positions": {"kind": "sinusoidal"},
     },
 }
 

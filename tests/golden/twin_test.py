@@ -15,6 +15,7 @@ import pytest  # noqa: E402
 from longwave_torch.golden import (  # noqa: E402
     goldens,
     mixing,
+    ngrams,
     relative_bias,
     rounding,
     safetensors_io,
@@ -78,6 +79,49 @@ def test_t5_buckets_look_back_if_causal():
     assert buckets.tolist() == [6, 3, 1, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "ids, buckets",
+    [
+        ([0, 0], [221, 6922, 15932170]),  # hashes to 0x412fa5aed1f31b0a
+        ([0, 1], [280, 9681, 4203985]),
+        ([1, 0], [276, 25267, 5006003]),
+        ([97, 98, 99], [312, 18268, 7096156]),
+        ([116, 104, 101, 32], [348, 21740, 6247660]),
+        ([255, 254, 253, 252, 251, 250], [507, 3887, 14683951]),
+        ([0] * 16, [46, 10170, 3450810]),
+        ([16777215, 0, 259], [406, 19192, 4573944]),
+    ],
+)
+def test_rows_of_some_ngrams(ids, buckets):
+    """Worked out with unbounded integers; tests/unit/encoder/ngram_buckets_test.cc has the same."""
+    for table, row in zip((509, 32768, 1 << 24), buckets):
+        assert ngrams.buckets_of(ids, [len(ids)], table)[-1].tolist() == [row]
+    assert ngrams.buckets_of(ids, [len(ids)], 1)[-1].tolist() == [0]
+
+
+def test_a_sequence_begins_without_ngrams():
+    ab, bc = (ngrams.buckets_of(pair, [2], 1 << 24)[1, 0] for pair in ([97, 98], [98, 99]))
+    abc = ngrams.buckets_of([97, 98, 99], [3], 1 << 24)[2, 0]
+    rows = ngrams.buckets_of([97, 98, 99], [2, 3], 1 << 24)
+    assert rows.tolist() == [[-1, -1], [ab, -1], [bc, abc]]
+    assert ngrams.buckets_of([97], [2, 3], 1 << 24).tolist() == [[-1, -1]]
+
+
+def test_ngrams_add_their_projected_sum():
+    model = model_of("tiny_ngram")
+    ids = some_ids(40)
+    sizes, buckets = model.config["ngrams"]["sizes"], model.config["ngrams"]["buckets"]
+    rows = ngrams.buckets_of(ids, sizes, buckets)
+    added = model.ngrams(ids)
+    table, projection = (
+        model.weights[f"embeddings.{name}.weight"] for name in ("ngram", "ngram_projection")
+    )
+    assert (added[0] == 0).all()  # a single id is no n-gram
+    for i in (1, 3, 4, 39):
+        expected = sum(projection @ table[row] for row in rows[i] if row >= 0)
+        assert np.abs(added[i] - expected).max() < 1e-13
+
+
 def test_erf():
     x = np.concatenate([np.linspace(-7, 7, 20001), [0.0, -0.0, 100.0, -100.0]])
     assert np.abs(twin.erf(x) - np.vectorize(math.erf)(x)).max() < 1e-15
@@ -135,12 +179,13 @@ def test_safetensors_come_back(tmp_path, dtype, unit):
     assert back["a"] == 1.5
 
 
-def test_tolerance_covers_an_fp32_evaluation():
+@pytest.mark.parametrize("name, layer", [("tiny_t5", 1), ("tiny_ngram", 0), ("tiny_ngram", 2)])
+def test_tolerance_covers_an_fp32_evaluation(name, layer):
     """The same model with every array in fp32 stays within a half of the tolerance, and the
     tolerance is no wider than a hundred times that error."""
-    model = model_of("tiny_t5")
+    model = model_of(name)
     ids = some_ids(300)
-    output = {"pooling": "rows", "layers": [1]}
+    output = {"pooling": "rows", "layers": [layer]}
     exact = goldens.evaluate(model, ids, output, slice(None))
     tolerance = rounding.tolerance(
         lambda r: goldens.evaluate(model, ids, output, slice(None), "quadratic", r)
@@ -168,7 +213,7 @@ def _rounded(name):
     return lambda self, *args: method(self, *args).astype(np.float32)
 
 
-for _name in ("embed", "norm", "linear", "feed_forward", "unit", "features"):
+for _name in ("embed", "ngrams", "norm", "linear", "feed_forward", "unit", "features"):
     setattr(SinglePrecision, _name, _rounded(_name))
 
 

@@ -27,11 +27,13 @@ class EncoderCudaTest : public DeviceTest {
     return *std::move(encoder);
   }
   static std::vector<std::string> Types() { return {"fp32", "tf32", "bf16"}; }
-};
-
-TEST_F(EncoderCudaTest, AgreesWithTheReferenceInEveryComputeType) {
-  const ModelFolder folder = RandomModel(SmallConfig(), 11);
-  for (const std::string& type : Types()) {
+  // Beside the plain one a model with n-grams, hashed on the host and embedded on the device.
+  static std::vector<ModelConfig> Configs() {
+    ModelConfig ngrams = SmallConfig();
+    ngrams.ngrams = {.sizes = {2, 3, 16}, .buckets = 1000, .dim = 20};
+    return {SmallConfig(), ngrams};
+  }
+  static void ExpectTheReference(const ModelFolder& folder, const std::string& type) {
     const auto encoder = Make(folder, type);
     EXPECT_EQ(encoder->Info().compute_dtype, type);
     const double factor = ToleranceFactor(*ParseComputeType(type), folder.config.hidden_size);
@@ -48,28 +50,13 @@ TEST_F(EncoderCudaTest, AgreesWithTheReferenceInEveryComputeType) {
       }
     }
   }
-}
-
-TEST_F(EncoderCudaTest, ComputeTypesHaveFingerprintsOfTheirOwn) {
-  const ModelFolder folder = RandomModel(OneLayerConfig(), 1);
-  std::vector<std::string> fingerprints;
-  for (const std::string& type : Types()) {
-    fingerprints.push_back(Make(folder, type)->Info().fingerprint);
-  }
-  std::sort(fingerprints.begin(), fingerprints.end());
-  EXPECT_EQ(std::unique(fingerprints.begin(), fingerprints.end()), fingerprints.end());
-}
-
-// batch_invariance: lengths around row tiles (2048), blocks and buckets, in any company.
-TEST_F(EncoderCudaTest, BitsDoNotDependOnMates) {
-  const ModelFolder folder = RandomModel(SmallConfig(), 2);
-  std::vector<int64_t> lengths = {1,   2,   31,   63,   64,   65,   127,  128,  129,
-                                  500, 700, 1024, 2047, 2048, 2049, 3000, 4096, 4097};
-  const std::vector<int32_t> text = RandomTokens(4097, folder.config.vocab_size, 3);
-  const auto beginning = [&](int64_t length) {
-    return std::vector<int32_t>(text.begin(), text.begin() + length);
-  };
-  for (const std::string& type : Types()) {
+  static void ExpectSameBitsInAnyCompany(const ModelFolder& folder, const std::string& type) {
+    const std::vector<int64_t> lengths = {1,   2,   31,   63,   64,   65,   127,  128,  129,
+                                          500, 700, 1024, 2047, 2048, 2049, 3000, 4096, 4097};
+    const std::vector<int32_t> text = RandomTokens(4097, folder.config.vocab_size, 3);
+    const auto beginning = [&](int64_t length) {
+      return std::vector<int32_t>(text.begin(), text.begin() + length);
+    };
     const auto encoder = Make(folder, type);
     std::vector<std::vector<float>> alone;
     for (const int64_t length : lengths) {
@@ -88,6 +75,31 @@ TEST_F(EncoderCudaTest, BitsDoNotDependOnMates) {
         ASSERT_EQ(rows[i], alone[order[i]]) << type << ", " << lengths[order[i]] << " tokens";
       }
     }
+  }
+};
+
+TEST_F(EncoderCudaTest, AgreesWithTheReferenceInEveryComputeType) {
+  for (const ModelConfig& config : Configs()) {
+    const ModelFolder folder = RandomModel(config, 11);
+    for (const std::string& type : Types()) ExpectTheReference(folder, type);
+  }
+}
+
+TEST_F(EncoderCudaTest, ComputeTypesHaveFingerprintsOfTheirOwn) {
+  const ModelFolder folder = RandomModel(OneLayerConfig(), 1);
+  std::vector<std::string> fingerprints;
+  for (const std::string& type : Types()) {
+    fingerprints.push_back(Make(folder, type)->Info().fingerprint);
+  }
+  std::sort(fingerprints.begin(), fingerprints.end());
+  EXPECT_EQ(std::unique(fingerprints.begin(), fingerprints.end()), fingerprints.end());
+}
+
+// batch_invariance: lengths around row tiles (2048), blocks and buckets, in any company.
+TEST_F(EncoderCudaTest, BitsDoNotDependOnMates) {
+  for (const ModelConfig& config : Configs()) {
+    const ModelFolder folder = RandomModel(config, 2);
+    for (const std::string& type : Types()) ExpectSameBitsInAnyCompany(folder, type);
   }
 }
 

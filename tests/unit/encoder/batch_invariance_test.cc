@@ -113,6 +113,10 @@ std::vector<ModelConfig> Kinds() {
       kinds.push_back(config);
     }
   }
+  // Sizes from the shortest to the longest; a table's width that is no multiple of a vector's.
+  ModelConfig ngrams = SmallConfig();
+  ngrams.ngrams = {.sizes = {2, 3, 4, 7, 16}, .buckets = 5000, .dim = 30};
+  kinds.push_back(ngrams);
   return kinds;
 }
 
@@ -136,6 +140,22 @@ TEST(BatchInvariance, AnyNumberOfThreads) {
     const auto many = MakeEncoder(folder, threads);
     EXPECT_EQ(many->compute_pool()->threads(), threads);
     ExpectSameBits(expected, EncodeInBatches(*many, EdgeLengths(), 65536, kAllRows), EdgeLengths());
+  }
+}
+
+// The n-grams of a sequence that begins within a tile must not know what stands before it.
+TEST(BatchInvariance, NgramsBeginAnywhereInATile) {
+  ModelConfig config = OneLayerConfig();
+  config.ngrams = {.sizes = {2, 3, 16}, .buckets = 1000, .dim = 20};
+  const auto encoder = MakeEncoder(RandomModel(config, 6));
+  OutputSpec embeddings = kAllRows;
+  embeddings.layers = {0};
+  const std::vector<float> alone = EncodeOne(*encoder, Beginning(80), embeddings);
+  for (int64_t before = 1; before <= 130; before += 3) {
+    EncoderBatch batch;
+    batch.Add(Beginning(before));
+    batch.Add(Beginning(80));
+    ASSERT_EQ(Encode(*encoder, std::move(batch), {embeddings, embeddings})[1], alone) << before;
   }
 }
 

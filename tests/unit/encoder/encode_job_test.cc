@@ -296,6 +296,74 @@ TEST_F(EncodeJobTest, MemoryIsWhatPredictSaid) {
   }
 }
 
+// Narrow rows, with all sizes of n-grams that there are or with none.
+ModelFolder NarrowModel(bool ngrams) {
+  ModelConfig config = OneLayerConfig();
+  config.hidden_size = config.head_dim = 8;
+  config.intermediate_size = 16;
+  config.attention.num_features = 8;
+  if (ngrams) {
+    config.ngrams = {
+        .sizes = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, .buckets = 1000, .dim = 8};
+  }
+  return RandomModel(config, 1);
+}
+
+// The buckets, 60 bytes a token, are a third of the memory while they are needed, and gone when the
+// attention is at work.
+TEST(EncodeJob, NgramsAreCountedUntilTheyAreEmbedded) {
+  const int64_t tokens = 100'000;
+  const auto encoder = MakeEncoder(NarrowModel(true));
+  CollectingSink sink;
+  const auto job = Begin(*encoder, {tokens}, kMean, sink);
+  int64_t peak = 0;
+  int64_t last = 0;
+  while (*job->Step() != EncodeJob::State::kDone) {
+    last = job->ResidentBytes();
+    peak = std::max(peak, last);
+  }
+  EXPECT_LT(last, peak - tokens * 40);
+  // 2 % are the ids' spare capacity.
+  const int64_t predicted = encoder->Predict(tokens, kMean, Route::kAuto).peak_bytes;
+  EXPECT_NEAR(static_cast<double>(peak), static_cast<double>(predicted),
+              0.05 * static_cast<double>(peak));
+  const auto plain = MakeEncoder(NarrowModel(false));
+  EXPECT_GT(predicted, plain->Predict(tokens, kMean, Route::kAuto).peak_bytes + tokens * 40);
+}
+
+// 32 kFLOP a token: 6.4 slices of 2 GFLOP.
+TEST(EncodeJob, NgramsAreHashedAndEmbeddedInSlicesOfTheirOwn) {
+  const int64_t tokens = 400'000;
+  const auto with = MakeEncoder(NarrowModel(true));
+  const auto without = MakeEncoder(NarrowModel(false));
+  CollectingSink with_sink;
+  CollectingSink without_sink;
+  EXPECT_NEAR(CountSteps(*Begin(*with, {tokens}, kMean, with_sink)) -
+                  CountSteps(*Begin(*without, {tokens}, kMean, without_sink)),
+              6, 1);
+  EXPECT_NEAR(with->Predict(tokens, kMean, Route::kAuto).slices -
+                  without->Predict(tokens, kMean, Route::kAuto).slices,
+              6, 1);
+}
+
+TEST(EncodeJob, SequencesDroppedAmongNgramsLeaveTheirMatesTheirBits) {
+  ModelConfig config = OneLayerConfig();
+  config.ngrams = {.sizes = {2, 16}, .buckets = 1000, .dim = 64};
+  const auto encoder = MakeEncoder(RandomModel(config, 1));
+  const std::vector<int64_t> lengths = {30, 60'000, 70, 40'000};
+  for (const int steps_before : {0, 1, 2}) {
+    CollectingSink sink;
+    const auto job = Begin(*encoder, lengths, kMean, sink);
+    for (int i = 0; i < steps_before; ++i) ASSERT_EQ(*job->Step(), EncodeJob::State::kMore);
+    job->Drop(1);
+    ASSERT_EQ(*RunJob(*job), EncodeJob::State::kDone);
+    for (const int s : {0, 2, 3}) {
+      EXPECT_EQ(sink.result(s).values,
+                Alone(*encoder, lengths[s], static_cast<uint32_t>(s), kMean));
+    }
+  }
+}
+
 int64_t ResidentBytesOfProcess() {
   long pages = 0;
   long resident = 0;

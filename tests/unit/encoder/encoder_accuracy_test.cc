@@ -37,6 +37,13 @@ std::vector<Case> Cases() {
     c.positions = PositionKind::kLearned;
     c.position_table_length = c.max_tokens = 1000;
   });
+  add("ngrams",
+      [](ModelConfig& c) { c.ngrams = {.sizes = {2, 3, 16}, .buckets = 300, .dim = 20}; });
+  add("ngrams_of_one_size_positions_and_norm", [](ModelConfig& c) {
+    c.ngrams = {.sizes = {4}, .buckets = 1, .dim = 48};
+    c.positions = PositionKind::kSinusoidal;
+    c.embedding_norm = true;
+  });
   add("sinusoidal_positions", [](ModelConfig& c) { c.positions = PositionKind::kSinusoidal; });
   add("heads_wider_than_hidden", [](ModelConfig& c) { c.head_dim = 32; });
   add("causal", [](ModelConfig& c) { c.attention.causal = true; });

@@ -21,7 +21,8 @@ Distribution DistributionOf(const ExpectedWeight& weight) {
   if (absl::EndsWith(weight.name, "attention_bias")) return {0, 0.5};
   if (absl::EndsWith(weight.name, "attention.bias")) return {0, 0.5};
   if (absl::EndsWith(weight.name, ".bias")) return {0, 0.1};
-  if (absl::StartsWith(weight.name, "embeddings.")) return {0, 1};
+  const bool is_table = !absl::EndsWith(weight.name, "projection.weight");
+  if (is_table && absl::StartsWith(weight.name, "embeddings.")) return {0, 1};
   return {0, 1 / std::sqrt(static_cast<double>(weight.shape.back()))};
 }
 

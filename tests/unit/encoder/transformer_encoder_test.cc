@@ -221,6 +221,13 @@ TEST(TransformerEncoder, FingerprintChangesWithWhatDecidesBits) {
   ModelFolder other_config = folder;
   other_config.config.layer_norm_eps = 1e-6;
   EXPECT_NE(MakeEncoder(other_config)->Info().fingerprint, fingerprint);
+  ModelConfig with_ngrams = SmallConfig();
+  with_ngrams.ngrams = {.sizes = {2, 3}, .buckets = 100, .dim = 8};
+  ModelFolder ngrams = RandomModel(with_ngrams, 1);
+  const std::string ngram_fingerprint = MakeEncoder(ngrams)->Info().fingerprint;
+  EXPECT_NE(ngram_fingerprint, fingerprint);
+  ngrams.config.ngrams.sizes = {2, 4};  // the same tensors, read otherwise
+  EXPECT_NE(MakeEncoder(ngrams)->Info().fingerprint, ngram_fingerprint);
   ModelFolder causal = folder;
   causal.config.attention.causal = true;
   EXPECT_NE(MakeEncoder(causal)->Info().fingerprint, fingerprint);

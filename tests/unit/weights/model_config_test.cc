@@ -47,6 +47,7 @@ TEST(ParseModelConfig, SmallestHasDefaults) {
   EXPECT_FALSE(config->embedding_norm);
   EXPECT_EQ(config->layer_norm_eps, 1e-5);
   EXPECT_EQ(config->positions, PositionKind::kNone);
+  EXPECT_TRUE(config->ngrams.sizes.empty());
   EXPECT_EQ(config->attention.features, FeatureKind::kPrf);
   EXPECT_EQ(config->attention.num_features, 64);
   EXPECT_TRUE(config->attention.qk_norm);
@@ -63,6 +64,7 @@ TEST(ParseModelConfig, EveryKeyIsRead) {
     "layer_norm_eps": 1e-6, "vocab_size": 300, "max_position_embeddings": 1000,
     "norm_position": "post", "use_bias": false, "embedding_norm": true,
     "positions": {"kind": "learned", "table_length": 1000}, "matryoshka_dimensions": [16, 48],
+    "ngrams": {"sizes": [3, 4, 16], "buckets": 16777216, "dim": 96},
     "attention": {"features": {"kind": "trf", "num_features": 24, "seed": 9}, "qk_norm": true,
       "scale": 1.5, "causal": true, "bias": {"kind": "table", "shared_layers": false,
       "table_length": 800, "beyond": "clip"}}})");
@@ -77,6 +79,9 @@ TEST(ParseModelConfig, EveryKeyIsRead) {
   EXPECT_EQ(config->positions, PositionKind::kLearned);
   EXPECT_EQ(config->position_table_length, 1000);
   EXPECT_THAT(config->matryoshka_dims, testing::ElementsAre(16, 48));
+  EXPECT_THAT(config->ngrams.sizes, testing::ElementsAre(3, 4, 16));
+  EXPECT_EQ(config->ngrams.buckets, 16777216);
+  EXPECT_EQ(config->ngrams.dim, 96);
   EXPECT_EQ(config->attention.features, FeatureKind::kTrf);
   EXPECT_EQ(config->features_per_head(), 48);
   EXPECT_TRUE(config->signed_features());
@@ -136,6 +141,30 @@ TEST(ParseModelConfig, OneProblemNamesKeyValueAndWhatIsAccepted) {
       {"/positions", json{{"kind", "learned"}, {"table_length", 511}},
        "max_position_embeddings = 512: accepted with learned positions: at most "
        "positions.table_length = 511"},
+      {"/ngrams", 3, "ngrams = 3: accepted: an object or null"},
+      {"/ngrams", json{{"buckets", 9}, {"dim", 8}},
+       "ngrams.sizes is missing: accepted: an array of"},
+      {"/ngrams", json{{"sizes", {3}}, {"dim", 8}},
+       "ngrams.buckets is missing: accepted: an integ"},
+      {"/ngrams", json{{"sizes", {3}}, {"buckets", 9}},
+       "ngrams.dim is missing: accepted: an integ"},
+      {"/ngrams", json{{"sizes", json::array()}, {"buckets", 9}, {"dim", 8}},
+       "ngrams.sizes = []: accepted: an array of at least 1 integers in [2, 16]"},
+      {"/ngrams", json{{"sizes", {1, 3}}, {"buckets", 9}, {"dim", 8}}, "ngrams.sizes = [1,3]: acc"},
+      {"/ngrams", json{{"sizes", {3, 17}}, {"buckets", 9}, {"dim", 8}}, "ngrams.sizes = [3,17]: a"},
+      {"/ngrams", json{{"sizes", {3, 3}}, {"buckets", 9}, {"dim", 8}},
+       "ngrams.sizes = [3,3]: accepted: sizes in ascending order, each of them once"},
+      {"/ngrams", json{{"sizes", {4, 3}}, {"buckets", 9}, {"dim", 8}},
+       "ngrams.sizes = [4,3]: accepted: sizes in ascending order, each of them once"},
+      {"/ngrams", json{{"sizes", {3}}, {"buckets", 0}, {"dim", 8}},
+       "ngrams.buckets = 0: accepted: an integer in [1, 16777216]"},
+      {"/ngrams", json{{"sizes", {3}}, {"buckets", 16777217}, {"dim", 8}},
+       "ngrams.buckets = 16777217: accepted: an integer in [1, 16777216]"},
+      {"/ngrams", json{{"sizes", {3}}, {"buckets", 9}, {"dim", 0}}, "ngrams.dim = 0: accepted: an"},
+      {"/ngrams", json{{"sizes", {3}}, {"buckets", 9}, {"dim", 65}},
+       "ngrams.dim = 65: accepted: at most hidden_size = 64"},
+      {"/ngrams", json{{"sizes", {3}}, {"buckets", 9}, {"dim", 8}, {"seed", 1}},
+       "ngrams.'seed' = 1: unknown key: known: buckets, dim, sizes"},
       {"/attention/qk_norm", "yes", "attention.qk_norm = \"yes\": accepted: true or false"},
       {"/attention/scale", 8.5, "attention.scale = 8.5: accepted: a number above 0, at most 8"},
       {"/attention/scale", -1, "attention.scale = -1: accepted: a number above 0"},
@@ -228,6 +257,19 @@ TEST(ParseModelConfig, InterpolationIsAskedForByItsError) {
   json unnormalised = With("/attention/interpolation", json{{"max_error", 1e-3}});
   unnormalised["attention"]["qk_norm"] = false;
   EXPECT_THAT(ProblemsOf(unnormalised), HasSubstr("attention.interpolation"));
+}
+
+TEST(ParseModelConfig, AllProblemsOfNgramsAtOnceAndNullIsNone) {
+  const std::string problems =
+      ProblemsOf(With("/ngrams", json{{"sizes", {5, 5}}, {"buckets", -1}, {"dim", 70}, {"n", 1}}));
+  for (const char* part :
+       {"ngrams.sizes = [5,5]", "ngrams.buckets = -1", "ngrams.dim = 70", "ngrams.'n' = 1"}) {
+    EXPECT_THAT(problems, HasSubstr(part));
+  }
+  EXPECT_EQ(Lines(problems), 4) << problems;
+  const auto none = ParseModelConfig(With("/ngrams", nullptr).dump());
+  ASSERT_TRUE(none.ok()) << none.status();
+  EXPECT_TRUE(none->ngrams.sizes.empty());
 }
 
 TEST(ParseModelConfig, OddWidthsTakeNoSinusoids) {

@@ -74,6 +74,13 @@ TEST(ExpectedWeights, OptionsAddAndRemoveTensors) {
   EXPECT_THAT(table.at("embeddings.norm.bias"), ElementsAre(6));
 
   config = Config();
+  config.ngrams = {.sizes = {2, 3}, .buckets = 40, .dim = 5};
+  table = Table(config);
+  EXPECT_EQ(table.size(), plain + 2);
+  EXPECT_THAT(table.at("embeddings.ngram.weight"), ElementsAre(40, 5));
+  EXPECT_THAT(table.at("embeddings.ngram_projection.weight"), ElementsAre(6, 5));
+
+  config = Config();
   config.activation = Activation::kSwiglu;
   table = Table(config);
   EXPECT_EQ(table.size(), plain + 4);

@@ -99,15 +99,23 @@ class Targets:
         self.first = np.concatenate([[0], np.cumsum(counts)])
         self.spans = np.concatenate([p["spans"] for p in parts])
         self.embeddings = np.concatenate([p["embeddings"] for p in parts]).astype(np.float32)
+        self.kept = 1.0
         if dim is not None and dim < self.embeddings.shape[1]:
-            self.embeddings = self._projected(dim)
+            self._project(folder / f"projection-{dim}.npy", dim)
 
-    def _projected(self, dim):
-        moments = self.embeddings.T.astype(np.float64) @ self.embeddings
-        values, vectors = np.linalg.eigh(moments)
-        self.kept = float(values[-dim:].sum() / values.sum())
-        rows = self.embeddings @ vectors[:, -dim:].astype(np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    def _project(self, path, dim):
+        """Onto the directions of the largest second moments. They are found once and kept, since a
+        student that has learnt them must not meet others when more targets have come."""
+        if not path.exists():
+            moments = self.embeddings.T.astype(np.float64) @ self.embeddings
+            directions = np.linalg.eigh(moments)[1][:, -dim:]
+            temporary = path.with_suffix(".tmp.npy")
+            np.save(temporary, directions.astype(np.float32))
+            os.replace(temporary, path)
+        rows = self.embeddings @ np.load(path)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        self.kept = float((lengths**2).mean())
+        self.embeddings = rows / lengths
 
     def __len__(self):
         return len(self.entries)

@@ -14,7 +14,7 @@ import pathlib
 
 import numpy as np
 
-from . import mixing, relative_bias, safetensors_io
+from . import mixing, ngrams, relative_bias, safetensors_io
 
 DENSE_ROWS = 8192  # rows of a dense layer computed at once
 ERF_CHUNK = 1 << 14  # values whose temporaries stay in cache
@@ -118,6 +118,9 @@ class Twin:
 
     def embed(self, ids):
         x = self.weights["embeddings.token.weight"][ids]
+        if self.config.get("ngrams"):
+            x = x + self.ngrams(ids)
+            x = self.rounding.spread(x, np.abs(x), 1)
         kind = self.config.get("positions", {}).get("kind", "none")
         if kind == "learned":
             x = x + self.weights["embeddings.position.weight"][: len(ids)]
@@ -131,6 +134,15 @@ class Twin:
         if self.config.get("embedding_norm", False):
             x = self.norm("embeddings.norm", x)
         return x
+
+    def ngrams(self, ids):
+        """What the n-grams that end at each id add to its embedding: [n, width]."""
+        sizes = self.config["ngrams"]["sizes"]
+        rows = ngrams.buckets_of(ids, sizes, self.config["ngrams"]["buckets"])
+        total, size = ngrams.sums(self.weights["embeddings.ngram.weight"], rows)
+        total = self.rounding.spread(total, size, len(sizes))
+        weight = self.weights["embeddings.ngram_projection.weight"]
+        return self.rounding.dense(total @ weight.T, total, weight)
 
     def feed_forward(self, name, x):
         up = self.linear(name + "up", x)

@@ -24,6 +24,37 @@ class Batch:
     buckets: torch.Tensor | None
 
 
+class _ByLength:
+    """Draws one of some things that is long enough, from all or from one package."""
+
+    LEAST = 64  # things to draw from, even if not all of them are long enough
+
+    def __init__(self, sizes, packages):
+        sizes = np.asarray(sizes)
+        self._all = self._sorted(sizes, np.arange(len(sizes)))
+        members = {}
+        for index, package in enumerate(packages):
+            members.setdefault(package, []).append(index)
+        self._of_package = {p: self._sorted(sizes, np.array(m)) for p, m in members.items()}
+
+    @staticmethod
+    def _sorted(sizes, members):
+        order = members[np.argsort(-sizes[members], kind="stable")]
+        return order, -sizes[order]
+
+    def draw(self, length, package, random):
+        """The index of a thing of at least 2 * length bytes: of the package if it has two such, else
+        of any; one of the longest if there are few."""
+        if package in self._of_package:
+            order, sizes = self._of_package[package]
+            among = int(np.searchsorted(sizes, -2 * length, side="right"))
+            if among >= 2:
+                return int(order[random.integers(among)])
+        order, sizes = self._all
+        among = int(np.searchsorted(sizes, -2 * length, side="right"))
+        return int(order[random.integers(max(among, min(self.LEAST, len(order))))])
+
+
 class Batches:
     """corpus: store.Corpus. targets: targets.Targets or None. config: the encoder's."""
 
@@ -36,16 +67,14 @@ class Batches:
         self._training = [e for e in corpus.entries if not e.held_out]
         if not self._training:
             raise ValueError(f"{corpus.folder} has no documents that are not held out")
-        self._sizes = np.array([len(e) for e in self._training])
-        self._longest_first = np.argsort(-self._sizes, kind="stable")
-        self._sorted_sizes = -self._sizes[self._longest_first]
+        self._documents = _ByLength(
+            [len(e) for e in self._training], [e.package for e in self._training]
+        )
         if targets is not None:
-            first = targets.first
             sizes = targets.spans[:, 1] - targets.spans[:, 0]
             total = np.concatenate([[0], np.cumsum(sizes)])
-            self._chain_bytes = total[first[1:]] - total[first[:-1]]
-            self._chains_longest_first = np.argsort(-self._chain_bytes, kind="stable")
-            self._sorted_chain_bytes = -self._chain_bytes[self._chains_longest_first]
+            packages = [corpus.entries[e].package for e in targets.entries]
+            self._chains = _ByLength(total[targets.first[1:]] - total[targets.first[:-1]], packages)
 
     def make(self, phase, step, rank=0):
         """The batch of a step (of the whole run) in one process."""
@@ -55,21 +84,26 @@ class Batches:
         shares = np.array(phase.shares, np.float64)
         length = int(shared.choice(phase.lengths, p=shares / shares.sum()))
         pairs = max(2, phase.batch_bytes // (2 * length))
-        spans = [self._pair(phase, length, random) for _ in range(pairs)]
+        spans, package = [], None
+        for _ in range(pairs):
+            near = package if random.random() < phase.neighbours else None
+            package, pair = self._pair(phase, length, near, random)
+            spans.append(pair)
         return self._pack([p[0] for p in spans] + [p[1] for p in spans], phase, random)
 
-    def _pair(self, phase, length, random):
+    def _pair(self, phase, length, package, random):
+        """(package, pair) of a document of `package`, or of any."""
         if self.targets is not None and random.random() < phase.teacher_share:
-            return self._taught_pair(length, random)
-        return self._untaught_pair(length, random)
+            chain = self._chains.draw(length, package, random)
+            entry = self.corpus.entries[self.targets.entries[chain]]
+            return entry.package, self._taught_pair(chain, length, random)
+        entry = self._training[self._documents.draw(length, package, random)]
+        return entry.package, self._untaught_pair(entry, length, random)
 
-    def _taught_pair(self, length, random):
+    def _taught_pair(self, chain, length, random):
         """Two parts of a chain, each about `length` bytes where the chain has so many, and their
         targets."""
         t = self.targets
-        long_enough = np.searchsorted(self._sorted_chain_bytes, -2 * length, side="right")
-        among = max(int(long_enough), min(64, len(t)))
-        chain = self._chains_longest_first[random.integers(among)]
         begin, end = int(t.first[chain]), int(t.first[chain + 1])
         ends = np.cumsum(t.spans[begin:end, 1] - t.spans[begin:end, 0])
         # A window of about 2 * length bytes, then its two halves.
@@ -90,12 +124,9 @@ class Batches:
         span = data[t.spans[begin, 0] : t.spans[end - 1, 1]]
         return span[: 2 * length], t.mean(begin, end)
 
-    def _untaught_pair(self, length, random):
+    def _untaught_pair(self, entry, length, random):
         """Two spans of `length` bytes of a document, side by side at random places where it is long
         enough, else its halves."""
-        long_enough = np.searchsorted(self._sorted_sizes, -2 * length, side="right")
-        among = max(int(long_enough), min(64, len(self._training)))
-        entry = self._training[self._longest_first[random.integers(among)]]
         data = self.corpus.bytes_of(entry)
         size = min(length, len(data) // 2)
         room = len(data) - 2 * size

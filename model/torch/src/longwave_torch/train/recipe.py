@@ -45,6 +45,7 @@ class Phase:
     lr_end: float = 0.05
     layers: int | None = None  # only the first so many layers are used and trained
     teacher_share: float = 1.0  # of pairs with targets; the others are drawn from the whole corpus
+    neighbours: float = 0.0  # share of pairs from the package of the pair before: hard negatives
     redraw_every: int = 0  # new random directions every so many steps; 0: never
     embedding_lr: float = 1.0  # learning rate of n-gram and token tables, relative to lr
 
@@ -60,7 +61,6 @@ class Recipe:
     checkpoint_every: int = 100
     keep: int = 2  # checkpoints
     residual_scale: float | None = 0.0  # Encoder's
-    digest: str = ""
 
     @property
     def steps(self):
@@ -74,6 +74,14 @@ class Recipe:
             step -= phase.steps
         return len(self.phases), 0
 
+    def digest_of(self, step):
+        """What decided the weights after `step` steps: the settings, and the phases until there. Later
+        phases may still be changed."""
+        index, inside = self.place(step)
+        done = dataclasses.replace(self, phases=self.phases[: index + (inside > 0)], keep=0)
+        done = dataclasses.replace(done, checkpoint_every=0)
+        return hashlib.sha256(repr(done).encode()).hexdigest()
+
     def needs_targets(self):
         return any(
             p.teacher_share > 0 and (p.objectives.distill or p.objectives.rank)
@@ -84,9 +92,8 @@ class Recipe:
 def _take(kind, fields, where, problems, **given):
     known = {f.name: f for f in dataclasses.fields(kind)}
     for key in fields:
-        if key not in known or key == "digest":
-            names = ", ".join(n for n in known if n != "digest")
-            problems.append(f"{where}{key}: unknown (known: {names})")
+        if key not in known:
+            problems.append(f"{where}{key}: unknown (known: {', '.join(known)})")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known}
     values.update(given)
     missing = [
@@ -111,6 +118,7 @@ def _check_phase(phase, where, problems):
     need(phase.lr > 0, "lr", "is not above 0")
     need(phase.batch_bytes > 0, "batch_bytes", "is not above 0")
     need(0 <= phase.teacher_share <= 1, "teacher_share", "is not in [0, 1]")
+    need(0 <= phase.neighbours < 1, "neighbours", "is not in [0, 1)")
     need(phase.redraw_every >= 0, "redraw_every", "is below 0")
     need(len(phase.lengths) == len(phase.shares) > 0, "shares", "are not as many as lengths")
     need(all(n >= 16 for n in phase.lengths), "lengths", "has spans below 16 bytes")
@@ -134,8 +142,7 @@ def parse(text):
             phases.append(made)
     if not phases:
         problems.append("phases: there is none")
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    recipe = _take(Recipe, fields, "", problems, phases=tuple(phases), digest=digest)
+    recipe = _take(Recipe, fields, "", problems, phases=tuple(phases))
     if problems:
         raise RecipeError("\n".join(problems))
     return recipe

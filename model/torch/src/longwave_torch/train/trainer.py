@@ -111,10 +111,10 @@ class Trainer:
         state = self.checkpoints.latest()
         if state is None:
             return
-        if state["recipe"] != self.recipe.digest:
+        if state["recipe"] != self.recipe.digest_of(state["step"]):
             raise ValueError(
-                f"{self.checkpoints.folder} is of another recipe: name a new folder, or give the "
-                "recipe that it was begun with"
+                f"{self.checkpoints.folder} was begun with another recipe: name a new folder, or "
+                "change only phases that have not begun"
             )
         self.encoder.load_state_dict(state["encoder"])
         self.step = state["step"]
@@ -129,7 +129,7 @@ class Trainer:
             self.checkpoints.save(
                 self.step,
                 {
-                    "recipe": self.recipe.digest,
+                    "recipe": self.recipe.digest_of(self.step),
                     "encoder": self.encoder.state_dict(),
                     "optimizer": optimizer,
                 },
