@@ -10,6 +10,7 @@ _HOMES = {
     "EncoderConfig": "config",
     "KernelizedAttention": "attention",
     "RelativeBias": "bias",
+    "__version__": "_version",
     "kernelized_attention": "attention",
     "mean_pool": "encoder",
     "load_for_training": "serving",
@@ -17,7 +18,7 @@ _HOMES = {
     "save_for_serving": "serving",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_HOMES.keys() - {"__version__"})
 
 
 def __getattr__(name):

@@ -1,7 +1,5 @@
 """Kernelised attention with relative bias (arXiv 2106.12566): a function, and a layer's module."""
 
-import importlib.util
-
 import torch
 
 from . import bias as relative_bias
@@ -52,8 +50,9 @@ def kernelized_attention(
     compute = torch.promote_types(q.dtype, torch.float32)
     options = {"device": q.device, "dtype": compute}
     with torch.autocast(q.device.type, enabled=False):
-        z = _implementation(backend, q.device.type, compute, features)(
-            q.to(compute),
+        x_q = q.to(compute)
+        z = _implementation(backend, x_q, features)(
+            x_q,
             k.to(compute),
             v.to(compute),
             None if projection is None else projection.detach().to(**options),
@@ -72,16 +71,16 @@ def _lengths(lengths, q):
     return torch.as_tensor(lengths, device=q.device, dtype=torch.int64)
 
 
-def _implementation(backend, device, dtype, features):
+def _implementation(backend, q, features):
     """A function like kernelized_attention, without its `backend`."""
-    if backend in ("auto", "op") and importlib.util.find_spec("longwave_torch.ops"):
+    if backend in ("auto", "op"):
         from . import ops  # loads the library: not before somebody computes
 
-        if ops.supports(torch.empty(0, dtype=dtype, device=device), features):
+        if ops.supports(q, features):
             return ops.kernelized_attention
         if backend == "op":
-            why = ops.why_unavailable() or f"it does not know {features!r} of {dtype} on {device}"
-            raise RuntimeError(f"backend 'op' cannot be had: {why}")
+            case = f"it does not know {features!r} of {q.dtype} on {q.device}"
+            raise RuntimeError(f"backend 'op' cannot be had: {ops.why_unavailable() or case}")
     return _dense if backend == "dense" else _plain
 
 

@@ -202,7 +202,7 @@ def long_document(corpus, plan):
 def teacher_agreement(corpus, plan, fits):
     """fits: of a list of passages, which the teacher takes whole. Two passages a document, one of each
     half; documents where both fit and are not shorter than PASSAGE_BYTES."""
-    chosen = documents(corpus, plan)[: plan.passages // 2]
+    chosen = documents(corpus, plan)[: plan.passages]  # twice as many as it takes if all fit
     random = np.random.default_rng(plan.seed)
     twos = []
     for entry in chosen:
@@ -212,8 +212,11 @@ def teacher_agreement(corpus, plan, fits):
     flat = [p for two in twos for p in two]
     fitting = np.array(fits(flat)) & (np.array([len(p) for p in flat]) >= PASSAGE_BYTES[0])
     fitting = fitting.reshape(-1, 2).all(1)
-    passages = [p for two, fit in zip(twos, fitting) if fit for p in two]
-    entries = [e for e, fit in zip(chosen, fitting) if fit for _ in range(2)]
+    kept = np.flatnonzero(fitting)[: plan.passages // 2]
+    passages = [p for i in kept for p in twos[i]]
+    entries = [chosen[i] for i in kept for _ in range(2)]
+    if len(kept) < 2:
+        raise ValueError(f"{len(kept)} documents have passages that the teacher takes whole")
     return TeacherAgreement("as the teacher", passages, entries, plan.seed)
 
 
