@@ -23,6 +23,8 @@ WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 CCACHE_DIR=/var/cache/ccache
 COPY deploy/setup.sh deploy/setup.sh
 COPY deploy/docker/requirements.txt deploy/docker/requirements.txt
+# LibTorch's version stands in it.
+COPY model/torch/requirements.txt model/torch/requirements.txt
 RUN case "$DEVICE" in \
       cpu) bash deploy/setup.sh ;; \
       cuda) bash deploy/setup.sh --cuda ;; \

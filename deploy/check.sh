@@ -55,7 +55,7 @@ cd "$root"
 
 check_shell() {
   local scripts
-  mapfile -t scripts < <(find deploy .ci -name '*.sh' -o -path '.ci/*' -type f)
+  mapfile -t scripts < <(find deploy model .ci -name '*.sh' -o -path '.ci/*' -type f)
   echo "${#scripts[@]} scripts" && shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
 }
 

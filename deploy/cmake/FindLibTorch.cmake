@@ -3,11 +3,11 @@
 # (LONGWAVE_CUDA) two more and the CUDA runtime's headers, which lie in a wheel beside it.
 #
 # Input: LIBTORCH_ROOT, the wheel's torch folder (default: the one in the project's .venv, or in its
-# .venv-cuda).
+# .venv-torch).
 
 if(NOT LIBTORCH_ROOT)
   if(LONGWAVE_CUDA)
-    set(_libtorch_venv .venv-cuda)
+    set(_libtorch_venv .venv-torch)
   else()
     set(_libtorch_venv .venv)
   endif()

@@ -2,15 +2,19 @@
 # included by CUDA builds only. Before it the compiler is unknown, so nothing here may be a find
 # module of CMake's that compiles.
 #
-# Input: LONGWAVE_CUDA_ROOT, a CUDA 13 folder (default: the one in the project's .venv-cuda).
+# Input: LONGWAVE_CUDA_ROOT, a CUDA 13 folder (default: the one in the project's .venv-torch).
 
 if(NOT LONGWAVE_CUDA_ROOT)
-  file(GLOB _cuda_candidates "${CMAKE_SOURCE_DIR}/.venv-cuda/lib/python3*/site-packages/nvidia/cu13")
+  # By the compiler: the libraries are there with PyTorch alone.
+  file(GLOB _cuda_candidates
+    "${CMAKE_SOURCE_DIR}/.venv-torch/lib/python3*/site-packages/nvidia/cu13/bin/nvcc")
   if(NOT _cuda_candidates)
     message(FATAL_ERROR
       "LONGWAVE_CUDA is ON and there is no CUDA: run deploy/setup.sh --cuda, or set LONGWAVE_CUDA_ROOT")
   endif()
-  list(GET _cuda_candidates 0 LONGWAVE_CUDA_ROOT)
+  list(GET _cuda_candidates 0 _nvcc)
+  cmake_path(GET _nvcc PARENT_PATH LONGWAVE_CUDA_ROOT)
+  cmake_path(GET LONGWAVE_CUDA_ROOT PARENT_PATH LONGWAVE_CUDA_ROOT)
 endif()
 if(NOT CMAKE_CUDA_COMPILER)
   set(CMAKE_CUDA_COMPILER "${LONGWAVE_CUDA_ROOT}/bin/nvcc")

@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
 done
 case "$device" in
   cpu) venv=.venv ;;
-  cuda) venv=.venv-cuda ;;
+  cuda) venv=.venv-torch ;;
   *) echo "assemble: --device is cpu or cuda, not '$device'" >&2; exit 2 ;;
 esac
 if [ ! -d "$tree/bin" ] || [ -z "$into" ]; then
