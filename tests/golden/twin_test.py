@@ -227,6 +227,15 @@ def test_goldens_that_miss_a_tensor_are_refused():
         goldens.check(model, vectors, SEED)
 
 
+def test_tensors_near_zero_are_noticed_at_their_usual_size():
+    model = model_of("tiny_t5")
+    name = "layers.0.attention.query.bias"
+    model.weights[name] = 1e-6 * model.weights[name]
+    vectors = goldens.make(model, SEED)
+    assert goldens.deviations(model, vectors, SEED, [name])[name] < goldens.NOTICED
+    assert goldens.check(model, vectors, SEED)[1] >= goldens.NOTICED
+
+
 def test_what_cannot_matter_does_not():
     model = model_of("tiny_softmax")
     ids, output, rows = goldens.inputs(model.config, SEED)[1]
