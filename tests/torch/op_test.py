@@ -2,7 +2,7 @@
 
 Tolerances: in double 1e-11 of the largest value, a thousand times what sums of a thousand terms
 lose; in float twice the error (root mean square) of the formula itself evaluated in float, and never
-below 8 units of roundoff of the values, since both are a few roundings where nothing is summed.
+below 16 units of roundoff of the values, since both are a few roundings where nothing is summed.
 """
 
 import os
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 HEADS, HEAD_DIM, FEATURES = 2, 6, 7
-BIASES = ("none", "clipped", "t5", "alibi", "table", "longer table", "near table")
+BIASES = ("none", "clipped", "t5", "alibi", "both", "table", "longer table", "near table")
 
 
 def make_bias(kind, n, dtype=torch.double, causal=False):
@@ -33,8 +33,11 @@ def make_bias(kind, n, dtype=torch.double, causal=False):
 
     if kind == "none":
         return torch.zeros(HEADS, 1, dtype=dtype), None
+    slope = torch.tensor([0.03, 0.2], dtype=dtype)
     if kind == "alibi":
-        return torch.zeros(HEADS, 1, dtype=dtype), torch.tensor([0.03, 0.2], dtype=dtype)
+        return torch.zeros(HEADS, 1, dtype=dtype), slope
+    if kind == "both":  # no model has it, but the contract does
+        return draw(2 * 9 + 1), slope
     if kind == "t5":
         offsets = torch.arange(-20, 21).numpy()
         buckets = relative_bias.t5_buckets(offsets, 16, 20, causal)
@@ -99,12 +102,16 @@ def dense(q, k, v, projection, near, slope, lengths, features, qk_norm, scale, c
     return torch.where(valid[:, :, None, None], z, 0)
 
 
-def differentiate(function, tensors):
-    """The value, and the derivatives of a fixed weighted sum of it."""
-    value = function(*tensors)
+def weights_of(value):
+    """g, the same for every value of a shape."""
     generator = torch.Generator().manual_seed(3)
-    weights = torch.randn(value.shape, generator=generator, dtype=torch.double).to(value.dtype)
-    return [value.detach(), *torch.autograd.grad(value, tensors, weights)]
+    return torch.randn(value.shape, generator=generator, dtype=torch.double).to(value.dtype)
+
+
+def differentiate(function, tensors):
+    """The value, and the derivatives of its sum weighted by g."""
+    value = function(*tensors)
+    return [value.detach(), *torch.autograd.grad(value, tensors, weights_of(value))]
 
 
 NAMES = ("out", "dq", "dk", "dv", "dnear")
@@ -113,12 +120,14 @@ NAMES = ("out", "dq", "dk", "dv", "dnear")
 def deviations(actual, expected, size):
     """How far each is off, relative to what its terms are made of; `size`: of a tensor.
 
-    A derivative may cancel to zero (by b where R = 0, by q where there is one key), so that by v,
-    which is a sum of positive weights times g, is the least scale of all.
+    A derivative may cancel to zero: by q where there is one key, so that by v, a sum of positive
+    weights times g, is the least scale; by b where R = 0, all of whose terms are the g . z of rows.
     """
     assert [x.shape for x in actual] == [x.shape for x in expected]
     scales = [float(size(e)) for e in expected]
     scales[1:] = [max(s, scales[3]) for s in scales[1:]]
+    terms = (weights_of(expected[0]) * expected[0]).sum(-1).abs().sum()
+    scales[4] = max(scales[4], float(terms) / expected[4].numel())
     return [float(size(a.double() - e)) / s for a, e, s in zip(actual, expected, scales)]
 
 
@@ -130,7 +139,8 @@ def root_mean_square(x):
     return x.square().mean().sqrt()
 
 
-SHAPES = [(5, None), (48, [48, 17]), (131, [131, 0]), (400, [257, 400])]
+# Blocks are of 128 tokens; the third is beyond the band of the first.
+SHAPES = [(5, None), (131, [131, 0]), (290, [257, 290])]
 
 
 @pytest.mark.parametrize("n, lengths", SHAPES)
@@ -190,17 +200,17 @@ def test_float_is_as_good_as_the_formula_in_float(kind, features, causal, n, hea
     errors = deviations(differentiate(op, tensors), expected, root_mean_square)
     plain = deviations(differentiate(formula, tensors), expected, root_mean_square)
     for name, error, bound in zip(NAMES, errors, plain):
-        assert error <= max(2 * bound, 8 * 2**-24), (name, error, bound)
+        assert error <= max(2 * bound, 16 * 2**-24), (name, error, bound)
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["both", "causal"])
 @pytest.mark.parametrize("kind", BIASES)
-@pytest.mark.parametrize("n, fast", [(7, False), (300, True)])  # 300: states of blocks beyond bands
+@pytest.mark.parametrize("n, fast", [(5, False), (300, True)])
 def test_gradcheck(kind, causal, n, fast):
     near, slope = make_bias(kind, n, causal=causal)
     projection = make_projection("prf")
-    lengths = torch.tensor([n, n - 2])
-    tensors = [*make_rows(2, n), near.requires_grad_()]
+    lengths = torch.tensor([n - 2])
+    tensors = [*make_rows(1, n), near.requires_grad_()]
 
     def op(q, k, v, b):
         return ops.kernelized_attention(
@@ -313,6 +323,24 @@ def test_a_bias_too_wide_for_float_is_computed_in_double():
         [x.detach().double().requires_grad_() for x in tensors],
     )
     assert max(deviations(actual, expected, largest)) < 1e-6
+
+
+def test_large_rows_that_are_not_normalised_do_not_vanish_beside_padding():
+    # |x| = 19: exponents of all keys are below -120, where e^x is no float. Their maximum has to be
+    # that of tokens, not of padding.
+    rows = make_rows(1, 60, torch.float)
+    norm = 19 * HEAD_DIM**0.25
+    q, k = (norm * torch.nn.functional.normalize(x.detach(), dim=-1) for x in rows[:2])
+    rows = [q.requires_grad_(), k.requires_grad_(), rows[2]]
+    near, _ = make_bias("clipped", 60, torch.float)
+    projection = make_projection("prf", torch.float)
+    options = {"features": "prf", "qk_norm": False}
+    padded = ops.kernelized_attention(
+        *rows, projection, near, lengths=torch.tensor([50]), **options
+    )
+    alone = ops.kernelized_attention(*(x[:, :50] for x in rows), projection, near, **options)
+    torch.testing.assert_close(padded[:, :50], alone)
+    assert all(x.isfinite().all() for x in torch.autograd.grad(padded.sum(), rows))
 
 
 def saved_bytes(n):

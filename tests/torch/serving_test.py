@@ -129,7 +129,7 @@ def test_a_refused_model_leaves_the_old_one(tmp_path, monkeypatch):
         raise ValueError("goldens refused")
 
     with monkeypatch.context() as patched:
-        patched.setattr(goldens, "check", refuse)
+        patched.setattr(goldens, "noticed", refuse)
         with pytest.raises(ValueError, match="goldens refused"):
             save_for_serving(encoder, tmp_path / "m", name="new")
     assert {p.name: p.read_bytes() for p in (tmp_path / "m").iterdir()} == before
