@@ -1,5 +1,5 @@
-"""The default model's recipe in small: from packages of Debian and a wheel of PyPI to a model that is
-evaluated and served. Skipped, with the reason, where those cannot be reached."""
+"""The default model's recipe in small: from packages of Debian and a wheel of PyPI to a model that
+is evaluated and served. Skipped, with the reason, where those cannot be reached."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def reach(command, folder, what, lost):
 
 def skip_unless_reachable(folder):
     """Fetches the teacher, which the recipe then finds, and one of its packages."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "-q"]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps"]
     pip += ["--require-hashes", "--requirement", RECIPE / "teacher.txt", "--dest", "teacher"]
     lost = ("NewConnectionError", "Temporary failure in name resolution", "ConnectTimeoutError")
     reach(pip, folder, "PyPI", lost)
@@ -110,5 +110,5 @@ def test_the_server_gives_the_vector_of_the_trained_module(trained, tmp_path):
     ids = torch.tensor(list(TEXT.encode()))[None]
     with torch.inference_mode():
         ours = serving.load_for_training(model).eval().encode(ids)[0].numpy()
-    # Vectors of length 1, computed in fp32 by two programs: the goldens' tolerance for such is below.
+    # What model/torch/README.md promises.
     assert np.abs(served - ours).max() < 1e-5
