@@ -179,7 +179,7 @@ class TeacherChunks:
         def encode(part):
             return self._teacher.encode([c.decode(errors="replace") for c in part])
 
-        return self._cache.embed(self._key, chunks, encode, save_every=1024)  # it has a bar itself
+        return self._cache.embed(self._key, chunks, encode, save_every=256)  # it has a bar itself
 
 
 class TruncatedTeacher:
