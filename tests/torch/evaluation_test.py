@@ -90,6 +90,18 @@ def test_samples_take_whole_clusters_and_as_many():
     assert (metrics.resample(clusters, 500, 3) == weights).all()
 
 
+def test_pairs_within_a_cluster_weigh_in_samples_what_they_weigh():
+    clusters = np.repeat(np.arange(50), 2)
+    i, j = np.triu_indices(100, 1)
+    samples = metrics.resample(clusters, 400, 6)
+    mean = np.mean([metrics.pair_weights(row, clusters, i, j) for row in samples], axis=0)
+    within = clusters[i] == clusters[j]
+    # Means over 400 samples of 50 and of 1225 cluster pairs; of the latter 1 - 1 / 50 is expected.
+    assert mean[within].mean() == pytest.approx(1)
+    assert mean[~within].mean() == pytest.approx(1 - 1 / 50, abs=0.01)
+    assert metrics.pair_weights(np.array([2, 2, 3]), [7, 7, 8], [0, 0], [1, 2]).tolist() == [2, 6]
+
+
 def test_interval_has_the_width_of_the_mean_of_clusters():
     random = np.random.default_rng(4)
     of_cluster = random.normal(size=200)

@@ -99,6 +99,17 @@ def resample(clusters, resamples, seed):
     return random.multinomial(count, np.full(count, 1.0 / count), size=resamples)[:, of_item]
 
 
+def pair_weights(weights, clusters, i, j):
+    """How often the pairs (i, j) of items stand in one sample of resample, [pairs]; weights: [items].
+
+    A cluster that is drawn twice stands for two clusters, in each of which its pairs occur once:
+    pairs within a cluster count as often as it was drawn, not as the square of that, which would make
+    them heavier in samples than they are.
+    """
+    _, of_item = np.unique(np.asarray(clusters), return_inverse=True)
+    return np.where(of_item[i] == of_item[j], weights[i], weights[i] * weights[j]).astype(float)
+
+
 def interval(value, samples):
     low, high = np.percentile(samples, [2.5, 97.5])
     return Figure(float(value), float(low), float(high))

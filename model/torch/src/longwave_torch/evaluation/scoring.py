@@ -83,7 +83,7 @@ def _agreement(task, vectors, teacher, resamples, seed):
         rows = np.concatenate([np.ones((1, weights.shape[1]), weights.dtype), weights])
         correlations = []
         for row in rows:  # the first is the sample itself
-            w = (row[i] * row[j]).astype(float)
+            w = metrics.pair_weights(row, task.clusters, i, j)
             expected = truth(w)
             correlations.append(
                 [metrics.weighted_correlation(expected, r(w), w) for r in ranks.values()]
