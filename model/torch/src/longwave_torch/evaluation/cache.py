@@ -10,8 +10,8 @@ import numpy as np
 class Cache:
     """A folder with one file for each competitor; folder None: nothing is kept.
 
-    A competitor's key names all that its vectors depend on but the text. Vectors of other code under
-    the same key are not noticed: delete the folder when arithmetic changes.
+    A competitor's key names all that its vectors depend on but the text. Vectors of other code
+    under the same key are not noticed: delete the folder when arithmetic changes.
     """
 
     def __init__(self, folder=None):
@@ -20,7 +20,7 @@ class Cache:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def embed(self, key, texts, function, progress=None, save_every=256):
-        """float32 [texts, dim]; function(list of texts) -> [texts, dim] for those that are not known.
+        """float32 [texts, dim]; function(texts) -> [texts, dim] makes those that are not known.
 
         texts: bytes. Each distinct text is encoded once, shortest first. progress: told of bytes.
         save_every: texts; what an interruption loses at most.

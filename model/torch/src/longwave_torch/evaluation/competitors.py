@@ -55,7 +55,8 @@ def _unit_rows(matrix):
 
 
 class TfIdf:
-    """scikit-learn's TfidfVectorizer with sublinear counts; words of at least two training documents."""
+    """scikit-learn's TfidfVectorizer with sublinear counts, of words that at least two training
+    documents have."""
 
     name = "TF-IDF"
 
@@ -64,7 +65,10 @@ class TfIdf:
 
         training = tasks.in_turns(corpus.split(held_out=False), plan.seed)[:TFIDF_DOCUMENTS]
         self._vectorizer = TfidfVectorizer(
-            decode_error="replace", sublinear_tf=True, min_df=min(2, len(training)), dtype=np.float32
+            decode_error="replace",
+            sublinear_tf=True,
+            min_df=min(2, len(training)),
+            dtype=np.float32,
         )
         self._vectorizer.fit(corpus.bytes_of(e)[:TFIDF_BYTES].tobytes() for e in training)
 
@@ -73,7 +77,8 @@ class TfIdf:
 
 
 class Model:
-    """An Encoder over bytes, mean pooling. Texts are batched by length; batch_tokens with padding."""
+    """An Encoder over bytes, mean pooling. Texts are batched by length; batch_tokens counts
+    padding."""
 
     def __init__(self, name, encoder, key, cache, device="cpu", batch_tokens=32768):
         self.name = name

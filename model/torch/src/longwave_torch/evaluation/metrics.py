@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-# Scores closer than this are equal. Vectors of one text differ by rounding when it was encoded beside
-# other texts: a product of two unit vectors in fp32 is off by about sqrt(384) 2^-24 = 1.2e-6.
+# Scores closer than this are equal. Vectors of one text differ by rounding when it was encoded
+# beside others: a product of two unit vectors in fp32 is off by about sqrt(384) 2^-24 = 1.2e-6.
 TIE = 2e-6
 
 
@@ -34,9 +34,9 @@ def recall_at(scores, wanted, k, tie=TIE):
 def ndcg_at(scores, relevant, allowed, k, tie=TIE):
     """nDCG@k with relevance 0 or 1: [queries], NaN where nothing that is allowed is relevant.
 
-    scores, relevant, allowed: [queries, candidates]; what is not allowed is not ranked. Equal scores
-    share the mean of their gains, which is what a random order of them is worth (McSherry and Najork,
-    ECIR 2008).
+    scores, relevant, allowed: [queries, candidates]; what is not allowed is not ranked. Equal
+    scores share the mean of their gains, which is what a random order of them is worth (McSherry
+    and Najork, ECIR 2008).
     """
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
     result = np.full(len(scores), np.nan)
@@ -48,7 +48,7 @@ def ndcg_at(scores, relevant, allowed, k, tie=TIE):
         order = np.argsort(-values, kind="stable")
         group = np.concatenate([[0], np.cumsum(-np.diff(values[order]) > tie)])
         shared = (np.bincount(group, gains[order]) / np.bincount(group))[group][:k]
-        best = discounts[: int(min(k, gains.sum()))].sum()
+        best = discounts[: int(gains.sum())].sum()  # all that is relevant first, k at most
         result[query] = shared @ discounts[: len(shared)] / best
     return result
 
@@ -100,11 +100,11 @@ def resample(clusters, resamples, seed):
 
 
 def pair_weights(weights, clusters, i, j):
-    """How often the pairs (i, j) of items stand in one sample of resample, [pairs]; weights: [items].
+    """How often the pairs (i, j) of items stand in one sample of resample, [pairs].
 
-    A cluster that is drawn twice stands for two clusters, in each of which its pairs occur once:
-    pairs within a cluster count as often as it was drawn, not as the square of that, which would make
-    them heavier in samples than they are.
+    weights: [items]. A cluster that is drawn twice stands for two clusters, in each of which its
+    pairs occur once: pairs within a cluster count as often as it was drawn, not as the square of
+    that, which would make them heavier in samples than they are.
     """
     _, of_item = np.unique(np.asarray(clusters), return_inverse=True)
     return np.where(of_item[i] == of_item[j], weights[i], weights[i] * weights[j]).astype(float)

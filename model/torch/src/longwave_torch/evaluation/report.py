@@ -77,19 +77,19 @@ def method(result):
 
 
 _METHODS = {
-    "a": "the second half of a document (at most 4 kB, cut at white space; of a longer document, of "
-    "its first 8 kB) against the first halves of {candidates} documents of {packages} source "
+    "a": "the second half of a document (at most 4 kB, cut at white space; of a longer document, "
+    "of its first 8 kB) against the first halves of {candidates} documents of {packages} source "
     "packages; a hit is the first half of the same document.",
     "b": "the first halves of (a), ranked by similarity to each of {queries} of them; those of the "
     "same Debian section count, those of the same source package are not ranked; first halves of a "
     "section with one package only are ranked but do not ask.",
     "c": "{passages} passages of 300 to 900 bytes, two of a document, which the teacher takes in "
-    "whole. Spearman correlation of cosine similarities with the teacher's, over all pairs, and over "
-    "as many pairs of one document as of one package, one section and nothing in common "
+    "whole. Spearman correlation of cosine similarities with the teacher's, over all pairs, and "
+    "over as many pairs of one document as of one package, one section and nothing in common "
     "({pairs[Spearman, strata]} together).",
     "d": "as (a), of {candidates} documents of at least 4 kB with halves of up to 8 kB, but before "
-    "each first half stand 8 kB of a training document, one of {preambles}, dealt without regard to "
-    "what follows. Mean length {mean_candidate_bytes:.0f} bytes; the query is up to 4 kB.",
+    "each first half stand 8 kB of a training document, one of {preambles}, dealt without regard "
+    "to what follows. Mean length {mean_candidate_bytes:.0f} bytes; the query is up to 4 kB.",
 }
 
 
@@ -98,18 +98,18 @@ def markdown(result):
     chapters = [figures_table(result)]
     if any(task["differences"] for task in result["tasks"].values()):
         chapters += [
-            f"{OURS} less the other, and the 95 % interval of this difference; a win or loss is one "
-            "whose interval is on one side of 0:",
+            f"{OURS} less the other, and the 95 % interval of this difference; a win or loss is "
+            "one whose interval is on one side of 0:",
             differences_table(result),
         ]
     plan = result["plan"]
     chapters += [
         method(result),
-        "All documents are of source packages that no training document is of, taken in turns from "
-        f"each package (seed {plan['seed']}). In brackets 95 % intervals of a bootstrap over source "
-        f"packages ({result['resamples']} samples; of (c) at most 200). Equal scores count as in "
-        "random order. TF-IDF is fitted on training documents. The teacher truncated reads the first "
-        "254 word pieces; the mean of its chunks is over chunks of as many.",
+        "All documents are of source packages that no training document is of, taken in turns "
+        f"from each package (seed {plan['seed']}). In brackets 95 % intervals of a bootstrap over "
+        f"source packages ({result['resamples']} samples; of (c) at most 200). Equal scores count "
+        "as in random order. TF-IDF is fitted on training documents. The teacher truncated reads "
+        "the first 254 word pieces; the mean of its chunks is over chunks of as many.",
     ]
     return "\n\n".join(chapters) + "\n"
 
@@ -119,7 +119,9 @@ def bars(result):
     tasks, found = result["tasks"], []
     if "a" in tasks:
         count = tasks["a"]["candidates"]
-        found.append((f"(a) {count} candidates, at least {LEAST_CANDIDATES}", count >= LEAST_CANDIDATES))
+        found.append(
+            (f"(a) {count} candidates, at least {LEAST_CANDIDATES}", count >= LEAST_CANDIDATES)
+        )
     for letter, task in tasks.items():
         beaten = [n for n in BEATEN if n in task["figures"]]
         if letter == "d" and TRUNCATED in task["figures"]:

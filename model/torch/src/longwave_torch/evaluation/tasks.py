@@ -33,8 +33,8 @@ def cut(data, place):
 
 
 def halves(data, size):
-    """(first, second) half of a document, or of its first 2 `size` bytes if it is longer; the cut is
-    at the first blank from the middle on. The halves share no byte."""
+    """(first, second) half of a document, or of its first 2 `size` bytes if it is longer; the cut
+    is at the first blank from the middle on. The halves share no byte."""
     end = len(data) if len(data) <= 2 * size else cut(data, 2 * size)
     middle = cut(data, end // 2)
     return data[:middle].strip(BLANK), data[middle:end].strip(BLANK)
@@ -82,8 +82,8 @@ class OtherHalf:
 
 
 class SameTopic:
-    """Rank documents by similarity; those of the same topic count. Documents of the query's own source
-    package are not ranked, so that what a package repeats on each page does not count."""
+    """Rank documents by similarity; those of the same topic count. Documents of the query's own
+    source package are not ranked, so that what a package repeats on each page does not count."""
 
     primary = "nDCG@10"
     metrics = ("nDCG@10",)
@@ -185,8 +185,8 @@ def same_topic(corpus, plan):
 
 
 def long_document(corpus, plan):
-    """other_half with a preamble before each candidate: whoever reads the first 8 k bytes alone reads
-    nothing of the document. Preambles are dealt evenly and without regard to the document."""
+    """other_half with a preamble before each candidate: whoever reads the first 8 k bytes alone
+    reads nothing of the document. Preambles are dealt evenly, without regard to the document."""
     long = [e for e in documents(corpus, plan) if len(e) >= 2 * LEAST_BYTES]
     chosen = long[: plan.long_documents]
     pool = preambles(corpus, plan)
@@ -200,8 +200,8 @@ def long_document(corpus, plan):
 
 
 def teacher_agreement(corpus, plan, fits):
-    """fits: of a list of passages, which the teacher takes whole. Two passages a document, one of each
-    half; documents where both fit and are not shorter than PASSAGE_BYTES."""
+    """fits: of a list of passages, which the teacher takes whole. Two passages a document, one of
+    each half; documents where both fit and are not shorter than PASSAGE_BYTES."""
     chosen = documents(corpus, plan)[: plan.passages]  # twice as many as it takes if all fit
     random = np.random.default_rng(plan.seed)
     twos = []
