@@ -50,7 +50,7 @@ std::string ConfigText(const ModelConfig& c) {
   return absl::StrJoin(
       std::make_tuple(c.hidden_size, c.num_layers, c.num_heads, c.head_dim, c.intermediate_size,
                       c.vocab_size, c.max_tokens, static_cast<int>(c.activation),
-                      static_cast<int>(c.norm_position), c.use_bias, c.embedding_norm,
+                      static_cast<int>(c.norm_position), c.has_final_norm(), c.use_bias, c.embedding_norm,
                       absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(c.layer_norm_eps))),
                       static_cast<int>(c.positions), c.position_table_length,
                       absl::StrJoin(c.ngrams.sizes, "+"), c.ngrams.buckets, c.ngrams.dim,

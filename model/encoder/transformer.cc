@@ -205,7 +205,7 @@ Transformer::Transformer(const ModelFolder& folder, c10::Device device, ComputeT
       device_(device),
       tile_rows_(device.is_cuda() ? kCudaTileRows : kCpuTileRows),
       embedding_(config_, folder.weights, device, tile_rows_, compute),
-      has_final_norm_(config_.norm_position == NormPosition::kPre) {
+      has_final_norm_(config_.has_final_norm()) {
   for (int layer = 0; layer < config_.num_layers; ++layer) {
     layers_.emplace_back(config_, folder.weights, layer, device, tile_rows_, compute);
   }

@@ -242,7 +242,7 @@ absl::StatusOr<std::vector<HiddenStates>> ReferenceHiddenStates(const ModelConfi
     if (absl::Status status = pass.Layer(layer, x); !status.ok()) return status;
     states.push_back(x);
   }
-  if (config.norm_position == NormPosition::kPre) states.back() = pass.Norm("final_norm", x);
+  if (config.has_final_norm()) states.back() = pass.Norm("final_norm", x);
   return states;
 }
 

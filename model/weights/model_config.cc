@@ -101,6 +101,11 @@ void ReadShape(JsonFields& fields, ModelConfig& config) {
   config.activation = fields.Choice<Activation>("hidden_act", Activation::kGelu, kActivations);
   config.norm_position =
       fields.Choice<NormPosition>("norm_position", NormPosition::kPre, kNormPositions);
+  if (config.norm_position == NormPosition::kPre) {
+    config.final_norm = fields.Boolean("final_norm", true);
+  } else {
+    fields.Unused("final_norm", "unless norm_position is pre");
+  }
   config.use_bias = fields.Boolean("use_bias", true);
   config.embedding_norm = fields.Boolean("embedding_norm", false);
   config.layer_norm_eps = fields.Number("layer_norm_eps", 1e-5, 0, 0.1);

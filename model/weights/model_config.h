@@ -76,6 +76,7 @@ struct ModelConfig {
   int64_t max_tokens = 0;  // max_position_embeddings
   Activation activation = Activation::kGelu;
   NormPosition norm_position = NormPosition::kPre;
+  bool final_norm = true;       // after the last layer; only with kPre
   bool use_bias = true;         // biases in the linear layers and norms
   bool embedding_norm = false;  // a norm right after token + position
   double layer_norm_eps = 1e-5;
@@ -87,6 +88,7 @@ struct ModelConfig {
 
   // Features per head: num_features, twice that for kTrf, head_dim for kElu, 0 for kSoftmax.
   int64_t features_per_head() const;
+  bool has_final_norm() const { return norm_position == NormPosition::kPre && final_norm; }
   bool signed_features() const { return attention.features == FeatureKind::kTrf; }
 };
 

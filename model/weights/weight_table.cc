@@ -90,7 +90,7 @@ std::vector<ExpectedWeight> ExpectedWeights(const ModelConfig& config) {
   if (config.embedding_norm) table.AddNorm("embeddings.norm");
   if (config.attention.bias.shared_layers) table.AddRelativeBias("attention_bias");
   for (int64_t layer = 0; layer < config.num_layers; ++layer) table.AddLayer(layer);
-  if (config.norm_position == NormPosition::kPre) table.AddNorm("final_norm");
+  if (config.has_final_norm()) table.AddNorm("final_norm");
   return table.Take();
 }
 

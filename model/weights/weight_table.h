@@ -33,7 +33,7 @@ struct ExpectedWeight {
 //   layers.<l>.ffn_norm.weight, .bias [D]
 //   layers.<l>.ffn.up.weight [F, D], .bias [F]; .gate likewise     (gate: swiglu)
 //   layers.<l>.ffn.down.weight [D, F], .bias [D]
-//   final_norm.weight, .bias [D]                                   (pre-norm)
+//   final_norm.weight, .bias [D]                                   (pre-norm, unless final_norm is false)
 std::vector<ExpectedWeight> ExpectedWeights(const ModelConfig& config);
 
 }  // namespace longwave

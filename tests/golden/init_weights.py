@@ -124,6 +124,6 @@ def init_weights(config, seed):
         maker.relative_bias("attention_bias")
     for layer in range(config["num_hidden_layers"]):
         maker.layer(layer, shared)
-    if config.get("norm_position", "pre") == "pre":
+    if config.get("norm_position", "pre") == "pre" and config.get("final_norm", True):
         maker.norm("final_norm")
     return {name: values.astype(np.float32) for name, values in maker.weights.items()}

@@ -82,6 +82,7 @@ DIFFERENCES = {
         "torch_dtype": "bfloat16",
         "ngrams": {"sizes": [2, 3, 5], "buckets": 509, "dim": 24},
         "embedding_norm": True,
+        "final_norm": False,
         "positions": {"kind": "sinusoidal"},
     },
 }

@@ -72,6 +72,11 @@ def test_ngrams_are_read_and_written():
         (changed(model_type="bert"), 'model_type = "bert": accepted: longwave-nprf'),
         (changed(architectures=["BertModel"]), "architectures"),
         (changed(layer_norm_eps=0), "layer_norm_eps = 0: accepted: a number above 0"),
+        (changed(final_norm="no"), 'final_norm = "no": accepted: true or false'),
+        (
+            changed(norm_position="post", final_norm=False),
+            "final_norm is not used unless norm_position is pre",
+        ),
         (changed(dropout=0.1), "dropout is not a known key"),
         (changed(matryoshka_dimensions=[32, 16]), "matryoshka_dimensions = [32, 16]: accepted"),
         (changed(matryoshka_dimensions=[128]), "increasing widths up to hidden_size"),

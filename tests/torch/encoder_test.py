@@ -91,6 +91,15 @@ def test_the_first_layers_alone():
         assert torch.equal(found, expected)
 
 
+def test_without_a_final_norm_states_are_the_last_layers():
+    encoder = seeded_encoder("tiny_ngram")
+    ids = torch.tensor(some_ids(30))[None]
+    states = encoder(ids, all_layers=True)
+    assert not encoder.config.has_final_norm and not hasattr(encoder, "final_norm")
+    last = encoder.layers[-1](states[-2], None, encoder._shared_near_slope())
+    assert torch.equal(states[-1], last) and torch.equal(encoder(ids), last)
+
+
 def test_recomputed_layers_have_the_same_derivatives():
     gradients = []
     for checkpointing in (False, True):

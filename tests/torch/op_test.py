@@ -143,11 +143,19 @@ def root_mean_square(x):
 SHAPES = [(5, None), (131, [131, 0]), (290, [257, 290])]
 
 
+# Every kind of bias with every shape; features and norms, which know nothing of bias, with two.
+DOUBLE_CASES = [
+    (kind, features, qk_norm)
+    for kind in BIASES
+    for features in ops.FEATURES
+    for qk_norm in (True, False)
+    if (features == "prf" and qk_norm) or kind in ("both", "table")
+]
+
+
 @pytest.mark.parametrize("n, lengths", SHAPES)
 @pytest.mark.parametrize("causal", [False, True], ids=["both", "causal"])
-@pytest.mark.parametrize("qk_norm", [True, False], ids=["norm", "raw"])
-@pytest.mark.parametrize("features", ops.FEATURES)
-@pytest.mark.parametrize("kind", BIASES)
+@pytest.mark.parametrize("kind, features, qk_norm", DOUBLE_CASES)
 def test_double_is_the_formula(kind, features, qk_norm, causal, n, lengths):
     near, slope = make_bias(kind, n, causal=causal)
     lengths = None if lengths is None else torch.tensor(lengths)
@@ -176,12 +184,19 @@ def test_double_is_the_formula(kind, features, qk_norm, causal, n, lengths):
 # Sizes of kernels: whole registers, parts of one, one column; lengths around blocks of 48 queries,
 # groups of 16 keys and the window of the backward pass.
 FLOAT_SHAPES = [(1, 16, 16), (47, 8, 5), (49, 3, 17), (700, 16, 24), (1500, 64, 64)]
+# The largest with one bias of each form: a band and constants, falling slopes, a whole table.
+FLOAT_CASES = [
+    (kind, features, *shape)
+    for kind in BIASES
+    for features in ("prf", "elu")
+    for shape in FLOAT_SHAPES
+    if (features == "prf" or kind == "both")
+    and (shape[0] < 1500 or (kind in ("clipped", "both", "table") and features == "prf"))
+]
 
 
-@pytest.mark.parametrize("n, head_dim, count", FLOAT_SHAPES)
 @pytest.mark.parametrize("causal", [False, True], ids=["both", "causal"])
-@pytest.mark.parametrize("features", ["prf", "elu"])
-@pytest.mark.parametrize("kind", BIASES)
+@pytest.mark.parametrize("kind, features, n, head_dim, count", FLOAT_CASES)
 def test_float_is_as_good_as_the_formula_in_float(kind, features, causal, n, head_dim, count):
     near, slope = make_bias(kind, n, torch.float, causal)
     projection = make_projection(features, torch.float, head_dim, count)

@@ -252,6 +252,21 @@ def test_rank_loss_is_the_cross_entropy_written_out():
     assert loss.item() == pytest.approx(sum(expected) / 3, rel=1e-9)
 
 
+def test_spans_are_computed_in_groups_of_like_lengths(data):
+    corpus, targets = data
+    config = EncoderConfig.from_dict(CONFIG)
+    phase = recipe.parse(RECIPE).phases[1]
+    phase = trainer.dataclasses.replace(phase, lengths=(300,), shares=(1,), batch_bytes=5000)
+    batch = batch_maker.Batches(corpus, targets, config, 1).make(phase, 3)
+    encoder = Encoder(config, generator=torch.Generator().manual_seed(2))
+    padded = []
+    encoder.register_forward_pre_hook(lambda _, arguments: padded.append(arguments[0].numel()))
+    found = objectives.Objective(encoder, phase, 1)._pooled(batch)
+    assert len(padded) == 4 and sum(padded) < 0.9 * batch.ids.numel()
+    expected = encoder.encode(batch.ids, batch.lengths, normalize=False)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_contrastive_loss_prefers_the_other_half():
     good = unit([[1, 0], [0, 1], [1, 0.1], [0.1, 1]])
     bad = good[[0, 1, 3, 2]]
@@ -270,6 +285,19 @@ def test_training_lowers_the_loss(data, tmp_path):
     losses = [line["distill"] for line in log]
     assert np.mean(losses[60:80]) < 0.85 * np.mean(losses[:5])
     assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_in_bfloat16_losses_are_off_by_its_rounding(data, tmp_path):
+    values = []
+    for folder, more in (("single", ""), ("half", "bfloat16 = true\n")):
+        run = make_trainer(data, tmp_path / folder, more + RECIPE)
+        run.run(max_steps=5)
+        assert {p.dtype for p in run.encoder.parameters()} == {torch.float32}
+        log = [json.loads(line) for line in (tmp_path / folder / "log.jsonl").open()]
+        values.append([[line[k] for k in ("distill", "norm")] for line in log])
+    single, half = map(np.array, values)
+    # An embedding passes at most a dozen roundings of 2^-9; steps move weights apart by as much.
+    assert 0 < np.abs(half / single - 1).max() < 12 * 2**-9
 
 
 def test_a_phase_without_layers_leaves_them_alone(data, tmp_path):

@@ -116,6 +116,7 @@ std::vector<ModelConfig> Kinds() {
   // Sizes from the shortest to the longest; a table's width that is no multiple of a vector's.
   ModelConfig ngrams = SmallConfig();
   ngrams.ngrams = {.sizes = {2, 3, 4, 7, 16}, .buckets = 5000, .dim = 30};
+  ngrams.final_norm = false;
   kinds.push_back(ngrams);
   return kinds;
 }

@@ -28,6 +28,7 @@ std::vector<Case> Cases() {
   };
   add("plain", [](ModelConfig&) {});
   add("post_norm", [](ModelConfig& c) { c.norm_position = NormPosition::kPost; });
+  add("no_final_norm", [](ModelConfig& c) { c.final_norm = false; });
   add("gelu_tanh", [](ModelConfig& c) { c.activation = Activation::kGeluTanh; });
   add("relu", [](ModelConfig& c) { c.activation = Activation::kRelu; });
   add("swiglu", [](ModelConfig& c) { c.activation = Activation::kSwiglu; });

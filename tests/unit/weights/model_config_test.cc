@@ -43,6 +43,7 @@ TEST(ParseModelConfig, SmallestHasDefaults) {
   EXPECT_EQ(config->max_tokens, 512);
   EXPECT_EQ(config->activation, Activation::kGelu);
   EXPECT_EQ(config->norm_position, NormPosition::kPre);
+  EXPECT_TRUE(config->has_final_norm());
   EXPECT_TRUE(config->use_bias);
   EXPECT_FALSE(config->embedding_norm);
   EXPECT_EQ(config->layer_norm_eps, 1e-5);
@@ -74,6 +75,7 @@ TEST(ParseModelConfig, EveryKeyIsRead) {
   EXPECT_EQ(config->activation, Activation::kSwiglu);
   EXPECT_EQ(config->layer_norm_eps, 1e-6);
   EXPECT_EQ(config->norm_position, NormPosition::kPost);
+  EXPECT_FALSE(config->has_final_norm());
   EXPECT_FALSE(config->use_bias);
   EXPECT_TRUE(config->embedding_norm);
   EXPECT_EQ(config->positions, PositionKind::kLearned);
@@ -126,6 +128,7 @@ TEST(ParseModelConfig, OneProblemNamesKeyValueAndWhatIsAccepted) {
       {"/layer_norm_eps", 0, "layer_norm_eps = 0: accepted: a number above 0, at most 0.1"},
       {"/layer_norm_eps", "1e-5", "layer_norm_eps = \"1e-5\": accepted: a number"},
       {"/norm_position", "both", "norm_position = \"both\": accepted: one of pre, post"},
+      {"/final_norm", "no", "final_norm = \"no\": accepted: true or false"},
       {"/use_bias", 1, "use_bias = 1: accepted: true or false"},
       {"/model_type", "bert", "model_type = \"bert\": accepted: one of longwave-nprf"},
       {"/torch_dtype", "int8", "torch_dtype = \"int8\": accepted: one of float32, float16, "},
@@ -239,6 +242,16 @@ TEST(ParseModelConfig, CrossChecksThatHold) {
   json causal = With("/attention/bias", json{{"kind", "t5"}, {"num_buckets", 2}});
   causal["attention"]["causal"] = true;
   EXPECT_EQ(ProblemsOf(causal), "accepted");
+}
+
+TEST(ParseModelConfig, FinalNormIsOfPreNormAlone) {
+  const absl::StatusOr<ModelConfig> config = ParseModelConfig(With("/final_norm", false).dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_FALSE(config->has_final_norm());
+  json post = With("/final_norm", false);
+  post["norm_position"] = "post";
+  EXPECT_THAT(ProblemsOf(post), HasSubstr("final_norm = false: accepted: nothing: the key is not "
+                                          "used unless norm_position is pre"));
 }
 
 TEST(ParseModelConfig, InterpolationIsAskedForByItsError) {

@@ -65,6 +65,11 @@ TEST(ExpectedWeights, OptionsAddAndRemoveTensors) {
   EXPECT_EQ(Table(config).count("final_norm.weight"), 0u);
 
   config = Config();
+  config.final_norm = false;
+  EXPECT_EQ(Table(config).size(), plain - 2);
+  EXPECT_EQ(Table(config).count("final_norm.weight"), 0u);
+
+  config = Config();
   config.positions = PositionKind::kLearned;
   config.position_table_length = 30;
   config.embedding_norm = true;

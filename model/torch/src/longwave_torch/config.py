@@ -96,6 +96,7 @@ class EncoderConfig:
     torch_dtype: str = "float32"  # what weights are stored as
     hidden_act: str = "gelu"
     norm_position: str = "pre"
+    final_norm: bool = True  # after the last layer; only with norm_position "pre"
     use_bias: bool = True
     embedding_norm: bool = False
     layer_norm_eps: float = 1e-5
@@ -111,6 +112,10 @@ class EncoderConfig:
     @property
     def pre_norm(self):
         return self.norm_position == "pre"
+
+    @property
+    def has_final_norm(self):
+        return self.pre_norm and self.final_norm
 
     @classmethod
     def from_dict(cls, values):
@@ -138,6 +143,8 @@ class EncoderConfig:
         plain = dataclasses.asdict(self)
         for key in ("positions", "attention", "ngrams", "matryoshka_dimensions"):
             del plain[key]
+        if not self.pre_norm:
+            del plain["final_norm"]
         result.update(plain)
         result["positions"] = _kept(self.positions, {"learned": ("table_length",)})
         result["attention"] = _attention_dict(self.attention)
@@ -202,6 +209,10 @@ def _read(cls, fields):
         "embedding_norm": fields.boolean("embedding_norm", False),
         "layer_norm_eps": fields.number("layer_norm_eps", 1e-5, 0.1),
     }
+    if values["norm_position"] == "pre":
+        values["final_norm"] = fields.boolean("final_norm", True)
+    else:
+        fields.unused("final_norm", "unless norm_position is pre")
     values["head_dim"] = _read_head_dim(fields, values)
     values["positions"] = _read_positions(fields.object("positions"), values)
     values["attention"] = _read_attention(fields.object("attention"), values)

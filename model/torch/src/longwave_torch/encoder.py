@@ -138,7 +138,7 @@ class Encoder(torch.nn.Module):
         self.layers = torch.nn.ModuleList(
             Layer(config, dropout, **options) for _ in range(config.num_hidden_layers)
         )
-        if config.pre_norm:
+        if config.has_final_norm:
             self.final_norm = _norm(config)
         self._initialise(residual_scale, generator)
 
@@ -163,7 +163,7 @@ class Encoder(torch.nn.Module):
                 module.weight.normal_(0.0, size, generator=generator)
 
     def forward(self, ids, lengths=None, all_layers=False, num_layers=None, buckets=None):
-        """The last states [batch, n, hidden], after the final norm.
+        """The last states [batch, n, hidden], after the final norm if there is one.
 
         ids: [batch, n] int64. lengths: [batch], tokens of each sequence; later states are noise.
         all_layers: a list instead, of the embeddings and each layer's states, the last one with the
@@ -185,7 +185,7 @@ class Encoder(torch.nn.Module):
                 x = layer(x, lengths, near_slope)
             if all_layers:
                 states.append(x)
-        x = self.final_norm(x) if self.config.pre_norm else x
+        x = self.final_norm(x) if self.config.has_final_norm else x
         return states[:-1] + [x] if all_layers else x
 
     def _shared_near_slope(self):

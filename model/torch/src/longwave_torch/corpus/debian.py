@@ -24,7 +24,10 @@ from ..progress import Progress
 PAGES = 160  # at most this many of one package, so that none drowns the others
 PACKAGE_BYTES = 2_500_000  # of text, likewise
 PAGE_BYTES = 400_000  # a longer page is cut there
-FILE_BYTES = 8_000_000  # larger files are not looked at
+FILE_BYTES = 16_000_000  # larger files are not looked at
+# Dictionaries (dictd's format): the words of ordinary language, which manuals have few of.
+ENTRIES_BYTES = 2500  # about so many of neighbouring entries are a document
+DICTIONARY_PAGES = 3000
 
 _HTML = (".html", ".htm", ".xhtml")
 _PLAIN = (".txt", ".rst", ".md", ".adoc", ".text", ".org")
@@ -85,6 +88,8 @@ def _debs(folder):
 
 def _kind(name):
     stem = name.removesuffix(".gz")
+    if name.startswith("./usr/share/dictd/") and name.endswith(".dict.dz"):
+        return "dictionary"
     if _UNWANTED.search(name):
         return None
     if _MANUAL.match(name) and re.search(r"\.\d\w*$", stem):
@@ -119,7 +124,7 @@ def _members(deb, wanted=None):
         for member in archive:
             if member.isfile() and member.size <= FILE_BYTES and wanted(member.name):
                 data = archive.extractfile(member).read()
-                if member.name.endswith(".gz"):
+                if member.name.endswith((".gz", ".dz")):  # dictzip is gzip with a directory
                     data = gzip.decompress(data)
                 yield member.name, data
 
@@ -137,15 +142,37 @@ def licence(deb):
     return ", ".join(unique[:12]) or "see its copyright file"
 
 
+def _dictionary_pages(name, data):
+    """(name, title, text) of neighbouring entries. Entries begin where a line is not indented."""
+    entries = re.split(r"\n(?=\S)", data.decode("utf-8", errors="replace"))
+    pages, page, size = [], [], 0
+    for entry in entries:
+        page.append(text.tidy(entry))
+        size += len(page[-1])
+        if size >= ENTRIES_BYTES:
+            pages.append((f"{name}/{len(pages)}", page[0].split("\n", 1)[0][:100], "\n".join(page)))
+            page, size = [], 0
+    return pages
+
+
 def documents(package, deb):
     """The documents of one package: pages that are prose, without what repeats from page to page."""
     order = random.Random(package.name)
     pages = []
     for name, data in _members(deb, lambda n: _kind(n) is not None):
+        if _kind(name) == "dictionary":
+            pages += _dictionary_pages(name.removeprefix("./"), data)
+            continue
         title, words = _page(_kind(name), data)
         if text.is_prose(words):
             pages.append((name.removeprefix("./"), title, words))
     order.shuffle(pages)
+    if any("share/dictd/" in name for name, _, _ in pages):
+        pages = pages[:DICTIONARY_PAGES]
+        return [
+            store.Document(package.name, package.source, package.topic, name, title, words)
+            for (name, title, _), words in zip(pages, text.drop_repeated_lines([p[2] for p in pages]))
+        ]
     pages = pages[: 4 * PAGES]
     kept, size = [], 0
     for (name, title, _), words in zip(pages, text.drop_repeated_lines([p[2] for p in pages])):

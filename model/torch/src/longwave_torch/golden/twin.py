@@ -93,6 +93,7 @@ class Twin:
         self.head_dim = config.get("head_dim", self.width // self.heads)
         self.layers = config["num_hidden_layers"]
         self.pre_norm = config.get("norm_position", "pre") == "pre"
+        self.has_final_norm = self.pre_norm and config.get("final_norm", True)
 
     # --- parts -----------------------------------------------------------------------------------
 
@@ -269,7 +270,7 @@ class Twin:
         return np.concatenate(parts)
 
     def final(self, x):
-        return self.norm("final_norm", x) if self.pre_norm else x
+        return self.norm("final_norm", x) if self.has_final_norm else x
 
     def raw_states(self, ids, form="quadratic", known=()):
         """States of layers 0 (embeddings) to the last, without the final norm. `known`: the first

@@ -22,6 +22,7 @@ from ..encoder import Encoder
 from ..targets import Targets
 from . import recipe as recipes
 from .batches import Batches
+from .initial import weight_by_rarity
 from .trainer import Trainer, process_group
 
 
@@ -51,25 +52,30 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
-def make_encoder(options, recipe):
+def make_encoder(options, recipe, corpus):
     if options.init:
         return serving.load_for_training(options.init)
     generator = torch.Generator().manual_seed(recipe.seed)
-    return Encoder(
+    encoder = Encoder(
         EncoderConfig.from_file(options.config),
         residual_scale=recipe.residual_scale,
         generator=generator,
     )
+    if recipe.idf_documents:
+        weight_by_rarity(
+            encoder, corpus, recipe.idf_documents, recipe.lexical_dims, recipe.seed
+        )
+    return encoder
 
 
 def train(options, recipe, process):
-    encoder = make_encoder(options, recipe)
     corpus = Corpus(options.corpus)
+    encoder = make_encoder(options, recipe, corpus)
     targets = None
     if recipe.needs_targets():
         if options.targets is None:
             raise ValueError("this recipe distills: --targets is needed")
-        targets = Targets(options.targets, encoder.config.hidden_size)
+        targets = Targets(options.targets, encoder.config.hidden_size - recipe.lexical_dims)
     writer = None
     if process.first:
         from torch.utils.tensorboard import SummaryWriter

@@ -63,7 +63,7 @@ class Batches:
         self.targets = targets
         self.config = config
         self.seed = seed
-        self.dim = config.hidden_size
+        self.dim = config.hidden_size if targets is None else targets.embeddings.shape[1]
         self._training = [e for e in corpus.entries if not e.held_out]
         if not self._training:
             raise ValueError(f"{corpus.folder} has no documents that are not held out")
@@ -89,7 +89,25 @@ class Batches:
             near = package if random.random() < phase.neighbours else None
             package, pair = self._pair(phase, length, near, random)
             spans.append(pair)
-        return self._pack([p[0] for p in spans] + [p[1] for p in spans], phase, random)
+        first, second = ([pair[side] for pair in spans] for side in (0, 1))
+        if phase.preambles:
+            second = self._with_preambles(second, phase, length, random)
+        return self._pack(first + second, phase, random)
+
+    def _with_preambles(self, spans, phase, length, random):
+        """Some spans behind one of two others of about `length` bytes, without a target. That two
+        share what comes first says nothing about them then."""
+        both = [
+            self._untaught_pair(
+                self._training[self._documents.draw(length, None, random)], length, random
+            )[0][0]
+            for _ in range(2)
+        ]
+        chosen, which = random.random(len(spans)) < phase.preambles, random.integers(2, size=len(spans))
+        return [
+            (np.concatenate([both[w], span]), None) if c else (span, target)
+            for (span, target), c, w in zip(spans, chosen, which)
+        ]
 
     def _pair(self, phase, length, package, random):
         """(package, pair) of a document of `package`, or of any."""

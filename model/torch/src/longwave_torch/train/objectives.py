@@ -6,21 +6,25 @@ from torch.nn import functional
 from ..encoder import mean_pool
 
 MASK_ID = 256  # the byte tokenizer's first special token
+GROUPS = 4  # that a batch's spans are computed in, by length
 SAME = 0.98  # targets closer than this are one and the same text, and no negatives of each other
 
 
 class Objective(torch.nn.Module):
     """The encoder with its losses; forward(batch) gives (loss, {name: value}).
 
+    What a teacher says is of the embedding's first dimensions, as many as targets have.
+
     The masked objective's head is the token table itself, with a bias of its own that is not served.
     """
 
-    def __init__(self, encoder, phase, seed):
+    def __init__(self, encoder, phase, seed, bfloat16=False):
         super().__init__()
         self.encoder = encoder
         self.weights = phase.objectives
         self.layers = phase.layers
         self.seed = seed
+        self.bfloat16 = bfloat16
         if self.weights.masked and encoder.config.vocab_size <= MASK_ID:
             raise ValueError(
                 f"objectives.masked needs a token of its own for masks: id {MASK_ID}, and the "
@@ -31,15 +35,14 @@ class Objective(torch.nn.Module):
         w = self.weights
         values = {}
         if w.distill or w.rank or w.contrastive:
-            states = self.encoder(
-                batch.ids, batch.lengths, num_layers=self.layers, buckets=batch.buckets
-            )
-            rows = functional.normalize(mean_pool(states, batch.lengths), dim=1)
+            pooled = self._pooled(batch)
+            rows = functional.normalize(pooled, dim=1)
+            taught = functional.normalize(pooled[:, : batch.targets.shape[1]], dim=1)
             if w.distill:
-                values["distill"] = distill(rows, batch.targets, batch.has_target)
+                values["distill"] = distill(taught, batch.targets, batch.has_target)
             if w.rank:
                 values["rank"] = rank_loss(
-                    rows, batch.targets, batch.has_target, batch.negatives, w.temperature
+                    taught, batch.targets, batch.has_target, batch.negatives, w.temperature
                 )
             if w.contrastive:
                 values["contrastive"] = contrastive(rows, w.temperature)
@@ -48,13 +51,31 @@ class Objective(torch.nn.Module):
         loss = sum(getattr(w, name) * value for name, value in values.items())
         return loss, {name: value.detach() for name, value in values.items()}
 
+    def _states(self, ids, lengths, buckets=None):
+        """float32, also where products are of bfloat16: losses are small differences."""
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.bfloat16):
+            states = self.encoder(ids, lengths, num_layers=self.layers, buckets=buckets)
+        return states.float()
+
+    def _pooled(self, batch):
+        """Means of the spans' states, [2 P, hidden]. Spans of like lengths together: of a batch of
+        all lengths a third would be padding."""
+        order = torch.argsort(batch.lengths, stable=True)
+        means = []
+        for rows in order.chunk(GROUPS):
+            lengths = batch.lengths[rows]
+            longest = int(lengths.max())
+            buckets = None if batch.buckets is None else batch.buckets[rows, :longest]
+            states = self._states(batch.ids[rows, :longest], lengths, buckets)
+            means.append(mean_pool(states, lengths))
+        return torch.cat(means)[torch.argsort(order)]
+
     def _masked(self, batch, step, rank):
         generator = torch.Generator().manual_seed(hash((self.seed, step, rank)) % 2**63)
         draws = torch.rand(batch.ids.shape, generator=generator).to(batch.ids.device)
         valid = torch.arange(batch.ids.shape[1], device=draws.device) < batch.lengths[:, None]
         chosen = (draws < self.weights.mask_share) & valid
-        states = self.encoder(batch.ids.masked_fill(chosen, MASK_ID), batch.lengths,
-                              num_layers=self.layers)  # fmt: skip
+        states = self._states(batch.ids.masked_fill(chosen, MASK_ID), batch.lengths)
         logits = states[chosen] @ self.encoder.embeddings.token.weight.T
         return functional.cross_entropy(logits * logits.shape[1] ** -0.5, batch.ids[chosen])
 

@@ -46,6 +46,7 @@ class Phase:
     layers: int | None = None  # only the first so many layers are used and trained
     teacher_share: float = 1.0  # of pairs with targets; the others are drawn from the whole corpus
     neighbours: float = 0.0  # share of pairs from the package of the pair before: hard negatives
+    preambles: float = 0.0  # share of pairs with a span of another document before their second
     redraw_every: int = 0  # new random directions every so many steps; 0: never
     embedding_lr: float = 1.0  # learning rate of n-gram and token tables, relative to lr
 
@@ -61,6 +62,9 @@ class Recipe:
     checkpoint_every: int = 100
     keep: int = 2  # checkpoints
     residual_scale: float | None = 0.0  # Encoder's
+    idf_documents: int = 0  # initial.weight_by_rarity counts so many; 0: all rows begin alike
+    lexical_dims: int = 0  # the embedding's last so many dimensions stay as they begin
+    bfloat16: bool = False  # products of matrices in bfloat16, everything else in float32
 
     @property
     def steps(self):
@@ -119,6 +123,7 @@ def _check_phase(phase, where, problems):
     need(phase.batch_bytes > 0, "batch_bytes", "is not above 0")
     need(0 <= phase.teacher_share <= 1, "teacher_share", "is not in [0, 1]")
     need(0 <= phase.neighbours < 1, "neighbours", "is not in [0, 1)")
+    need(0 <= phase.preambles <= 1, "preambles", "is not in [0, 1]")
     need(phase.redraw_every >= 0, "redraw_every", "is below 0")
     need(len(phase.lengths) == len(phase.shares) > 0, "shares", "are not as many as lengths")
     need(all(n >= 16 for n in phase.lengths), "lengths", "has spans below 16 bytes")
@@ -142,6 +147,8 @@ def parse(text):
             phases.append(made)
     if not phases:
         problems.append("phases: there is none")
+    if fields.get("lexical_dims", 0) and not fields.get("idf_documents", 0):
+        problems.append("lexical_dims: nothing is lexical without idf_documents")
     recipe = _take(Recipe, fields, "", problems, phases=tuple(phases))
     if problems:
         raise RecipeError("\n".join(problems))

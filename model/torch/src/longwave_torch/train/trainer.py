@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..progress import Progress
 from .checkpoint import Checkpoints
+from .initial import untrained_entries
 from .objectives import Objective
 
 
@@ -80,6 +81,8 @@ def _groups(encoder, phase, weight_decay):
         decay, factor = 0.0, 1.0
         if name in ("embeddings.token.weight", "embeddings.ngram.weight"):
             factor = phase.embedding_lr
+        elif name == "embeddings.ngram_projection.weight":
+            pass  # part of the tables
         elif parameter.dim() > 1 and "bias" not in name:
             decay = weight_decay
             factor = min(1.0, encoder.config.hidden_size / parameter.shape[1])
@@ -105,6 +108,7 @@ class Trainer:
         self.process = process
         self.writer = writer
         self.checkpoints = Checkpoints(folder, recipe.keep)
+        self._untrained = untrained_entries(self.encoder, recipe.lexical_dims)
         self.step = 0
         self._phase = None
         self._optimizer = None
@@ -148,7 +152,7 @@ class Trainer:
             lr=phase.lr,
             betas=self.recipe.betas,
         )
-        objective = Objective(self.encoder, phase, self.recipe.seed)
+        objective = Objective(self.encoder, phase, self.recipe.seed, self.recipe.bfloat16)
         if self.process.count > 1:
             objective = DistributedDataParallel(objective)
         self._objective = objective
@@ -197,6 +201,9 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         loss, values = self._objective(batch, self.step, self.process.rank)
         loss.backward()
+        for parameter, mask in self._untrained.items():
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(mask, 0)
         norm = torch.nn.utils.clip_grad_norm_(
             [p for g in self._optimizer.param_groups for p in g["params"]], self.recipe.clip
         )
