@@ -104,6 +104,21 @@ def test_documents_of_a_package(tmp_path):
     assert corpus.licences == {"fox-doc": "GPL-2+, MIT"}
 
 
+def test_entries_of_a_dictionary_stand_together(tmp_path):
+    entries = [f"word{i:03d}\n   A thing of {i} parts, " + "said at length, " * 20 for i in range(60)]
+    deb = tmp_path / "dict-fox_1_all.deb"
+    make_deb(deb, {
+        "usr/share/dictd/fox.dict.dz": gzip.compress("\n".join(entries).encode()),
+        "usr/share/dictd/fox.index": b"word000\tA\tB\n",
+    })  # fmt: skip
+    found = debian.documents(debian.Package("dict-fox", "fox", "dictionary"), deb)
+    assert len(found) == 7  # of eight entries each; what is left over is no document
+    for page in found:
+        numbers = [int(line[4:]) for line in page.text.split("\n") if line.startswith("word")]
+        assert numbers == list(range(numbers[0], numbers[0] + 8))
+        assert f"A thing of {numbers[3]} parts" in page.text and page.title == f"word{numbers[0]:03d}"
+
+
 def test_a_package_list_names_the_line_that_is_wrong(tmp_path):
     path = tmp_path / "list"
     path.write_text("# packages\nfox-doc fox games\nhen-doc hen\n")

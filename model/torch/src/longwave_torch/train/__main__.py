@@ -62,9 +62,7 @@ def make_encoder(options, recipe, corpus):
         generator=generator,
     )
     if recipe.idf_documents:
-        weight_by_rarity(
-            encoder, corpus, recipe.idf_documents, recipe.lexical_dims, recipe.seed
-        )
+        weight_by_rarity(encoder, corpus, recipe)
     return encoder
 
 

@@ -5,7 +5,9 @@ frequency (Spärck Jones 1972). As long as no norm stands between, the mean of t
 a random projection of the text's tf-idf, and its cosines are tf-idf's, up to 1 / sqrt(dimensions)
 (Johnson and Lindenstrauss 1984). That needs no training, and holds for words that no training
 document has. A recipe may keep it in the embedding's last `lexical_dims` dimensions, which nothing
-else writes to then: the others learn what tf-idf does not know.
+else writes to then: the others learn what tf-idf does not know. There, what all documents share is
+better taken out: it says nothing, and as the largest part makes most of the projection's error (as
+with word vectors: Mu and Viswanath 2018).
 """
 
 import numpy as np
@@ -17,46 +19,68 @@ DOCUMENT_BYTES = 4000  # of each document are counted
 WRITERS = ("attention.output.", "ffn.down.")  # of a layer, into the states
 
 
-def document_frequencies(corpus, config, documents, seed):
-    """(documents counted, [vocab_size], [buckets]): in how many of them each byte and each bucket
-    of n-grams occurs."""
-    training = corpus.split(held_out=False)
-    chosen = np.random.default_rng(seed).permutation(len(training))[:documents]
-    tokens, buckets = np.zeros(config.vocab_size), np.zeros(config.ngrams.buckets)
-    for index in chosen:
-        data = corpus.bytes_of(training[index])[:DOCUMENT_BYTES].astype(np.int64)
-        tokens[np.unique(data)] += 1
-        found = np.unique(ngram_buckets(torch.from_numpy(data)[None], config).numpy())
-        buckets[found[found >= 0]] += 1
-    return len(chosen), tokens, buckets
+class Counts:
+    """What training documents hold: tokens [documents, vocab_size] bool, ngrams [documents, buckets]
+    float32 counts, of the first DOCUMENT_BYTES of each of at most `documents` documents."""
+
+    def __init__(self, corpus, config, documents, seed):
+        training = corpus.split(held_out=False)
+        chosen = np.random.default_rng(seed).permutation(len(training))[:documents]
+        self.tokens = np.zeros((len(chosen), config.vocab_size), bool)
+        self.ngrams = np.zeros((len(chosen), config.ngrams.buckets), np.float32)
+        for row, index in enumerate(chosen):
+            data = corpus.bytes_of(training[index])[:DOCUMENT_BYTES].astype(np.int64)
+            self.tokens[row, data] = True
+            found = ngram_buckets(torch.from_numpy(data)[None], config).numpy().ravel()
+            np.add.at(self.ngrams[row], found[found >= 0], 1)
+
+
+def rarity(present):
+    """log((N + 1) / (df + 1)) of each column of [N, columns] bool."""
+    return np.log((len(present) + 1) / (present.sum(0) + 1)).astype(np.float32)
+
+
+def common_directions(rows, count):
+    """[columns, count]: right singular vectors of the `count` largest singular values of rows."""
+    values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+    largest = slice(len(values) - count, None)
+    return (rows.T @ vectors[:, largest] / np.sqrt(values[largest])).astype(np.float32)
 
 
 @torch.no_grad()
-def weight_by_rarity(encoder, corpus, documents, lexical_dims, seed):
-    """Scales the tables' rows, counting in so many documents (n-gram rows keep their mean square);
-    makes the projection of n-grams orthogonal, the lexical dimensions' part of it the identity; and
-    stops layers from writing to lexical dimensions.
+def weight_by_rarity(encoder, corpus, recipe):
+    """Scales the tables' rows by what recipe.idf_documents documents say (n-gram rows keep their mean
+    square); makes the projection of n-grams orthogonal; and where recipe.lexical_dims are asked for,
+    makes those of n-grams alone: without the directions that documents have in common, through the
+    identity, and nothing that layers write to.
 
-    ValueError: a model without n-grams, or with fewer of their dimensions than lexical ones.
+    ValueError: a model without n-grams, or with no more of their dimensions than lexical ones.
     """
-    config, embeddings = encoder.config, encoder.embeddings
-    if config.ngrams is None or lexical_dims >= min(config.ngrams.dim, config.hidden_size):
+    config, embeddings, lexical = encoder.config, encoder.embeddings, recipe.lexical_dims
+    if config.ngrams is None or lexical >= min(config.ngrams.dim, config.hidden_size):
         raise ValueError(
-            f"lexical_dims = {lexical_dims}: accepted: fewer than the model has (hidden_size and "
+            f"lexical_dims = {lexical}: accepted: fewer than the model has (hidden_size and "
             "ngrams.dim of config.json)"
         )
-    count, *frequencies = document_frequencies(corpus, config, documents, seed)
-    tokens, buckets = (np.log((count + 1) / (df + 1)) for df in frequencies)
-    size = max(np.sqrt((buckets**2).mean()), 1e-9)
-    for table, rarity in ((embeddings.token, tokens), (embeddings.ngram, buckets)):
-        table.weight.mul_(torch.from_numpy((rarity / size).astype(np.float32))[:, None])
+    counts = Counts(corpus, config, recipe.idf_documents, recipe.seed)
+    idf = rarity(counts.ngrams > 0)
+    size = max(np.sqrt((idf**2).mean()), 1e-9)
+    token, ngram = embeddings.token.weight, embeddings.ngram.weight
     projection = embeddings.ngram_projection.weight
-    rows, columns = (size - lexical_dims for size in projection.shape)
+    rows, columns = (size_of - lexical for size_of in projection.shape)
+    if lexical and recipe.common_directions:
+        documents = counts.ngrams * idf
+        documents /= np.maximum(np.linalg.norm(documents, axis=1, keepdims=True), 1e-9)
+        common = torch.from_numpy(common_directions(documents, recipe.common_directions))
+        ngram[:, columns:] -= common @ (common.T @ ngram[:, columns:])
+    ngram *= torch.from_numpy(idf / size)[:, None]
+    token *= torch.from_numpy(rarity(counts.tokens) / size)[:, None]
+    token[:, rows:] = 0
     learned = torch.empty(rows, columns)
-    torch.nn.init.orthogonal_(learned, generator=torch.Generator().manual_seed(seed))
+    torch.nn.init.orthogonal_(learned, generator=torch.Generator().manual_seed(recipe.seed))
     projection.zero_()
     projection[:rows, :columns] = learned
-    projection[rows:, columns:] = torch.eye(lexical_dims)
+    projection[rows:, columns:] = recipe.lexical_scale * torch.eye(lexical)
     for name, parameter in encoder.named_parameters():
         if any(writer in name for writer in WRITERS):
             parameter[rows:] = 0
