@@ -18,7 +18,8 @@ With --cuda instead: set-up, build of what CUDA changes (server, tests/gpu), the
 tests labelled gpu. It needs no GPU: those tests then skip and say so.
 
   --cuda              the CUDA flavour (half a gigabyte more of packages)
-  --jobs N            compile and test jobs (default: cores, less if memory is short)
+  --jobs N            compile jobs, one less than tests at once (default: cores, less if
+                      memory is short)
   --skip-sanitizers   leave out Clang's analysis and the sanitizers
 USAGE
 }
@@ -52,11 +53,12 @@ build_cuda() {
     cmake --build --preset cuda --parallel "$jobs" --target longwave-server longwave_gpu_tests
 }
 
-# run_tests <preset> <ctest arguments...>
+# run_tests <preset> <ctest arguments...>: one more at a time than compile jobs, since most of them
+# wait for servers, children and clocks more than half of their time.
 run_tests() {
   local preset="$1"
   shift
-  ctest --test-dir "build/$preset" --parallel "$jobs" --output-on-failure --no-tests=error \
+  ctest --test-dir "build/$preset" --parallel $((jobs + 1)) --output-on-failure --no-tests=error \
     --output-junit "$logs/$preset.xml" "$@"
 }
 
@@ -70,7 +72,7 @@ if [ "$cuda" = 1 ]; then
   say "seconds of each stage:"
   print_stages
   say "tests labelled gpu:"
-  jobs=1  # there is one device
+  jobs=0  # there is one device
   run_tests cuda --label-regex '^gpu$'
   skipped="$(grep -ho 'no usable GPU[^&<]*' "$logs/cuda.xml" | sort -u || true)"
   if [ -n "$skipped" ]; then say "skipped tests: $skipped"; fi
