@@ -72,7 +72,7 @@ if [ "$cuda" = 1 ]; then
   say "seconds of each stage:"
   print_stages
   say "tests labelled gpu:"
-  jobs=0  # there is one device
+  jobs=0  # one test at a time: there is one device
   run_tests cuda --label-regex '^gpu$'
   skipped="$(grep -ho 'no usable GPU[^&<]*' "$logs/cuda.xml" | sort -u || true)"
   if [ -n "$skipped" ]; then say "skipped tests: $skipped"; fi

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import corpus_test
-import train_test
+import small_training
 from longwave_torch import Encoder, EncoderConfig
-from longwave_torch.corpus import store
 from longwave_torch.encoder import mean_pool
 from longwave_torch.ngrams import ngram_buckets
 from longwave_torch.targets import Targets
@@ -21,7 +20,7 @@ SEED = 3
 
 
 def make_encoder(hidden=16, dim=14, buckets=512, **changes):
-    values = {**train_test.CONFIG, "hidden_size": hidden, "final_norm": False, **changes}
+    values = {**small_training.CONFIG, "hidden_size": hidden, "final_norm": False, **changes}
     values["ngrams"] = {"sizes": [3, 5], "buckets": buckets, "dim": dim}
     return Encoder(
         EncoderConfig.from_dict(values), generator=torch.Generator().manual_seed(SEED)
@@ -29,7 +28,7 @@ def make_encoder(hidden=16, dim=14, buckets=512, **changes):
 
 
 def recipe_of(documents, lexical_dims, **more):
-    its = recipe.parse(train_test.RECIPE)
+    its = recipe.parse(small_training.RECIPE)
     return dataclasses.replace(
         its, idf_documents=documents, lexical_dims=lexical_dims, seed=SEED, **more
     )
@@ -129,7 +128,7 @@ def test_layers_and_steps_leave_lexical_dimensions_alone(tmp_path):
     corpus = corpus_test.make_corpus(tmp_path / "corpus")
     corpus_test.make_targets(corpus, tmp_path / "targets")
     targets = Targets(tmp_path / "targets", 16 - LEXICAL)
-    text = train_test.RECIPE.replace('"tiny"', '"tiny"\nidf_documents = 9\nlexical_dims = 6')
+    text = small_training.RECIPE.replace('"tiny"', '"tiny"\nidf_documents = 9\nlexical_dims = 6')
     its_recipe = recipe.parse(text)
     encoder = make_encoder()
     initial.weight_by_rarity(encoder, corpus, recipe_of(9, LEXICAL))
@@ -149,7 +148,7 @@ def test_layers_and_steps_leave_lexical_dimensions_alone(tmp_path):
 def test_teachers_are_heard_in_the_first_dimensions(corpus):
     from longwave_torch.train import objectives
 
-    phase = recipe.parse(train_test.RECIPE).phases[0]
+    phase = recipe.parse(small_training.RECIPE).phases[0]
     encoder = make_encoder()
     batch = Batches(corpus, None, encoder.config, 1).make(phase, 0)
     targets = torch.nn.functional.normalize(torch.randn(len(batch.ids), 10), dim=1)
@@ -163,33 +162,27 @@ def test_teachers_are_heard_in_the_first_dimensions(corpus):
     assert values["distill"].item() == pytest.approx(1 - cosines.mean().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"final_norm": True},
+        {"embedding_norm": True},
+        {"positions": {"kind": "sinusoidal"}},
+    ],
+)
+def test_nothing_else_may_write_to_lexical_dimensions(corpus, changes):
+    with pytest.raises(ValueError, match="lexical_dims = 6: accepted: 0, unless config.json has"):
+        initial.weight_by_rarity(make_encoder(**changes), corpus, recipe_of(9, LEXICAL))
+    initial.weight_by_rarity(make_encoder(**changes), corpus, recipe_of(9, 0))
+
+
+def test_no_more_directions_are_common_than_there_are():
+    rows = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]], np.float32)
+    found = initial.common_directions(rows, 3)
+    np.testing.assert_allclose(found @ found.T, np.diag([1, 1, 0, 0]), atol=1e-5)
+
+
 @pytest.mark.parametrize("changes, lexical", [({"dim": 6}, 6), ({}, 16)])
 def test_more_lexical_dimensions_than_there_are(corpus, changes, lexical):
     with pytest.raises(ValueError, match=f"lexical_dims = {lexical}: accepted: fewer than"):
         initial.weight_by_rarity(make_encoder(**changes), corpus, recipe_of(9, lexical))
-
-
-def test_preambles_are_of_two_other_documents(tmp_path):
-    made = [
-        store.Document(f"p{i}", f"s{i}", "net", f"doc/{i}", "", f"w{i:03d} " * 700)
-        for i in range(60)
-    ]
-    corpus = store.write(tmp_path, made, {})
-    phase = dataclasses.replace(
-        recipe.parse(train_test.RECIPE).phases[1], lengths=(400,), shares=(1,),
-        batch_bytes=20_000, teacher_share=0.0,
-    )  # fmt: skip
-    maker = Batches(corpus, None, make_encoder().config, 1)
-
-    def words(share):
-        batch = maker.make(dataclasses.replace(phase, preambles=share), 0)
-        rows = [set(bytes(row[:n].tolist())[4:-4].split()) for row, n in zip(batch.ids, batch.lengths)]
-        full = [{w for w in row if len(w) == 4} for row in rows]
-        return full[: len(full) // 2], full[len(full) // 2 :], batch.has_target
-
-    first, second, _ = words(0.0)
-    assert all(a == b and len(a) == 1 for a, b in zip(first, second))
-    first, second, _ = words(0.5)
-    assert all(len(a) == 1 and a <= b for a, b in zip(first, second))
-    before = [b - a for a, b in zip(first, second) if b - a]
-    assert 0.2 < len(before) / len(first) < 0.8 and len(set.union(*before)) == 2

@@ -41,9 +41,10 @@ def rarity(present):
 
 
 def common_directions(rows, count):
-    """[columns, count]: right singular vectors of the `count` largest singular values of rows."""
+    """[columns, at most count]: right singular vectors of rows' largest singular values, none of them
+    zero."""
     values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
-    largest = slice(len(values) - count, None)
+    largest = np.flatnonzero(values > 1e-5 * values[-1])[-count:]
     return (rows.T @ vectors[:, largest] / np.sqrt(values[largest])).astype(np.float32)
 
 
@@ -54,13 +55,20 @@ def weight_by_rarity(encoder, corpus, recipe):
     makes those of n-grams alone: without the directions that documents have in common, through the
     identity, and nothing that layers write to.
 
-    ValueError: a model without n-grams, or with no more of their dimensions than lexical ones.
+    ValueError: a model without n-grams, or with no more of their dimensions than lexical ones, or
+    where something else writes to all dimensions.
     """
     config, embeddings, lexical = encoder.config, encoder.embeddings, recipe.lexical_dims
     if config.ngrams is None or lexical >= min(config.ngrams.dim, config.hidden_size):
         raise ValueError(
             f"lexical_dims = {lexical}: accepted: fewer than the model has (hidden_size and "
             "ngrams.dim of config.json)"
+        )
+    if lexical and (config.has_final_norm or not config.pre_norm or config.embedding_norm
+                    or config.positions.kind != "none"):  # fmt: skip
+        raise ValueError(
+            f"lexical_dims = {lexical}: accepted: 0, unless config.json has norm_position pre, "
+            "final_norm false, embedding_norm false and positions none, which write to all dimensions"
         )
     counts = Counts(corpus, config, recipe.idf_documents, recipe.seed)
     idf = rarity(counts.ngrams > 0)
