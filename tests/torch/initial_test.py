@@ -177,9 +177,11 @@ def test_nothing_else_may_write_to_lexical_dimensions(corpus, changes):
 
 
 def test_no_more_directions_are_common_than_there_are():
-    rows = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]], np.float32)
-    found = initial.common_directions(rows, 3)
-    np.testing.assert_allclose(found @ found.T, np.diag([1, 1, 0, 0]), atol=1e-5)
+    random = np.random.default_rng(1)
+    rows = (random.standard_normal((30, 2)) @ random.standard_normal((2, 9))).astype(np.float32)
+    found = initial.common_directions(rows, 30)
+    assert found.shape == (9, 2)
+    np.testing.assert_allclose(rows @ found @ found.T, rows, atol=1e-4)
 
 
 @pytest.mark.parametrize("changes, lexical", [({"dim": 6}, 6), ({}, 16)])
