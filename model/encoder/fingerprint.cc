@@ -48,17 +48,18 @@ std::string ConfigText(const ModelConfig& c) {
   const AttentionConfig& a = c.attention;
   const BiasConfig& b = a.bias;
   return absl::StrJoin(
-      std::make_tuple(c.hidden_size, c.num_layers, c.num_heads, c.head_dim, c.intermediate_size,
-                      c.vocab_size, c.max_tokens, static_cast<int>(c.activation),
-                      static_cast<int>(c.norm_position), c.has_final_norm(), c.use_bias, c.embedding_norm,
-                      absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(c.layer_norm_eps))),
-                      static_cast<int>(c.positions), c.position_table_length,
-                      absl::StrJoin(c.ngrams.sizes, "+"), c.ngrams.buckets, c.ngrams.dim,
-                      static_cast<int>(a.features), a.num_features, a.qk_norm,
-                      absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(a.scale))), a.causal,
-                      absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(a.interpolation_error))),
-                      static_cast<int>(b.kind), b.shared_layers, b.max_distance, b.num_buckets,
-                      b.table_length, static_cast<int>(b.beyond)),
+      std::make_tuple(
+          c.hidden_size, c.num_layers, c.num_heads, c.head_dim, c.intermediate_size, c.vocab_size,
+          c.max_tokens, static_cast<int>(c.activation), static_cast<int>(c.norm_position),
+          c.has_final_norm(), c.use_bias, c.embedding_norm,
+          absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(c.layer_norm_eps))),
+          static_cast<int>(c.positions), c.position_table_length,
+          absl::StrJoin(c.ngrams.sizes, "+"), c.ngrams.buckets, c.ngrams.dim, c.words.count,
+          c.words.dim, static_cast<int>(a.features), a.num_features, a.qk_norm,
+          absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(a.scale))), a.causal,
+          absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(a.interpolation_error))),
+          static_cast<int>(b.kind), b.shared_layers, b.max_distance, b.num_buckets, b.table_length,
+          static_cast<int>(b.beyond)),
       " ");
 }
 

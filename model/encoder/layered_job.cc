@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "model/encoder/ngram_buckets.h"
+#include "model/encoder/word_rows.h"
 
 namespace longwave {
 namespace {
@@ -100,10 +101,13 @@ void LayeredJob::NextStage() {
       Allocate();
       return EnterHash();
     case Stage::kHash:
-      if (ngrams_.defined()) ngrams_ = ngrams_.to(transformer_.device());
+      for (at::Tensor* const found : {&ngrams_, &words_}) {
+        if (found->defined()) *found = found->to(transformer_.device());
+      }
       return EnterTiles(Stage::kEmbed, EmbedFlopsPerRow(transformer_));
     case Stage::kEmbed:
       Free(ngrams_);
+      Free(words_);
       return EnterFold();
     case Stage::kFold:
       LeaveFold();
@@ -153,13 +157,15 @@ void LayeredJob::Allocate() {
   qkv_ = at::empty({rows, 3 * transformer_.heads_width()}, floats);
 }
 
-// A stage without pieces for a model without n-grams.
+// A stage without pieces for a model without n-grams and words.
 void LayeredJob::EnterHash() {
   stage_ = Stage::kHash;
-  const auto& sizes = transformer_.config().ngrams.sizes;
-  if (sizes.empty()) return;
-  ngrams_ = at::empty({tiles_ * transformer_.tile_rows(), static_cast<int64_t>(sizes.size())},
-                      at::TensorOptions(at::kInt));
+  const Embedding& embedding = transformer_.embedding();
+  const int64_t rows = tiles_ * transformer_.tile_rows();
+  const int64_t sizes = static_cast<int64_t>(transformer_.config().ngrams.sizes.size());
+  if (embedding.has_ngrams()) ngrams_ = at::empty({rows, sizes}, at::TensorOptions(at::kInt));
+  if (embedding.has_words()) words_ = at::empty({rows, 1}, at::TensorOptions(at::kInt));
+  if (!embedding.has_ngrams() && !embedding.has_words()) return;
   EnterTiles(Stage::kHash, HashFlopsPerRow(transformer_));
 }
 
@@ -278,8 +284,11 @@ void LayeredJob::RunTile(int64_t tile) {
     const auto tile_of = [&](const at::Tensor& rows) {
       return rows.defined() ? rows.narrow(0, row, height) : at::Tensor();
     };
-    return transformer_.embedding().Apply(
-        {.ids = tile_of(ids_), .positions = tile_of(positions_), .ngrams = tile_of(ngrams_)}, x);
+    return transformer_.embedding().Apply({.ids = tile_of(ids_),
+                                           .positions = tile_of(positions_),
+                                           .ngrams = tile_of(ngrams_),
+                                           .words = tile_of(words_)},
+                                          x);
   }
   const TransformerLayer& layer = transformer_.layer(layer_);
   const at::Tensor qkv = qkv_.narrow(0, row, height);
@@ -290,11 +299,20 @@ void LayeredJob::RunTile(int64_t tile) {
 
 void LayeredJob::HashTile(int64_t tile) {
   const int64_t height = transformer_.tile_rows();
-  const int64_t sizes = ngrams_.size(1);
-  FillNgramBuckets(transformer_.config().ngrams, batch_.token_ids, batch_.offsets,
-                   {tile * height, (tile + 1) * height},
-                   absl::MakeSpan(ngrams_.data_ptr<int32_t>() + tile * height * sizes,
-                                  static_cast<size_t>(height * sizes)));
+  const TokenRange rows = {tile * height, (tile + 1) * height};
+  const auto tile_of = [&](at::Tensor& found) {
+    const int64_t columns = found.size(1);
+    return absl::MakeSpan(found.data_ptr<int32_t>() + rows.begin * columns,
+                          static_cast<size_t>(height * columns));
+  };
+  if (ngrams_.defined()) {
+    FillNgramBuckets(transformer_.config().ngrams, batch_.token_ids, batch_.offsets, rows,
+                     tile_of(ngrams_));
+  }
+  if (words_.defined()) {
+    FillWordRows(transformer_.embedding().word_keys(), batch_.token_ids, batch_.offsets, rows,
+                 tile_of(words_));
+  }
 }
 
 bool LayeredJob::TileIsDead(int64_t tile) const {
@@ -387,6 +405,7 @@ EncodeJob::State LayeredJob::Done() {
   Free(x_);
   Free(qkv_);
   Free(ngrams_);
+  Free(words_);
   ids_.reset();
   positions_.reset();
   emitted_rows_.reset();
@@ -401,6 +420,7 @@ LayeredJob::~LayeredJob() {
   Free(x_);
   Free(qkv_);
   Free(ngrams_);
+  Free(words_);
   for (Sequence& sequence : sequences_) Free(std::move(sequence.pass));
 }
 
@@ -419,7 +439,7 @@ void LayeredJob::Free(std::unique_ptr<AttentionPass> pass) {
 }
 
 int64_t LayeredJob::ResidentBytes() const {
-  int64_t bytes = Bytes(x_) + Bytes(qkv_) + Bytes(ngrams_) + Bytes(emitted_rows_) +
+  int64_t bytes = Bytes(x_) + Bytes(qkv_) + Bytes(ngrams_) + Bytes(words_) + Bytes(emitted_rows_) +
                   emitter_.ResidentBytes() +
                   static_cast<int64_t>((batch_.token_ids.capacity() + position_of_row_.capacity()) *
                                        sizeof(int32_t));

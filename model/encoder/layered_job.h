@@ -118,6 +118,7 @@ class LayeredJob {
   at::Tensor ids_;        // [padded rows] int32
   at::Tensor positions_;  // [padded rows] int32, if the embedding needs them
   at::Tensor ngrams_;     // [padded rows, sizes] int32 buckets, on the host until all are hashed
+  at::Tensor words_;      // [padded rows, 1] int32 rows of the words' table, likewise
   at::Tensor x_;          // [padded rows, hidden]
   at::Tensor qkv_;        // [padded rows, 3 * heads * head_dim]
 

@@ -92,8 +92,8 @@ double SequenceCostModel::SentBytes(int64_t tokens, const OutputSpec& output) co
   return static_cast<double>(output.RowCount(tokens) * kept * vectors) * sizeof(float);
 }
 
-// The largest of three moments: n-grams' buckets waiting for the embedding (q, k and v have their
-// memory already), attention at work, and rows being sent, when q, k and v are gone.
+// The largest of three moments: rows of n-grams and words waiting for the embedding (q, k and v
+// have their memory already), attention at work, and rows being sent, when q, k and v are gone.
 int64_t SequenceCostModel::PeakBytes(int64_t tokens, const OutputSpec& output, Route route) const {
   const ModelConfig& config = transformer_.config();
   const int64_t rows = RoundUp(tokens, transformer_.tile_rows());
@@ -102,14 +102,16 @@ int64_t SequenceCostModel::PeakBytes(int64_t tokens, const OutputSpec& output, R
   for (int layer = 0; layer < transformer_.layers(); ++layer) {
     attention = std::max(attention, transformer_.attention(layer).Cost(tokens, route).bytes);
   }
-  const int64_t ngrams = rows * static_cast<int64_t>(config.ngrams.sizes.size() * sizeof(int32_t));
+  const int64_t columns = static_cast<int64_t>(config.ngrams.sizes.size()) +
+                          (transformer_.embedding().has_words() ? 1 : 0);
+  const int64_t found = rows * columns * static_cast<int64_t>(sizeof(int32_t));
   const int64_t qkv = rows * 3 * transformer_.heads_width() * sizeof(float);
   const int64_t sending = std::min<int64_t>(kBlockBytes, SentBytes(tokens, output));
   return rows * static_cast<int64_t>(config.hidden_size * sizeof(float) +
                                      ints_per_row * sizeof(int32_t)) +
          SequenceOutput::PredictBytes(output, tokens, config.hidden_size,
                                       static_cast<int>(config.num_layers)) +
-         std::max(qkv + std::max(ngrams, attention), sending);
+         std::max(qkv + std::max(found, attention), sending);
 }
 
 }  // namespace longwave

@@ -38,18 +38,27 @@ double HashFlopsPerRow(const Transformer& transformer) {
   for (const int64_t size : transformer.config().ngrams.sizes) {
     flops += kHashFlops * static_cast<double>(size) + kFirstTouchFlops;
   }
+  if (transformer.embedding().has_words()) flops += kWordFlops + kFirstTouchFlops;
   return flops;
 }
 
 double EmbedFlopsPerRow(const Transformer& transformer) {
   const ModelConfig& config = transformer.config();
   const double token = (kElementFlops + kFirstTouchFlops) * static_cast<double>(config.hidden_size);
-  if (config.ngrams.sizes.empty()) return token;
-  // One table row a size, and the pass that adds what comes of them.
-  const int64_t floats =
-      static_cast<int64_t>(config.ngrams.sizes.size()) * config.ngrams.dim + config.hidden_size;
-  return token + kElementFlops * static_cast<double>(floats) +
-         transformer.embedding().NgramFlopsPerRow();
+  // Rows of the tables, and the passes that add what comes of them.
+  const Embedding& embedding = transformer.embedding();
+  int64_t floats = 0;
+  double products = 0;
+  if (embedding.has_ngrams()) {
+    floats +=
+        static_cast<int64_t>(config.ngrams.sizes.size()) * config.ngrams.dim + config.hidden_size;
+    products += embedding.NgramFlopsPerRow();
+  }
+  if (embedding.has_words()) {
+    floats += config.words.dim + config.hidden_size;
+    products += embedding.WordFlopsPerRow();
+  }
+  return token + kElementFlops * static_cast<double>(floats) + products;
 }
 
 double QkvFlopsPerRow(const Transformer& transformer, int layer) {

@@ -23,6 +23,7 @@ inline constexpr double kFirstTouchFlops = 400;
 inline constexpr double kElementFlops = 64;
 // What one id of an n-gram costs to hash, beside a matrix product: 1 ns against 100 GFLOP/s.
 inline constexpr double kHashFlops = 100;
+inline constexpr double kWordFlops = 400;  // of words, a token on average
 // What a FLOP of a route costs beside one of a large matrix product.
 double RouteFlopWeight(Route route);
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/encoder/word_rows.h"
 
 namespace longwave {
 namespace {
@@ -73,11 +74,34 @@ at::Tensor LayerNorm::Apply(const at::Tensor& x) const {
   return at::layer_norm(x, weight_.sizes(), weight_, bias, eps_, /*cudnn_enable=*/false);
 }
 
-Embedding::Embedding(const ModelConfig& config, const WeightMap& weights, c10::Device device,
-                     int64_t tile_rows, ComputeType compute)
+ProjectedTable::ProjectedTable(const WeightMap& weights, const std::string& name,
+                               c10::Device device, int64_t tile_rows, ComputeType compute)
+    : projection_(MakeLinear(weights, {name + "_projection"}, device, tile_rows, compute)) {
+  const at::Tensor stored = ToDevice(weights, name + ".weight", device);
+  table_ = at::cat({at::zeros({1, stored.size(1)}, stored.options()), stored});
+}
+
+// Column after column, so that the order of the sum is the same for every row; what is missing adds
+// the table's row of zeros.
+void ProjectedTable::AddTo(const at::Tensor& rows, at::Tensor& x) const {
+  const at::Tensor columns = rows.t().contiguous().add(1);  // [k, rows]
+  at::Tensor sum = at::index_select(table_, 0, columns[0]);
+  for (int64_t k = 1; k < columns.size(0); ++k) {
+    sum.add_(at::index_select(table_, 0, columns[k]));
+  }
+  x.add_(projection_.Apply(sum, PostOp::kNone));
+}
+
+Embedding::Embedding(const ModelConfig& config, const WeightMap& weights,
+                     std::vector<uint32_t> word_keys, c10::Device device, int64_t tile_rows,
+                     ComputeType compute)
     : positions_(config.positions),
       tokens_(ToDevice(weights, "embeddings.token.weight", device)),
+      word_keys_(std::move(word_keys)),
       has_norm_(config.embedding_norm) {
+  const auto table_of = [&](const char* name) {
+    return ProjectedTable(weights, name, device, tile_rows, compute);
+  };
   if (positions_ == PositionKind::kLearned) {
     table_ = ToDevice(weights, "embeddings.position.weight", device);
   }
@@ -86,38 +110,18 @@ Embedding::Embedding(const ModelConfig& config, const WeightMap& weights, c10::D
     frequencies_ =
         at::exp(channel * (-std::log(10000.0) / config.hidden_size)).unsqueeze(0).to(device);
   }
-  if (!config.ngrams.sizes.empty()) MakeNgrams(config, weights, device, tile_rows, compute);
+  if (!config.ngrams.sizes.empty()) ngrams_ = table_of("embeddings.ngram");
+  if (config.words.count > 0) words_ = table_of("embeddings.word");
   if (has_norm_) norm_ = MakeNorm(config, weights, "embeddings.norm", device);
-}
-
-void Embedding::MakeNgrams(const ModelConfig& config, const WeightMap& weights, c10::Device device,
-                           int64_t tile_rows, ComputeType compute) {
-  const NgramConfig& ngrams = config.ngrams;
-  ngram_table_ =
-      at::zeros({1 + ngrams.buckets, ngrams.dim}, at::TensorOptions(at::kFloat).device(device));
-  ngram_table_.narrow(0, 1, ngrams.buckets)
-      .copy_(ToDevice(weights, "embeddings.ngram.weight", device));
-  ngram_projection_ =
-      MakeLinear(weights, {"embeddings.ngram_projection"}, device, tile_rows, compute);
 }
 
 void Embedding::Apply(const EmbeddingInputs& inputs, at::Tensor x) const {
   at::index_select_out(x, tokens_, 0, inputs.ids);
-  if (has_ngrams()) AddNgrams(inputs.ngrams, x);
+  if (has_ngrams()) ngrams_.AddTo(inputs.ngrams, x);
+  if (has_words()) words_.AddTo(inputs.words, x);
   if (positions_ == PositionKind::kLearned) x.add_(at::index_select(table_, 0, inputs.positions));
   if (positions_ == PositionKind::kSinusoidal) AddSinusoids(inputs.positions, x);
   if (has_norm_) x.copy_(norm_.Apply(x));
-}
-
-// Size after size, so that the order of the sum is the same for every row; a missing n-gram adds
-// the table's row of zeros.
-void Embedding::AddNgrams(const at::Tensor& buckets, at::Tensor& x) const {
-  const at::Tensor rows_of_sizes = buckets.t().contiguous().add(1);  // [sizes, rows]
-  at::Tensor sum = at::index_select(ngram_table_, 0, rows_of_sizes[0]);
-  for (int64_t k = 1; k < rows_of_sizes.size(0); ++k) {
-    sum.add_(at::index_select(ngram_table_, 0, rows_of_sizes[k]));
-  }
-  x.add_(ngram_projection_.Apply(sum, PostOp::kNone));
 }
 
 // In double: an angle may be as large as the longest sequence, 2^20, of which fp32 keeps only four
@@ -200,11 +204,12 @@ double TransformerLayer::FinishFlopsPerRow() const {
   return output_.FlopsPerRow() + up_.FlopsPerRow() + down_.FlopsPerRow();
 }
 
-Transformer::Transformer(const ModelFolder& folder, c10::Device device, ComputeType compute)
+Transformer::Transformer(const ModelFolder& folder, std::vector<uint32_t> word_keys,
+                         c10::Device device, ComputeType compute)
     : config_(folder.config),
       device_(device),
       tile_rows_(device.is_cuda() ? kCudaTileRows : kCpuTileRows),
-      embedding_(config_, folder.weights, device, tile_rows_, compute),
+      embedding_(config_, folder.weights, std::move(word_keys), device, tile_rows_, compute),
       has_final_norm_(config_.has_final_norm()) {
   for (int layer = 0; layer < config_.num_layers; ++layer) {
     layers_.emplace_back(config_, folder.weights, layer, device, tile_rows_, compute);
@@ -215,7 +220,14 @@ Transformer::Transformer(const ModelFolder& folder, c10::Device device, ComputeT
 absl::StatusOr<std::unique_ptr<const Transformer>> Transformer::Create(
     const ModelFolder& folder, c10::Device device, const std::string& device_name,
     ComputeType compute) {
-  auto transformer = std::unique_ptr<Transformer>(new Transformer(folder, device, compute));
+  std::vector<uint32_t> word_keys;
+  if (folder.config.words.count > 0) {
+    auto unpacked = UnpackWordKeys(folder.weights.at("embeddings.word_keys").values);
+    if (!unpacked.ok()) return unpacked.status();
+    word_keys = *std::move(unpacked);
+  }
+  auto transformer =
+      std::unique_ptr<Transformer>(new Transformer(folder, std::move(word_keys), device, compute));
   for (int layer = 0; layer < folder.config.num_layers; ++layer) {
     auto attention = CreateAttention(folder.config, folder.weights, layer, device_name);
     if (!attention.ok()) return attention.status();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "model/attention/attention.h"
 #include "model/encoder/linear.h"
 #include "model/weights/model_config.h"
@@ -34,32 +35,53 @@ struct EmbeddingInputs {
   at::Tensor ids;        // [rows] int32
   at::Tensor positions;  // [rows] int32, of the tokens in their sequences: needs_positions()
   at::Tensor ngrams;     // [rows, sizes] int32, FillNgramBuckets': has_ngrams()
+  at::Tensor words;      // [rows, 1] int32, FillWordRows': has_words()
 };
 
-// What goes in: token embedding, n-grams, positions, optional norm.
+// A table of embeddings with a projection behind it. Immutable; thread-safe.
+class ProjectedTable {
+ public:
+  ProjectedTable() = default;
+  // The weights `name`.weight and `name`_projection.weight.
+  ProjectedTable(const WeightMap& weights, const std::string& name, c10::Device device,
+                 int64_t tile_rows, ComputeType compute);
+
+  bool defined() const { return table_.defined(); }
+  // x[i] += P sum_k table[rows[i, k]], without rows of -1. rows: [one tile, k] int32.
+  void AddTo(const at::Tensor& rows, at::Tensor& x) const;
+  double FlopsPerRow() const { return projection_.FlopsPerRow(); }
+
+ private:
+  at::Tensor table_;  // [1 + rows, dim]: zeros for -1, then the table
+  Linear projection_;
+};
+
+// What goes in: token embedding, n-grams, words, positions, optional norm.
 class Embedding {
  public:
   Embedding() = default;
-  Embedding(const ModelConfig& config, const WeightMap& weights, c10::Device device,
-            int64_t tile_rows, ComputeType compute);
+  // word_keys: ascending (UnpackWordKeys); empty without words.
+  Embedding(const ModelConfig& config, const WeightMap& weights, std::vector<uint32_t> word_keys,
+            c10::Device device, int64_t tile_rows, ComputeType compute);
 
   bool needs_positions() const { return positions_ != PositionKind::kNone; }
-  bool has_ngrams() const { return ngram_table_.defined(); }
+  bool has_ngrams() const { return ngrams_.defined(); }
+  bool has_words() const { return words_.defined(); }
+  absl::Span<const uint32_t> word_keys() const { return word_keys_; }
   // One tile. x: [rows, hidden], overwritten.
   void Apply(const EmbeddingInputs& inputs, at::Tensor x) const;
-  // Of the product behind the n-grams' table.
-  double NgramFlopsPerRow() const { return ngram_projection_.FlopsPerRow(); }
+  // Of the products behind the tables of n-grams and words.
+  double NgramFlopsPerRow() const { return ngrams_.FlopsPerRow(); }
+  double WordFlopsPerRow() const { return words_.FlopsPerRow(); }
 
  private:
-  void MakeNgrams(const ModelConfig& config, const WeightMap& weights, c10::Device device,
-                  int64_t tile_rows, ComputeType compute);
-  void AddNgrams(const at::Tensor& buckets, at::Tensor& x) const;
   void AddSinusoids(const at::Tensor& positions, at::Tensor& x) const;
 
   PositionKind positions_ = PositionKind::kNone;
-  at::Tensor tokens_;       // [vocabulary, hidden]
-  at::Tensor ngram_table_;  // [1 + buckets, dim]: zeros for "none", then the table
-  Linear ngram_projection_;
+  at::Tensor tokens_;  // [vocabulary, hidden]
+  ProjectedTable ngrams_;
+  ProjectedTable words_;
+  std::vector<uint32_t> word_keys_;
   at::Tensor table_;        // learned: [position_table_length, hidden]
   at::Tensor frequencies_;  // sinusoidal: [1, hidden / 2] doubles, 10000^(-2c / hidden)
   bool has_norm_ = false;
@@ -120,7 +142,8 @@ class Transformer {
   void ApplyFinalNorm(at::Tensor x) const;
 
  private:
-  Transformer(const ModelFolder& folder, c10::Device device, ComputeType compute);
+  Transformer(const ModelFolder& folder, std::vector<uint32_t> word_keys, c10::Device device,
+              ComputeType compute);
 
   ModelConfig config_;
   c10::Device device_;

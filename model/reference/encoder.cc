@@ -57,6 +57,7 @@ class EncoderPass {
   absl::StatusOr<Rows> Attention(int layer, const Rows& x) const;
   Rows FeedForward(const std::string& layer_name, const Rows& x) const;
   void AddNgrams(Rows& x) const;
+  void AddWords(Rows& x) const;
 
   const ModelConfig& config_;
   const WeightMap& weights_;
@@ -85,6 +86,7 @@ Rows EncoderPass::Embeddings() const {
     }
   }
   if (!config_.ngrams.sizes.empty()) AddNgrams(x);
+  if (config_.words.count > 0) AddWords(x);
   return config_.embedding_norm ? Norm("embeddings.norm", x) : x;
 }
 
@@ -112,6 +114,50 @@ void EncoderPass::AddNgrams(Rows& x) const {
     for (int64_t o = 0; o < config_.hidden_size; ++o) {
       for (int64_t c = 0; c < ngrams.dim; ++c) {
         x[i * config_.hidden_size + o] += projection[o * ngrams.dim + c] * sum[c];
+      }
+    }
+  }
+}
+
+// What a token is to a word: 'l' part of one of letters, 'd' of one of digits, ' ' of none.
+char KindOfToken(int32_t id) {
+  if (id >= '0' && id <= '9') return 'd';
+  const bool ascii = (id >= 'a' && id <= 'z') || (id >= 'A' && id <= 'Z');
+  return ascii || (id >= 128 && id < 256) ? 'l' : ' ';
+}
+
+// The key of a word's bytes, as WordConfig says.
+uint64_t WordKey(absl::Span<const int32_t> word) {
+  uint64_t hash = 0;
+  for (const int32_t id : word) {
+    const int32_t lower = id >= 'A' && id <= 'Z' ? id - 'A' + 'a' : id;
+    hash = (hash + static_cast<uint64_t>(lower) + 1) * 0x9E3779B97F4A7C15;
+    hash ^= hash >> 32;
+  }
+  return hash & 0xffffffff;
+}
+
+void EncoderPass::AddWords(Rows& x) const {
+  const WordConfig& words = config_.words;
+  const std::vector<float>& keys = Weight("embeddings.word_keys");
+  const std::vector<float>& table = Weight("embeddings.word.weight");
+  const std::vector<float>& projection = Weight("embeddings.word_projection.weight");
+  for (int64_t begin = 0, end = 0; begin < n_; begin = end) {
+    const char kind = KindOfToken(ids_[begin]);
+    for (end = begin + 1; end < n_ && KindOfToken(ids_[end]) == kind;) ++end;
+    if (kind == ' ' || end - begin > WordConfig::kMaxBytes) continue;
+    const uint64_t key = WordKey(ids_.subspan(begin, end - begin));
+    for (int64_t row = 0; row < words.count; ++row) {
+      uint64_t stored = 0;
+      for (int64_t k = 0; k < WordConfig::kKeyBytes; ++k) {
+        stored += static_cast<uint64_t>(keys[row * WordConfig::kKeyBytes + k]) << (8 * k);
+      }
+      if (stored != key) continue;
+      for (int64_t o = 0; o < config_.hidden_size; ++o) {
+        for (int64_t c = 0; c < words.dim; ++c) {
+          x[(end - 1) * config_.hidden_size + o] +=
+              static_cast<double>(projection[o * words.dim + c]) * table[row * words.dim + c];
+        }
       }
     }
   }

@@ -27,6 +27,8 @@ constexpr int64_t kMaxTokens = 1 << 28;
 constexpr int64_t kMaxBuckets = 1 << 12;
 constexpr int64_t kMaxNgram = 16;
 constexpr int64_t kMaxNgramBuckets = 1 << 24;
+constexpr int64_t kMaxWords = 1 << 24;
+constexpr int64_t kBytes = 256;
 // Features of normalised vectors need no stabiliser only while exp(scale |w|) stays within fp32.
 constexpr double kMaxScale = 8;
 // Beyond, the bound of the outputs says little.
@@ -146,6 +148,27 @@ void ReadNgrams(JsonFields& fields, ModelConfig& config) {
     given->Refuse("dim", absl::StrCat("at most hidden_size = ", config.hidden_size));
   }
   given->RefuseUnknown();
+}
+
+void ReadWords(JsonFields& fields, ModelConfig& config, Problems& problems) {
+  std::optional<JsonFields> given = fields.OptionalObject("words");
+  if (!given.has_value()) return;
+  WordConfig& words = config.words;
+  words.count = given->Integer("count", std::nullopt, 1, kMaxWords);
+  words.dim = given->Integer("dim", std::nullopt, 1, kMaxWidth);
+  if (config.hidden_size > 0 && words.dim > config.hidden_size) {
+    given->Refuse("dim", absl::StrCat("at most hidden_size = ", config.hidden_size));
+  }
+  given->RefuseUnknown();
+  if (config.vocab_size > 0 && config.vocab_size < kBytes) {
+    fields.Refuse("vocab_size",
+                  absl::StrCat("with words: at least ", kBytes, ", since ids below are bytes"));
+  }
+  if (config.attention.causal) {
+    problems.Add(
+        "attention.causal = true: accepted with words: false, since only what follows a word tells "
+        "that it has ended");
+  }
 }
 
 void ReadFeatures(JsonFields fields, AttentionConfig& attention) {
@@ -283,6 +306,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view json) {
   ReadPositions(fields.Object("positions"), config, problems);
   ReadNgrams(fields, config);
   ReadAttention(fields.Object("attention"), config, problems);
+  ReadWords(fields, config, problems);
   ReadMatryoshka(fields, config);
   fields.RefuseUnknown();
   if (!problems.empty()) return problems.ToStatus("the model's configuration has problems:");

@@ -65,6 +65,21 @@ struct NgramConfig {
   int64_t dim = 0;             // their width, before P
 };
 
+// Embeddings of whole words of bytes; config.json's `words`. Ids 0 to 255 are bytes, all others
+// stand between words. A word is a longest run of letters (ASCII's and all bytes from 128 on) or of
+// ASCII digits, of at most 64 bytes. At its last token the embedding gets Q times one row of the
+// table if its key is in the vocabulary. The key, modulo 2^64 but for the end: h = 0; for each
+// byte, letters of ASCII in lower case, h = (h + byte + 1) * 0x9E3779B97F4A7C15 and then h = h ^ (h
+// >> 32); the key is h & 0xffffffff, the row its place among the keys, which are stored in
+// ascending order as four numbers each: the key's bytes, least first.
+struct WordConfig {
+  static constexpr int64_t kMaxBytes = 64;  // of a word
+  static constexpr int64_t kKeyBytes = 4;
+
+  int64_t count = 0;  // keys, rows of the table; 0: the model has none
+  int64_t dim = 0;    // width of a row, before Q
+};
+
 // config.json, validated. Keys are Hugging Face's where they exist.
 struct ModelConfig {
   int64_t hidden_size = 0;
@@ -83,6 +98,7 @@ struct ModelConfig {
   PositionKind positions = PositionKind::kNone;
   int64_t position_table_length = 0;  // kLearned
   NgramConfig ngrams;
+  WordConfig words;
   AttentionConfig attention;
   std::vector<int64_t> matryoshka_dims;
 

@@ -84,6 +84,11 @@ std::vector<ExpectedWeight> ExpectedWeights(const ModelConfig& config) {
     table.Add("embeddings.ngram.weight", {ngrams.buckets, ngrams.dim});
     table.Add("embeddings.ngram_projection.weight", {config.hidden_size, ngrams.dim});
   }
+  if (const WordConfig& words = config.words; words.count > 0) {
+    table.Add("embeddings.word_keys", {words.count, WordConfig::kKeyBytes});
+    table.Add("embeddings.word.weight", {words.count, words.dim});
+    table.Add("embeddings.word_projection.weight", {config.hidden_size, words.dim});
+  }
   if (config.positions == PositionKind::kLearned) {
     table.Add("embeddings.position.weight", {config.position_table_length, config.hidden_size});
   }

@@ -21,6 +21,9 @@ struct ExpectedWeight {
 //   embeddings.token.weight [V, D]
 //   embeddings.ngram.weight [buckets, dim]                          (ngrams)
 //   embeddings.ngram_projection.weight [D, dim], no bias            (ngrams)
+//   embeddings.word_keys [count, 4]: keys, ascending, as bytes      (words)
+//   embeddings.word.weight [count, dim]                             (words)
+//   embeddings.word_projection.weight [D, dim], no bias             (words)
 //   embeddings.position.weight [position_table_length, D]          (learned positions)
 //   embeddings.norm.weight, .bias [D]                              (embedding_norm)
 //   layers.<l>.attention_norm.weight, .bias [D]
@@ -33,7 +36,8 @@ struct ExpectedWeight {
 //   layers.<l>.ffn_norm.weight, .bias [D]
 //   layers.<l>.ffn.up.weight [F, D], .bias [F]; .gate likewise     (gate: swiglu)
 //   layers.<l>.ffn.down.weight [D, F], .bias [D]
-//   final_norm.weight, .bias [D]                                   (pre-norm, unless final_norm is false)
+//   final_norm.weight, .bias [D]                                   (pre-norm, unless final_norm is
+//   false)
 std::vector<ExpectedWeight> ExpectedWeights(const ModelConfig& config);
 
 }  // namespace longwave

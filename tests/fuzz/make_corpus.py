@@ -149,7 +149,8 @@ def configs() -> None:
         write("model_config", kind, b"\0" + json.dumps(config).encode())
     config.pop("attention")
     config = {"model_type": "longwave-nprf", **config,
-              "ngrams": {"sizes": [2, 3, 16], "buckets": 1 << 24, "dim": 8}}
+              "ngrams": {"sizes": [2, 3, 16], "buckets": 1 << 24, "dim": 8},
+              "words": {"count": 1 << 24, "dim": 8}}
     write("model_config", "ngrams", b"\0" + json.dumps(config).encode())
     serving = {"schema_version": 1, "tokenizer": {"kind": "bytes"}, "default_pooling": "mean"}
     write("model_config", "serving", b"\1" + json.dumps(serving).encode())

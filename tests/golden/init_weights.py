@@ -3,6 +3,8 @@ input shows in the output."""
 
 import numpy as np
 
+from longwave_torch.golden.words import stored_keys
+
 
 def _orthogonal_projection(random, features, dim, sphere):
     """[features, dim]: blocks of orthogonal rows with the norms of normal vectors (or sqrt(dim))."""
@@ -71,6 +73,15 @@ class _Maker:
         self.normal("embeddings.ngram_projection.weight", (width, ngrams["dim"]),
                     1 / np.sqrt(ngrams["dim"]))  # fmt: skip
 
+    def words(self):
+        """A vocabulary of all words of one byte, and rows of about a token's weight."""
+        words, width = self.config["words"], self.config["hidden_size"]
+        lower = [bytes([byte]) for byte in (*b"abcdefghijklmnopqrstuvwxyz0123456789", *range(128, 256))]
+        self.weights["embeddings.word_keys"] = stored_keys(lower[: words["count"]])
+        self.normal("embeddings.word.weight", (words["count"], words["dim"]), 1.0)
+        self.normal("embeddings.word_projection.weight", (width, words["dim"]),
+                    1 / np.sqrt(words["dim"]))  # fmt: skip
+
     def relative_bias(self, name):
         values = _relative_bias(self.random, self.config)
         if values is not None:
@@ -114,6 +125,8 @@ def init_weights(config, seed):
     maker.normal("embeddings.token.weight", (config["vocab_size"], width), 1.0)
     if config.get("ngrams"):
         maker.ngrams()
+    if config.get("words"):
+        maker.words()
     positions = config.get("positions", {"kind": "none"})
     if positions["kind"] == "learned":
         maker.normal("embeddings.position.weight", (positions["table_length"], width), 0.3)

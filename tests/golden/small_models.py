@@ -85,6 +85,12 @@ DIFFERENCES = {
         "final_norm": False,
         "positions": {"kind": "sinusoidal"},
     },
+    # All words of one byte, which inputs at random have.
+    "tiny_words": {
+        "torch_dtype": "float16",
+        "words": {"count": 164, "dim": 20},
+        "ngrams": {"sizes": [3], "buckets": 251, "dim": 12},
+    },
 }
 
 # Keys of BASE that only some kinds know.

@@ -118,6 +118,10 @@ std::vector<ModelConfig> Kinds() {
   ngrams.ngrams = {.sizes = {2, 3, 4, 7, 16}, .buckets = 5000, .dim = 30};
   ngrams.final_norm = false;
   kinds.push_back(ngrams);
+  ModelConfig words = SmallConfig();
+  words.vocab_size = 260;
+  words.words = {.count = 164, .dim = 30};
+  kinds.push_back(words);
   return kinds;
 }
 

@@ -45,6 +45,17 @@ std::vector<Case> Cases() {
     c.positions = PositionKind::kSinusoidal;
     c.embedding_norm = true;
   });
+  add("words", [](ModelConfig& c) {
+    c.words = {.count = 200, .dim = 20};
+    c.vocab_size = 260;
+  });
+  add("words_ngrams_positions_and_norm", [](ModelConfig& c) {
+    c.words = {.count = 150, .dim = 48};
+    c.ngrams = {.sizes = {4}, .buckets = 9, .dim = 8};
+    c.vocab_size = 256;
+    c.positions = PositionKind::kSinusoidal;
+    c.embedding_norm = true;
+  });
   add("sinusoidal_positions", [](ModelConfig& c) { c.positions = PositionKind::kSinusoidal; });
   add("heads_wider_than_hidden", [](ModelConfig& c) { c.head_dim = 32; });
   add("causal", [](ModelConfig& c) { c.attention.causal = true; });

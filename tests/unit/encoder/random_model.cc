@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <random>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "model/weights/weight_table.h"
@@ -24,6 +25,29 @@ Distribution DistributionOf(const ExpectedWeight& weight) {
   const bool is_table = !absl::EndsWith(weight.name, "projection.weight");
   if (is_table && absl::StartsWith(weight.name, "embeddings.")) return {0, 1};
   return {0, 1 / std::sqrt(static_cast<double>(weight.shape.back()))};
+}
+
+// Ascending keys (WordConfig): those of all words of one byte, which random tokens have, and others
+// up to `count`.
+std::vector<float> WordKeys(int64_t count) {
+  std::set<uint32_t> keys;
+  for (int byte = 0; byte < 256; ++byte) {
+    const bool upper = byte >= 'A' && byte <= 'Z';
+    const bool letter = (byte >= 'a' && byte <= 'z') || byte >= 128;
+    if (upper || (!letter && !(byte >= '0' && byte <= '9'))) continue;
+    uint64_t hash = (static_cast<uint64_t>(byte) + 1) * 0x9E3779B97F4A7C15;
+    hash ^= hash >> 32;
+    keys.insert(static_cast<uint32_t>(hash));
+  }
+  for (uint32_t other = 1; static_cast<int64_t>(keys.size()) < count; ++other) keys.insert(other);
+  std::vector<float> values;
+  for (const uint32_t key : keys) {
+    if (static_cast<int64_t>(values.size()) == count * WordConfig::kKeyBytes) break;
+    for (int k = 0; k < WordConfig::kKeyBytes; ++k) {
+      values.push_back(static_cast<float>(key >> (8 * k) & 255));
+    }
+  }
+  return values;
 }
 
 }  // namespace
@@ -67,6 +91,7 @@ ModelFolder RandomModel(const ModelConfig& config, uint32_t seed) {
     for (const int64_t extent : expected.shape) size *= extent;
     tensor.values.resize(size);
     for (float& value : tensor.values) value = static_cast<float>(normal(random));
+    if (expected.name == "embeddings.word_keys") tensor.values = WordKeys(config.words.count);
     if (config.attention.bias.kind == BiasKind::kAlibi &&
         (expected.name == "attention_bias" || absl::EndsWith(expected.name, "attention.bias"))) {
       for (float& value : tensor.values) value = std::abs(value);  // slopes

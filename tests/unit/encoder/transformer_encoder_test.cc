@@ -228,6 +228,11 @@ TEST(TransformerEncoder, FingerprintChangesWithWhatDecidesBits) {
   EXPECT_NE(ngram_fingerprint, fingerprint);
   ngrams.config.ngrams.sizes = {2, 4};  // the same tensors, read otherwise
   EXPECT_NE(MakeEncoder(ngrams)->Info().fingerprint, ngram_fingerprint);
+  ModelConfig with_words = SmallConfig();
+  with_words.vocab_size = 256;
+  const std::string bytes_fingerprint = MakeEncoder(RandomModel(with_words, 1))->Info().fingerprint;
+  with_words.words = {.count = 10, .dim = 8};
+  EXPECT_NE(MakeEncoder(RandomModel(with_words, 1))->Info().fingerprint, bytes_fingerprint);
   ModelFolder causal = folder;
   causal.config.attention.causal = true;
   EXPECT_NE(MakeEncoder(causal)->Info().fingerprint, fingerprint);

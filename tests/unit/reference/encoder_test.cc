@@ -49,7 +49,8 @@ INSTANTIATE_TEST_SUITE_P(Models, EveryModel,
                          testing::Values("tiny_t5", "tiny_table", "tiny_clipped", "tiny_alibi",
                                          "tiny_none", "tiny_causal", "post_norm_swiglu", "tiny_trf",
                                          "tiny_elu", "tiny_softmax", "tiny_sphere",
-                                         "tiny_unnormalised", "tiny_learned", "tiny_ngram"),
+                                         "tiny_unnormalised", "tiny_learned", "tiny_ngram",
+                                         "tiny_words"),
                          [](const auto& name) { return name.param; });
 
 TEST_P(EveryModel, ReproducesTheTwinsGoldens) {

@@ -168,6 +168,16 @@ TEST(ParseModelConfig, OneProblemNamesKeyValueAndWhatIsAccepted) {
        "ngrams.dim = 65: accepted: at most hidden_size = 64"},
       {"/ngrams", json{{"sizes", {3}}, {"buckets", 9}, {"dim", 8}, {"seed", 1}},
        "ngrams.'seed' = 1: unknown key: known: buckets, dim, sizes"},
+      {"/words", 3, "words = 3: accepted: an object or null"},
+      {"/words", json{{"dim", 8}}, "words.count is missing: accepted: an integer"},
+      {"/words", json{{"count", 9}}, "words.dim is missing: accepted: an integer"},
+      {"/words", json{{"count", 0}, {"dim", 8}},
+       "words.count = 0: accepted: an integer in [1, 16777216]"},
+      {"/words", json{{"count", 16777217}, {"dim", 8}}, "words.count = 16777217: accepted: an"},
+      {"/words", json{{"count", 9}, {"dim", 65}},
+       "words.dim = 65: accepted: at most hidden_size = 64"},
+      {"/words", json{{"count", 9}, {"dim", 8}, {"seed", 1}},
+       "words.'seed' = 1: unknown key: known: count, dim"},
       {"/attention/qk_norm", "yes", "attention.qk_norm = \"yes\": accepted: true or false"},
       {"/attention/scale", 8.5, "attention.scale = 8.5: accepted: a number above 0, at most 8"},
       {"/attention/scale", -1, "attention.scale = -1: accepted: a number above 0"},
@@ -283,6 +293,24 @@ TEST(ParseModelConfig, AllProblemsOfNgramsAtOnceAndNullIsNone) {
   const auto none = ParseModelConfig(With("/ngrams", nullptr).dump());
   ASSERT_TRUE(none.ok()) << none.status();
   EXPECT_TRUE(none->ngrams.sizes.empty());
+}
+
+TEST(ParseModelConfig, WordsAreOfBytesAndLookAhead) {
+  json config = With("/words", json{{"count", 9}, {"dim", 8}});
+  config["vocab_size"] = 256;
+  const auto parsed = ParseModelConfig(config.dump());
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->words.count, 9);
+  EXPECT_EQ(parsed->words.dim, 8);
+  config["vocab_size"] = 255;
+  EXPECT_THAT(ProblemsOf(config),
+              HasSubstr("vocab_size = 255: accepted: with words: at least 256"));
+  config["vocab_size"] = 256;
+  config["attention"]["causal"] = true;
+  EXPECT_THAT(ProblemsOf(config), HasSubstr("attention.causal = true: accepted with words: false"));
+  const auto none = ParseModelConfig(With("/words", nullptr).dump());
+  ASSERT_TRUE(none.ok()) << none.status();
+  EXPECT_EQ(none->words.count, 0);
 }
 
 TEST(ParseModelConfig, OddWidthsTakeNoSinusoids) {

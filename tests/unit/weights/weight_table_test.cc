@@ -86,6 +86,14 @@ TEST(ExpectedWeights, OptionsAddAndRemoveTensors) {
   EXPECT_THAT(table.at("embeddings.ngram_projection.weight"), ElementsAre(6, 5));
 
   config = Config();
+  config.words = {.count = 40, .dim = 5};
+  table = Table(config);
+  EXPECT_EQ(table.size(), plain + 3);
+  EXPECT_THAT(table.at("embeddings.word_keys"), ElementsAre(40, 4));
+  EXPECT_THAT(table.at("embeddings.word.weight"), ElementsAre(40, 5));
+  EXPECT_THAT(table.at("embeddings.word_projection.weight"), ElementsAre(6, 5));
+
+  config = Config();
   config.activation = Activation::kSwiglu;
   table = Table(config);
   EXPECT_EQ(table.size(), plain + 4);

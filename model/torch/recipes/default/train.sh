@@ -49,7 +49,7 @@ if [ "$reduced" = 1 ]; then
   out="${out:-$root/build/train/reduced}"
   packages="$here/reduced.txt"
   config="$here/reduced.json"
-  chains=(--chains 48 --shard 16)
+  chains=(--chains 48 --shard 16 --words 256)
   recipe=(--set lexical_dims=24 --set idf_documents=50)
   phases="$(grep -c '^\[\[phases\]\]' "$here/recipe.toml")"
   for ((i = 0; i < phases; i++)); do
@@ -61,7 +61,7 @@ else
   out="${out:-$root/build/train/default}"
   packages="$here/packages.txt"
   config="$here/config.json"
-  chains=(--chains 36000 --shard 64)
+  chains=(--chains 50000 --shard 64 --words 20480)
   recipe=()
   evaluation=(--bars)
 fi

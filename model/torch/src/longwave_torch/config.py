@@ -20,6 +20,8 @@ MAX_SCALE = 8  # exp(scale |w|) stays within fp32
 MAX_INTERPOLATION_ERROR = 0.1
 MAX_NGRAM = 16
 MAX_NGRAM_BUCKETS = 1 << 24
+MAX_WORDS = 1 << 24
+BYTES = 256  # token ids that stand for bytes, in models with words
 
 DTYPES = ("float32", "float16", "bfloat16")
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "swiglu")
@@ -83,6 +85,15 @@ class NgramConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class WordConfig:
+    """Embeddings of whole words of bytes (words.py): a vocabulary of `count` keys, and as many rows of
+    `dim` values, one for each word of it, at the word's last byte."""
+
+    count: int = 32768
+    dim: int = 128
+
+
+@dataclasses.dataclass(frozen=True)
 class EncoderConfig:
     """The numbers of one encoder. For a changed copy: dataclasses.replace, then `validated()`."""
 
@@ -103,6 +114,7 @@ class EncoderConfig:
     positions: PositionConfig = PositionConfig()
     attention: AttentionConfig = AttentionConfig()
     ngrams: NgramConfig | None = None
+    words: WordConfig | None = None
     matryoshka_dimensions: tuple = ()
 
     def __post_init__(self):
@@ -141,7 +153,7 @@ class EncoderConfig:
         """config.json's object: keys that say nothing for these kinds are left out."""
         result = {"model_type": "longwave-nprf", "architectures": ["LongwaveNprfModel"]}
         plain = dataclasses.asdict(self)
-        for key in ("positions", "attention", "ngrams", "matryoshka_dimensions"):
+        for key in ("positions", "attention", "ngrams", "words", "matryoshka_dimensions"):
             del plain[key]
         if not self.pre_norm:
             del plain["final_norm"]
@@ -150,6 +162,8 @@ class EncoderConfig:
         result["attention"] = _attention_dict(self.attention)
         if self.ngrams is not None:
             result["ngrams"] = {**dataclasses.asdict(self.ngrams), "sizes": [*self.ngrams.sizes]}
+        if self.words is not None:
+            result["words"] = dataclasses.asdict(self.words)
         if self.matryoshka_dimensions:
             result["matryoshka_dimensions"] = list(self.matryoshka_dimensions)
         return result
@@ -217,6 +231,7 @@ def _read(cls, fields):
     values["positions"] = _read_positions(fields.object("positions"), values)
     values["attention"] = _read_attention(fields.object("attention"), values)
     values["ngrams"] = _read_ngrams(fields, values["hidden_size"])
+    values["words"] = _read_words(fields, values)
     values["matryoshka_dimensions"] = _read_matryoshka(fields, values["hidden_size"])
     fields.refuse_unknown()
     return cls(**values)
@@ -350,6 +365,24 @@ def _read_ngrams(fields, hidden_size):
     dim = ngrams.integer("dim", None, 1, max(1, hidden_size))
     ngrams.refuse_unknown()
     return NgramConfig(tuple(sizes), buckets, dim)
+
+
+def _read_words(fields, values):
+    if fields.values.get("words") is None:
+        fields.known.add("words")
+        return None
+    words = fields.object("words")
+    count = words.integer("count", None, 1, MAX_WORDS)
+    dim = words.integer("dim", None, 1, max(1, values["hidden_size"]))
+    words.refuse_unknown()
+    if 0 < values["vocab_size"] < BYTES:
+        fields.refuse("vocab_size", f"with words: at least {BYTES}, since ids below are bytes")
+    if values["attention"].causal:
+        fields.problems.append(
+            "attention.causal = true: accepted with words: false, since only what follows a word "
+            "tells that it has ended"
+        )
+    return WordConfig(count, dim)
 
 
 def _read_matryoshka(fields, hidden_size):

@@ -1,16 +1,19 @@
 """The whole encoder as a module. Its state_dict has the names and shapes of weight_table.h."""
 
+import numpy as np
 import torch
 from torch.nn import functional
 from torch.utils import checkpoint
 
 from . import bias as relative_bias
+from . import words
 from .attention import KernelizedAttention
 from .ngrams import ngram_buckets
 
 
 class Embeddings(torch.nn.Module):
-    """x_i = token[id_i] + P sum_s ngram[bucket(s, i)] + position_i, with a norm if there is one."""
+    """x_i = token[id_i] + P sum_s ngram[bucket(s, i)] + Q word[word(i)] + position_i, with a norm if
+    there is one."""
 
     def __init__(self, config):
         super().__init__()
@@ -20,17 +23,40 @@ class Embeddings(torch.nn.Module):
         if config.ngrams is not None:
             self.ngram = torch.nn.Embedding(config.ngrams.buckets, config.ngrams.dim)
             self.ngram_projection = torch.nn.Linear(config.ngrams.dim, hidden, bias=False)
+        if config.words is not None:
+            keys = words.pack_keys(np.arange(config.words.count))
+            self.register_buffer("word_keys", torch.from_numpy(keys))
+            self.word = torch.nn.Embedding(config.words.count, config.words.dim)
+            self.word_projection = torch.nn.Linear(config.words.dim, hidden, bias=False)
         if config.positions.kind == "learned":
             self.position = torch.nn.Embedding(config.positions.table_length, hidden)
         if config.embedding_norm:
             self.norm = _norm(config)
 
-    def forward(self, ids, buckets=None):
-        """[batch, n, hidden] of ids [batch, n]; buckets: ngram_buckets(ids, config), if at hand."""
+    def find(self, ids, lengths=None):
+        """The table rows of ids [batch, n]: (ngram_buckets or None, [batch, n] rows of words or None;
+        -1 where there is none). lengths: [batch]; words end there."""
+        buckets = None if self.config.ngrams is None else ngram_buckets(ids, self.config)
+        return buckets, None if self.config.words is None else self._word_rows(ids, lengths)
+
+    def _word_rows(self, ids, lengths):
+        keys = words.unpack_keys(self.word_keys.cpu())
+        batch, n = ids.shape
+        between = np.full((batch, n + 1), self.config.vocab_size, np.int64)  # a column that is no byte
+        between[:, :n] = ids.cpu().numpy()
+        if lengths is not None:
+            between[np.arange(n + 1) >= lengths.cpu().numpy()[:, None]] = self.config.vocab_size
+        rows = words.rows_of(between.ravel(), keys).reshape(batch, n + 1)[:, :n]
+        return torch.from_numpy(np.ascontiguousarray(rows)).to(ids.device)
+
+    def forward(self, ids, lengths=None, found=None):
+        """[batch, n, hidden] of ids [batch, n]; found: find(ids, lengths), if at hand."""
+        buckets, word_rows = self.find(ids, lengths) if found is None else found
         x = self.token(ids)
-        if self.config.ngrams is not None:
-            buckets = ngram_buckets(ids, self.config) if buckets is None else buckets
-            x = x + self.ngram_projection(self._ngram_sums(buckets))
+        if buckets is not None:
+            x = x + self.ngram_projection(_sums(self.ngram.weight, buckets))
+        if word_rows is not None:
+            x = x + self.word_projection(_sums(self.word.weight, word_rows[..., None]))
         kind = self.config.positions.kind
         if kind == "learned":
             x = x + self.position.weight[: ids.shape[1]]
@@ -38,14 +64,40 @@ class Embeddings(torch.nn.Module):
             x = x + sinusoids(ids.shape[1], self.config.hidden_size, ids.device).to(x.dtype)
         return self.norm(x) if self.config.embedding_norm else x
 
-    def _ngram_sums(self, buckets):
-        """sum_s ngram[buckets[.., s]] [batch, n, dim], without those that are -1."""
-        weight = self.ngram.weight
-        flat = buckets.flatten(0, 1)
-        sums = functional.embedding_bag(
-            flat.clamp(min=0), weight, mode="sum", per_sample_weights=(flat >= 0).to(weight.dtype)
-        )
-        return sums.view(*buckets.shape[:2], -1)
+
+    @property
+    def only_sums(self):
+        """Whether a sequence's mean depends on how often it has each row alone: no norm, no positions."""
+        return not self.config.embedding_norm and self.config.positions.kind == "none"
+
+    def means(self, ids, lengths, found=None):
+        """mean_pool(self(ids, lengths), lengths) [batch, hidden], if `only_sums`: projections of the
+        means of table rows instead of means of their projections."""
+        valid = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        buckets, word_rows = self.find(ids, lengths) if found is None else found
+        total = _bags(self.token.weight, ids, valid)
+        if buckets is not None:
+            bags = _bags(self.ngram.weight, buckets.flatten(1), valid.repeat_interleave(buckets.shape[2], 1))
+            total = total + self.ngram_projection(bags)
+        if word_rows is not None:
+            total = total + self.word_projection(_bags(self.word.weight, word_rows, valid))
+        return total / lengths[:, None]
+
+
+def _bags(table, rows, valid):
+    """sum_i table[rows[b, i]] [batch, dim] over the valid i whose row is not -1."""
+    chosen = valid & (rows >= 0)
+    counts = chosen.sum(1)
+    return functional.embedding_bag(rows[chosen], table, counts.cumsum(0) - counts, mode="sum")
+
+
+def _sums(table, rows):
+    """sum_k table[rows[.., k]] [batch, n, dim] of rows [batch, n, k], without those that are -1."""
+    flat = rows.flatten(0, 1)
+    sums = functional.embedding_bag(
+        flat.clamp(min=0), table, mode="sum", per_sample_weights=(flat >= 0).to(table.dtype)
+    )
+    return sums.view(*rows.shape[:2], -1)
 
 
 def sinusoids(n, hidden, device=None):
@@ -162,20 +214,20 @@ class Encoder(torch.nn.Module):
                     size = len(self.config.ngrams.sizes) ** -0.5  # of a sum of that many
                 module.weight.normal_(0.0, size, generator=generator)
 
-    def forward(self, ids, lengths=None, all_layers=False, num_layers=None, buckets=None):
+    def forward(self, ids, lengths=None, all_layers=False, num_layers=None, found=None):
         """The last states [batch, n, hidden], after the final norm if there is one.
 
         ids: [batch, n] int64. lengths: [batch], tokens of each sequence; later states are noise.
         all_layers: a list instead, of the embeddings and each layer's states, the last one with the
         final norm. num_layers: only the first so many layers (0: embeddings and final norm).
-        buckets: ngram_buckets(ids, config), where it was computed before.
+        found: embeddings.find(ids, lengths), where it was computed before.
         """
         if ids.shape[1] > self.config.max_position_embeddings:
             raise ValueError(
                 f"{ids.shape[1]} tokens: at most {self.config.max_position_embeddings} "
                 "(max_position_embeddings)"
             )
-        x = self.embeddings(ids, buckets)
+        x = self.embeddings(ids, lengths, found)
         states = [x]
         near_slope = self._shared_near_slope()
         for layer in self.layers[:num_layers]:

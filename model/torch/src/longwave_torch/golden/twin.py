@@ -14,7 +14,7 @@ import pathlib
 
 import numpy as np
 
-from . import mixing, ngrams, relative_bias, safetensors_io
+from . import mixing, ngrams, relative_bias, safetensors_io, words
 
 DENSE_ROWS = 8192  # rows of a dense layer computed at once
 ERF_CHUNK = 1 << 14  # values whose temporaries stay in cache
@@ -122,6 +122,9 @@ class Twin:
         if self.config.get("ngrams"):
             x = x + self.ngrams(ids)
             x = self.rounding.spread(x, np.abs(x), 1)
+        if self.config.get("words"):
+            x = x + self.words(ids)
+            x = self.rounding.spread(x, np.abs(x), 1)
         kind = self.config.get("positions", {}).get("kind", "none")
         if kind == "learned":
             x = x + self.weights["embeddings.position.weight"][: len(ids)]
@@ -140,9 +143,17 @@ class Twin:
         """What the n-grams that end at each id add to its embedding: [n, width]."""
         sizes = self.config["ngrams"]["sizes"]
         rows = ngrams.buckets_of(ids, sizes, self.config["ngrams"]["buckets"])
-        total, size = ngrams.sums(self.weights["embeddings.ngram.weight"], rows)
-        total = self.rounding.spread(total, size, len(sizes))
-        weight = self.weights["embeddings.ngram_projection.weight"]
+        return self._from_table("embeddings.ngram", rows)
+
+    def words(self, ids):
+        """What the words that end at each id add to its embedding: [n, width]."""
+        rows = words.rows_of(ids, self.weights["embeddings.word_keys"])
+        return self._from_table("embeddings.word", rows)
+
+    def _from_table(self, name, rows):
+        total, size = ngrams.sums(self.weights[name + ".weight"], rows)
+        total = self.rounding.spread(total, size, rows.shape[1])
+        weight = self.weights[name + "_projection.weight"]
         return self.rounding.dense(total @ weight.T, total, weight)
 
     def feed_forward(self, name, x):

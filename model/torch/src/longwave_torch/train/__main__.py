@@ -22,7 +22,7 @@ from ..encoder import Encoder
 from ..targets import Targets
 from . import recipe as recipes
 from .batches import Batches
-from .initial import weight_by_rarity
+from .initial import balance, begin_with_words, weight_by_rarity
 from .trainer import Trainer, process_group
 
 
@@ -52,7 +52,7 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
-def make_encoder(options, recipe, corpus):
+def make_encoder(options, recipe, corpus, targets):
     if options.init:
         return serving.load_for_training(options.init)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -63,17 +63,20 @@ def make_encoder(options, recipe, corpus):
     )
     if recipe.idf_documents:
         weight_by_rarity(encoder, corpus, recipe)
+    if encoder.config.words is not None:
+        begin_with_words(encoder, corpus, targets, recipe)
     return encoder
 
 
 def train(options, recipe, process):
     corpus = Corpus(options.corpus)
-    encoder = make_encoder(options, recipe, corpus)
     targets = None
     if recipe.needs_targets():
         if options.targets is None:
             raise ValueError("this recipe distills: --targets is needed")
-        targets = Targets(options.targets, encoder.config.hidden_size - recipe.lexical_dims)
+        hidden = EncoderConfig.from_file(options.config).hidden_size
+        targets = Targets(options.targets, hidden - recipe.lexical_dims)
+    encoder = make_encoder(options, recipe, corpus, targets)
     writer = None
     if process.first:
         from torch.utils.tensorboard import SummaryWriter
@@ -84,6 +87,8 @@ def train(options, recipe, process):
     end = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     trainer.run(options.steps, end)
     if process.first and (options.export or trainer.step == recipe.steps):
+        if recipe.lexical_dims:
+            balance(encoder, corpus, recipe)
         export(encoder, recipe, trainer.step, corpus, targets, options)
     if writer is not None:
         writer.close()

@@ -5,15 +5,13 @@ import dataclasses
 import numpy as np
 import torch
 
-from ..ngrams import ngram_buckets
-
 
 @dataclasses.dataclass
 class Batch:
     """2 P spans: row p and row P + p are of one document.
 
     ids [2 P, n], lengths [2 P], targets [2 P, dim] (zeros where there is none), has_target [2 P],
-    negatives [count, dim]: targets of other spans, buckets: ngram_buckets of ids, or None.
+    negatives [count, dim]: targets of other spans.
     """
 
     ids: torch.Tensor
@@ -21,7 +19,6 @@ class Batch:
     targets: torch.Tensor
     has_target: torch.Tensor
     negatives: torch.Tensor
-    buckets: torch.Tensor | None
 
 
 class _ByLength:
@@ -167,7 +164,6 @@ class Batches:
             targets=torch.from_numpy(targets),
             has_target=torch.tensor([target is not None for _, target in spans]),
             negatives=self._negatives(phase.objectives, random),
-            buckets=None if self.config.ngrams is None else ngram_buckets(ids, self.config),
         )
 
     def _negatives(self, objectives, random):

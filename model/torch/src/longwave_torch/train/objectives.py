@@ -13,18 +13,21 @@ SAME = 0.98  # targets closer than this are one and the same text, and no negati
 class Objective(torch.nn.Module):
     """The encoder with its losses; forward(batch) gives (loss, {name: value}).
 
-    What a teacher says is of the embedding's first dimensions, as many as targets have.
+    What a teacher says is of the embedding's first dimensions, as many as targets have. lexical:
+    (how many of the last dimensions, their weight): contrastive compares both parts at unit length,
+    the last ones times this weight.
 
     The masked objective's head is the token table itself, with a bias of its own that is not served.
     """
 
-    def __init__(self, encoder, phase, seed, bfloat16=False):
+    def __init__(self, encoder, phase, seed, bfloat16=False, lexical=(0, 0.0)):
         super().__init__()
         self.encoder = encoder
         self.weights = phase.objectives
         self.layers = phase.layers
         self.seed = seed
         self.bfloat16 = bfloat16
+        self.lexical = lexical
         if self.weights.masked and encoder.config.vocab_size <= MASK_ID:
             raise ValueError(
                 f"objectives.masked needs a token of its own for masks: id {MASK_ID}, and the "
@@ -36,7 +39,6 @@ class Objective(torch.nn.Module):
         values = {}
         if w.distill or w.rank or w.contrastive:
             pooled = self._pooled(batch)
-            rows = functional.normalize(pooled, dim=1)
             taught = functional.normalize(pooled[:, : batch.targets.shape[1]], dim=1)
             if w.distill:
                 values["distill"] = distill(taught, batch.targets, batch.has_target)
@@ -45,28 +47,38 @@ class Objective(torch.nn.Module):
                     taught, batch.targets, batch.has_target, batch.negatives, w.temperature
                 )
             if w.contrastive:
-                values["contrastive"] = contrastive(rows, w.temperature)
+                values["contrastive"] = contrastive(self._compared(pooled), w.temperature)
         if w.masked:
             values["masked"] = self._masked(batch, step, rank)
         loss = sum(getattr(w, name) * value for name, value in values.items())
         return loss, {name: value.detach() for name, value in values.items()}
 
-    def _states(self, ids, lengths, buckets=None):
+    def _compared(self, pooled):
+        dims, weight = self.lexical
+        learned, kept = pooled.split([pooled.shape[1] - dims, dims], dim=1)
+        parts = [functional.normalize(learned, dim=1), weight * functional.normalize(kept, dim=1)]
+        return functional.normalize(torch.cat(parts, dim=1), dim=1)
+
+    def _states(self, ids, lengths, found=None):
         """float32, also where products are of bfloat16: losses are small differences."""
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.bfloat16):
-            states = self.encoder(ids, lengths, num_layers=self.layers, buckets=buckets)
+            states = self.encoder(ids, lengths, num_layers=self.layers, found=found)
         return states.float()
 
     def _pooled(self, batch):
         """Means of the spans' states, [2 P, hidden]. Spans of like lengths together: of a batch of
         all lengths a third would be padding."""
+        embeddings = self.encoder.embeddings
+        found = embeddings.find(batch.ids, batch.lengths)
+        if self.layers == 0 and embeddings.only_sums and not self.encoder.config.has_final_norm:
+            return embeddings.means(batch.ids, batch.lengths, found)
         order = torch.argsort(batch.lengths, stable=True)
         means = []
         for rows in order.chunk(GROUPS):
             lengths = batch.lengths[rows]
             longest = int(lengths.max())
-            buckets = None if batch.buckets is None else batch.buckets[rows, :longest]
-            states = self._states(batch.ids[rows, :longest], lengths, buckets)
+            part = tuple(None if of is None else of[rows, :longest] for of in found)
+            states = self._states(batch.ids[rows, :longest], lengths, part)
             means.append(mean_pool(states, lengths))
         return torch.cat(means)[torch.argsort(order)]
 

@@ -65,7 +65,7 @@ class Recipe:
     idf_documents: int = 0  # initial.weight_by_rarity counts so many; 0: all rows begin alike
     lexical_dims: int = 0  # the embedding's last so many dimensions stay as they begin ...
     common_directions: int = 0  # so many of what documents share are taken out of them
-    lexical_scale: float = 1.0  # ... but for this factor, which gives them more weight
+    lexical_weight: float = 1.0  # their length, relative to that of all others together
     bfloat16: bool = False  # products of matrices in bfloat16, everything else in float32
 
     @property

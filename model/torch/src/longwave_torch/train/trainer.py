@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..progress import Progress
 from .checkpoint import Checkpoints
-from .initial import untrained_entries
+from .initial import TABLE_PROJECTIONS, TABLES, untrained_entries
 from .objectives import Objective
 
 
@@ -68,20 +68,21 @@ def _used(name, phase, config):
     return phase.layers > 0 or name != "attention_bias"
 
 
-def _groups(encoder, phase, weight_decay):
+def _groups(encoder, phase, weight_decay, fixed):
     """Parameters of a phase for AdamW: decay for matrices, none for biases, norms and tables. AdamW
     moves every entry alike, so a matrix of more inputs moves its output further: the learning rate
     of a matrix goes down with its inputs beyond hidden_size (Yang et al. 2021, Table 3). Tables
-    have their own."""
+    have their own. fixed: parameters that no phase trains."""
     groups = {}
     for name, parameter in encoder.named_parameters():
-        parameter.requires_grad_(_used(name, phase, encoder.config))
+        used = _used(name, phase, encoder.config) and parameter not in fixed
+        parameter.requires_grad_(used)
         if not parameter.requires_grad:
             continue
         decay, factor = 0.0, 1.0
-        if name in ("embeddings.token.weight", "embeddings.ngram.weight"):
+        if name in TABLES:
             factor = phase.embedding_lr
-        elif name == "embeddings.ngram_projection.weight":
+        elif name in TABLE_PROJECTIONS:
             pass  # part of the tables
         elif parameter.dim() > 1 and "bias" not in name:
             decay = weight_decay
@@ -108,7 +109,9 @@ class Trainer:
         self.process = process
         self.writer = writer
         self.checkpoints = Checkpoints(folder, recipe.keep)
-        self._untrained = untrained_entries(self.encoder, recipe.lexical_dims)
+        untrained = untrained_entries(self.encoder, recipe.lexical_dims)
+        self._fixed = {p for p, mask in untrained.items() if mask.all()}
+        self._untrained = {p: m for p, m in untrained.items() if p not in self._fixed}
         self.step = 0
         self._phase = None
         self._optimizer = None
@@ -148,11 +151,14 @@ class Trainer:
         phase = self.recipe.phases[index]
         self._phase = index
         self._optimizer = torch.optim.AdamW(
-            _groups(self.encoder, phase, self.recipe.weight_decay),
+            _groups(self.encoder, phase, self.recipe.weight_decay, self._fixed),
             lr=phase.lr,
             betas=self.recipe.betas,
         )
-        objective = Objective(self.encoder, phase, self.recipe.seed, self.recipe.bfloat16)
+        lexical = (self.recipe.lexical_dims, self.recipe.lexical_weight)
+        objective = Objective(
+            self.encoder, phase, self.recipe.seed, self.recipe.bfloat16, lexical
+        )
         if self.process.count > 1:
             objective = DistributedDataParallel(objective)
         self._objective = objective
