@@ -11,9 +11,9 @@ usage: deploy/demo.sh [--check] [--jobs N] [--help]
 
 Sets up, builds, installs into build/install, starts longwave-server from there on
 free loopback ports, encodes three real documents (a paragraph, one of 100 000 bytes
-or more, one of 1 000 000 bytes with all its token rows), and prints a table, the
-server's peak memory and the metrics that moved. The server is stopped at the end,
-also after an error. Files: build/demo/.
+or more, one of 1 000 000 bytes with all its token rows) and nine short ones of three
+topics, and prints tables of both, the server's peak memory and the metrics that
+moved. The server is stopped at the end, also after an error. Files: build/demo/.
 
   --check    also compare long documents with the numpy twin (some minutes more)
   --jobs N   compile jobs (default: cores, less if memory is short)
@@ -92,6 +92,10 @@ encode_pooled() {
     >"$out/pooled.json"
 }
 
+encode_topics() {
+  client encode --json --output "$out/topics.npy" deploy/demo/topics/*.txt >"$out/topics.json"
+}
+
 encode_million() {
   client encode --pooling none --no-normalize --stream --json --output "$out/million.npy" \
     "$out/million.txt" >"$out/million.json"
@@ -114,11 +118,12 @@ say "documents:"
 
 timed "start of the server" start_server
 say "longwave-server from $(realpath --relative-to="$root" "$tree"), pid $server_pid," \
-  "port $(cat "$out/port"), metrics port $(metrics_port); default model, seeded weights"
+  "port $(cat "$out/port"), metrics port $(metrics_port)"
 report scrape "$(metrics_port)" "$out/before.txt"
 
 say "encoding short.txt and long.txt, one vector each ..."
 timed "encoding, short and long" encode_pooled
+timed "encoding, nine of three topics" encode_topics
 say "encoding million.txt through EncodeStream, all token rows ..."
 timed "encoding, one million tokens" encode_million
 report scrape "$(metrics_port)" "$out/after.txt"
@@ -140,3 +145,6 @@ print_stages
 echo
 say "encoded:"
 report table "$out"
+echo
+say "cosines in percent of documents of three topics:"
+report topics "$out"

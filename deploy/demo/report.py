@@ -2,11 +2,13 @@
 
 usage: report.py scrape PORT FILE            the metrics endpoint's answer, as it is
        report.py moved BEFORE AFTER          the metric lines that differ between two scrapes
-       report.py table FOLDER                documents and similarities, from the client's summaries
+       report.py table FOLDER                what was encoded, from the client's summaries
+       report.py topics FOLDER               cosines of documents of some topics; exit code 1 if one's
+                                             nearest is of another topic
        report.py peak PID LIMIT_GIB          peak memory of a process; exit code 1 above the limit
 
-FOLDER holds pooled.json (short and long, one vector each; vectors in pooled.npy) and million.json
-(all token rows, in million.npy).
+FOLDER holds pooled.json (short and long, one vector each; vectors in pooled.npy), million.json (all
+token rows, in million.npy) and topics.json (documents named TOPIC-NAME.txt; vectors in topics.npy).
 """
 
 import json
@@ -76,10 +78,32 @@ def table(folder):
             f" {summary['route']:10} {summary['queue_ms']:9.1f} {summary['compute_ms']:11.1f}"
             f" {summary['compute_ms'] * 1000 / summary['tokens_used']:9.1f}  {values}"
         )
-    print(f"\n  {'cosine':{width}} " + " ".join(f"{name:>12}" for name in names))
-    units = [vector / np.linalg.norm(vector) for _, vector in documents]
-    for name, unit in zip(names, units):
-        print(f"  {name:{width}} " + " ".join(f"{float(unit @ other):12.6f}" for other in units))
+
+
+def topics(folder):
+    """Cosines in percent; the nearest other document of each row is marked."""
+    folder = pathlib.Path(folder)
+    found = json.loads((folder / "topics.json").read_text())["documents"]
+    names = [pathlib.Path(summary["document"]).stem for summary in found]
+    vectors = np.load(folder / "topics.npy")[[summary["first_row"] for summary in found]]
+    cosines = vectors @ vectors.T  # of unit vectors
+    others = np.where(np.eye(len(names), dtype=bool), -np.inf, cosines)
+    nearest = others.argmax(1)
+    width = max(map(len, names))
+    topic = [name.split("-")[0] for name in names]
+    good = 0
+    for row, name in enumerate(names):
+        if row and topic[row] != topic[row - 1]:
+            print()
+        cells = [
+            f"{round(100 * float(c)):5d}{'*' if column == nearest[row] else ' '}"
+            + (" |" if column + 1 < len(names) and topic[column] != topic[column + 1] else "")
+            for column, c in enumerate(cosines[row])
+        ]
+        print(f"  {name:{width}} " + "".join(cells))
+        good += topic[nearest[row]] == topic[row]
+    print(f"\n  nearest (*) of the same topic: {good} of {len(names)}")
+    sys.exit(0 if good == len(names) else 1)
 
 
 def peak(pid, limit_gib):
@@ -92,7 +116,7 @@ def peak(pid, limit_gib):
     sys.exit(0 if below else 1)
 
 
-COMMANDS = {"scrape": scrape, "moved": moved, "table": table, "peak": peak}
+COMMANDS = {"scrape": scrape, "moved": moved, "table": table, "topics": topics, "peak": peak}
 
 if __name__ == "__main__":
     if len(sys.argv) < 3 or sys.argv[1] not in COMMANDS:

@@ -79,7 +79,7 @@ def test_context_has_what_the_build_needs_and_not_what_it_makes():
     assert [path for path in sources if not is_sent(path)] == []
     for path in [".git/config", ".venv/bin/python", ".cache/docker/base.tar", "build/release/a.o",
                  "deploy/helm/longwave/Chart.yaml", "deploy/docker/build.sh", "README.md",
-                 "model/default/model.safetensors", "tests/golden/__pycache__/a.pyc"]:
+                 "tests/golden/__pycache__/a.pyc"]:
         assert not is_sent(path), path
 
 

@@ -92,5 +92,5 @@ def test_tritonclient_example(real_server):
     scope: dict = {}
     exec(_ADDRESS.sub(f"127.0.0.1:{real_server.port}", body), scope)  # noqa: S102
     embedding = scope["embedding"]
-    assert embedding.shape == (1, 256)
+    assert embedding.shape == (1, 448)
     assert np.isclose(np.linalg.norm(embedding), 1, atol=1e-5)

@@ -98,6 +98,4 @@ for name, vectors in (("late", late), ("naive", naive)):
     for number in np.argsort(-cosines)[:3]:
         words = " ".join(chunks[number].split())[:46]
         print(f"{name:<8}{words:<50}{number:>10}{cosines[number]:>10.4f}")
-if client.info().name == "default":
-    print("\nThe default model is untrained: its vectors depend on context, and mean nothing yet.")
 client.close()

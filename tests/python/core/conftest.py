@@ -37,7 +37,7 @@ def fake_server(fake_program) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def real_server(real_program, model_folder) -> Iterator[Server]:
-    """The default model: dim 256, 4 layers, ids are bytes."""
+    """The default model: dim 448, 1 layer, ids are bytes."""
     with Server(real_program, f"--model={model_folder}") as server:
         yield server.ready()
 

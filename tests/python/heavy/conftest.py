@@ -18,7 +18,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 @pytest.fixture(scope="session")
 def target(real_program, model_folder):
-    """Address of a server of the default model: 256 values a vector, ids are bytes."""
+    """Address of a server of the default model: 448 values a vector, ids are bytes."""
     with Server(real_program, f"--model={model_folder}").ready() as server:
         yield server.address
 

@@ -132,10 +132,10 @@ def test_batches_in_which_all_fail_fit_the_others(target):
     batch = {"text": ["", ""]}
     assert LongwaveMapper(target, on_error="column")(batch)["embedding"].shape == (
         2,
-        256,
+        448,
     )
-    assert LongwaveMapper(target, on_error="drop")(batch)["embedding"].shape == (0, 256)
-    assert LongwaveMapper(target)({"text": []})["embedding"].shape == (0, 256)
+    assert LongwaveMapper(target, on_error="drop")(batch)["embedding"].shape == (0, 448)
+    assert LongwaveMapper(target)({"text": []})["embedding"].shape == (0, 448)
 
 
 def test_columns_are_named(target, client):

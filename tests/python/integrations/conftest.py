@@ -16,7 +16,7 @@ os.environ["LANGSMITH_TRACING"] = "false"
 
 @pytest.fixture(scope="session")
 def target(real_program, model_folder):
-    """Address of a server of the default model: 256 values a vector, ids are bytes."""
+    """Address of a server of the default model: 448 values a vector, ids are bytes."""
     with Server(real_program, f"--model={model_folder}").ready() as server:
         yield server.address
 

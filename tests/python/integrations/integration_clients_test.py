@@ -93,7 +93,7 @@ def test_the_environment_has_the_key(guarded, monkeypatch):
     assert LongwaveEmbeddings(target=guarded).embed_query("a")
     assert LongwaveEmbedding(target=guarded).get_query_embedding("a")
     assert LongwaveTextEmbedder(guarded).run("a")["embedding"]
-    assert LongwaveMapper(guarded)({"text": ["a"]})["embedding"].shape == (1, 256)
+    assert LongwaveMapper(guarded)({"text": ["a"]})["embedding"].shape == (1, 448)
 
 
 def test_workers_read_the_key_from_the_variable_that_is_named(guarded, monkeypatch):
@@ -101,7 +101,7 @@ def test_workers_read_the_key_from_the_variable_that_is_named(guarded, monkeypat
     settings = ColumnSettings(guarded, api_key_variable="MY_KEY")
     assert KEY.encode() not in pickle.dumps(settings)
     with settings.connect() as client:
-        assert client.encode("a").shape == (256,)
+        assert client.encode("a").shape == (448,)
     with ColumnSettings(guarded).connect() as client, pytest.raises(longwave.Unauthenticated):
         client.encode("a")
 
@@ -113,7 +113,7 @@ def test_clients_are_made_once_and_again_after_close(target):
     clients.close()
     clients.close()
     assert clients.blocking() is not first
-    assert clients.blocking().encode("a").shape == (256,)
+    assert clients.blocking().encode("a").shape == (448,)
     clients.close()
 
     async def once():

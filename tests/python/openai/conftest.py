@@ -18,7 +18,7 @@ def fake_server(fake_program: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def real_server(real_program: str, model_folder: str) -> Iterator[Server]:
-    """The default model: dim 256, ids are bytes."""
+    """The default model: dim 448, ids are bytes."""
     with Server(real_program, f"--model={model_folder}") as server:
         yield server.ready()
 

@@ -108,8 +108,8 @@ def weight_by_rarity(encoder, corpus, recipe):
 @torch.no_grad()
 def begin_with_words(encoder, corpus, targets, recipe):
     """Chooses the words of an encoder that has some: those of targets.vocabulary, or without one the
-    corpus's most frequent. Their rows begin at what the teacher says of each, or at random; tokens,
-    which are parts of words, begin as small.
+    corpus's most frequent. Their rows begin at what the teacher says of each, or at random; those of
+    tokens, which are parts of words, at 0.
 
     ValueError: there are fewer words than the model has rows.
     """
@@ -137,11 +137,11 @@ def begin_with_words(encoder, corpus, targets, recipe):
     projection = embeddings.word_projection.weight
     projection.copy_(torch.eye(*projection.shape))
     projection[len(projection) - recipe.lexical_dims :] = 0
-    embeddings.token.weight *= WORD_SIZE * dim**-0.5
+    embeddings.token.weight.zero_()
 
 
 @torch.no_grad()
-def balance(encoder, corpus, recipe):
+def balance(encoder, corpus, recipe, num_layers=None):
     """Gives the lexical dimensions recipe.lexical_weight times the length that the others have, in the
     median of spans of training documents; until then training only behaves as if they had."""
     training = corpus.split(held_out=False)
@@ -149,7 +149,7 @@ def balance(encoder, corpus, recipe):
     learned, lexical = [], []
     for index in chosen:
         data = corpus.bytes_of(training[index])[:BALANCED_BYTES].astype(np.int64)
-        mean = mean_pool(encoder(torch.from_numpy(data)[None]))[0]
+        mean = mean_pool(encoder(torch.from_numpy(data)[None], num_layers=num_layers))[0]
         learned.append(mean[: -recipe.lexical_dims].norm())
         lexical.append(mean[-recipe.lexical_dims :].norm())
     ratio = (torch.stack(learned) / torch.stack(lexical).clamp(min=1e-9)).median()

@@ -48,6 +48,8 @@ class Phase:
     neighbours: float = 0.0  # share of pairs from the package of the pair before: hard negatives
     preambles: float = 0.0  # share of pairs with a span of another document before their second
     redraw_every: int = 0  # new random directions every so many steps; 0: never
+    damping: float = 0.0  # above 0: the first layer begins as damping.py has it, of this strength ...
+    damping_tokens: float = 1500.0  # ... half of it at so many tokens
     embedding_lr: float = 1.0  # learning rate of n-gram and token tables, relative to lr
 
 
@@ -66,6 +68,7 @@ class Recipe:
     lexical_dims: int = 0  # the embedding's last so many dimensions stay as they begin ...
     common_directions: int = 0  # so many of what documents share are taken out of them
     lexical_weight: float = 1.0  # their length, relative to that of all others together
+    fixed: tuple = ()  # names of parameters that stay as they begin
     bfloat16: bool = False  # products of matrices in bfloat16, everything else in float32
 
     @property
@@ -126,6 +129,8 @@ def _check_phase(phase, where, problems):
     need(0 <= phase.teacher_share <= 1, "teacher_share", "is not in [0, 1]")
     need(0 <= phase.neighbours < 1, "neighbours", "is not in [0, 1)")
     need(0 <= phase.preambles <= 1, "preambles", "is not in [0, 1]")
+    need(0 <= phase.damping < 1, "damping", "is not in [0, 1)")
+    need(phase.damping_tokens > 1, "damping_tokens", "is not above 1")
     need(phase.redraw_every >= 0, "redraw_every", "is below 0")
     need(len(phase.lengths) == len(phase.shares) > 0, "shares", "are not as many as lengths")
     need(all(n >= 16 for n in phase.lengths), "lengths", "has spans below 16 bytes")

@@ -14,7 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..progress import Progress
 from .checkpoint import Checkpoints
-from .initial import TABLE_PROJECTIONS, TABLES, untrained_entries
+from .damping import begin_with_damping
+from .initial import TABLE_PROJECTIONS, TABLES, balance, untrained_entries
 from .objectives import Objective
 
 
@@ -94,6 +95,13 @@ def _groups(encoder, phase, weight_decay, fixed):
     ]
 
 
+def _named(encoder, names):
+    parameters = dict(encoder.named_parameters())
+    if unknown := [name for name in names if name not in parameters]:
+        raise ValueError(f"fixed = {unknown}: the model has no such parameter")
+    return {parameters[name] for name in names}
+
+
 class Trainer:
     """Trains `encoder` by `recipe` in `folder`; `run` begins where the newest checkpoint ended.
 
@@ -111,6 +119,7 @@ class Trainer:
         self.checkpoints = Checkpoints(folder, recipe.keep)
         untrained = untrained_entries(self.encoder, recipe.lexical_dims)
         self._fixed = {p for p, mask in untrained.items() if mask.all()}
+        self._fixed |= _named(self.encoder, recipe.fixed)
         self._untrained = {p: m for p, m in untrained.items() if p not in self._fixed}
         self.step = 0
         self._phase = None
@@ -163,6 +172,15 @@ class Trainer:
             objective = DistributedDataParallel(objective)
         self._objective = objective
 
+    def _prepare(self, phase):
+        """What a phase begins with, besides what the one before it has left."""
+        if phase.damping:
+            if self.recipe.lexical_dims:
+                balance(self.encoder, self.batches.corpus, self.recipe, num_layers=0)
+            begin_with_damping(
+                self.encoder, self.batches.corpus, self.recipe, phase.damping, phase.damping_tokens
+            )
+
     # --- the loop --------------------------------------------------------------------------------
 
     def run(self, max_steps=None, end_time=None, clock=time.monotonic):
@@ -193,9 +211,11 @@ class Trainer:
     def _one_step(self, clock):
         began = clock()
         index, inside = self.recipe.place(self.step)
+        phase = self.recipe.phases[index]
+        if inside == 0:
+            self._prepare(phase)
         if index != self._phase:
             self._begin_phase(index)
-        phase = self.recipe.phases[index]
         if phase.redraw_every and inside % phase.redraw_every == 0 and inside > 0:
             generator = torch.Generator().manual_seed(self.recipe.seed + self.step)
             self.encoder.redraw_features(generator)
