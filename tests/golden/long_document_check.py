@@ -8,7 +8,8 @@ holds long.txt, million.txt and million.npy (all token rows of million.txt, not 
 1. default model, long.txt: sampled token rows agree with the twin within the tolerance that the twin
    derives (rounding.py);
 2. default model, million.txt: with its first half replaced by one value, the last row moves by more
-   than 100 times the tolerance, so nothing was cut or forgotten;
+   than twice the tolerance, which is all that two runs may differ by rounding: so nothing was cut or
+   forgotten;
 3. one-layer model, million.txt: 64 rows (first, last, tile and slice edges, seeded ones) agree with
    the twin. A server of that model is started for it.
 """
@@ -29,7 +30,7 @@ from longwave_torch.golden import rounding, twin  # noqa: E402
 
 SAMPLES = 64
 SEED = 20
-MOVED = 100  # times the tolerance
+MOVED = 2  # times the tolerance: each of two runs is within it
 START_SECONDS = 120
 # Both sides of where tiles, chunks and slices of any usual size meet.
 EDGES = [0, 1, 127, 128, 255, 256, 257, 1023, 1024, 4095, 4096, 16384, 65535, 65536]
@@ -132,7 +133,7 @@ def check_half_matters(client, out, tolerance):
     good = moved > MOVED * tolerance
     print(
         f"  default model, first {half} of {len(text)} bytes replaced: the last row moves by"
-        f" {moved:.3g}, {moved / tolerance:.0f} times the tolerance {tolerance:.3g}:"
+        f" {moved:.3g}, {moved / tolerance:.1f} times the tolerance {tolerance:.3g}:"
         f" {'good' if good else 'WRONG'}",
         flush=True,
     )
